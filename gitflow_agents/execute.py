@@ -1,0 +1,485 @@
+"""One attempt in its worktree, and one test of a train in a fresh one.
+
+This is the untrusted half: it runs what a plan says and what an agent does.  What comes out is a
+tree, what the agent claims, and what we observed ourselves; whether that may be merged is decided
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from gitflow_agents import merge, spec
+from gitflow_agents.agents import AGENTS, Job, Outcome
+from gitflow_agents.errors import FlowError, GitFailed
+from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
+from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, shell
+from gitflow_agents.store import Change, Guard, Repository, Worktree, Worktrees, committer_address
+from gitflow_agents.store.state import BRIEFING, one_line
+
+REPORT_BYTES = 64 * 1024
+DEFAULT_GATE_SECONDS = 3600.0
+MARK = "GITFLOW_CLAIM"
+
+
+@dataclass(frozen=True)
+class Order:
+    """One attempt: everything that it needs, so that no state is read while it goes on."""
+
+    plan: Plan
+    task: Task
+    number: int
+    nonce: str
+    branch: str
+    claim: str
+    base: str
+    """The flow commit that the claim was cut from."""
+    folder: Path
+    """Where the agent's report, its progress and its output go."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an attempt: its whole tree, the commit the agent left, and the report."""
+
+    tree: str
+    tip: str
+    changes: tuple[Change, ...]
+    report: DoneReport
+    worktree_left: str = ""
+    """The worktree's path when its work could not be saved and is still there."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of testing a tree; no `reason` when everything passed."""
+
+    reason: Reason | None
+    message: str
+    commands: tuple[Ran, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One command of a train: `kind` decides what its failure is called."""
+
+    kind: str
+    command: str
+    folder: str = ""
+
+
+def checks_of(plan: Plan, task: Task) -> tuple[Check, ...]:
+    """Return what proves a task: its verification, then the check of each capability."""
+    folder = plan.setting(task, "working_directory") or ""
+    verify = [Check("verify", command, folder) for command in plan.verify(task)]
+    proofs = [Check("check", c.check, folder) for c in task.provides if c.check]
+    return (*verify, *proofs)
+
+
+def gate_of(plan: Plan, config: Config) -> tuple[Check, ...]:
+    """Return what must pass on every merged tree: the config's gate and the plan's."""
+    return tuple(Check("gate", command) for command in dict.fromkeys((*config.gate, *plan.gate)))
+
+
+@dataclass
+class Executor:
+    """Runs attempts and tests for one run of the tool."""
+
+    repository: Repository
+    worktrees: Worktrees
+    guard: Guard
+    config: Config
+    environ: Mapping[str, str]
+    stop: Stop
+    clock: Callable[[], float] = time.time
+    passed: dict[tuple[str, tuple[Check, ...]], tuple[Ran, ...]] = field(default_factory=dict)
+    """What passed on which tree, seen in a worktree that held that tree and nothing else."""
+    alarms: list[str] = field(default_factory=list)
+    """What an agent did to the repository itself; after one of these nothing more is started."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # --- an attempt -------------------------------------------------------------------------------
+
+    def execute(self, order: Order, on_progress: Callable[[str], None] | None = None) -> Result:
+        """Do one attempt and return what came of it; its processes and its worktree are gone.
+
+        Raises GitFailed when its work could not be saved; the worktree then stays.
+        """
+        began = self.clock()
+        order.folder.mkdir(parents=True, exist_ok=True)
+        worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)
+        attempt = _Attempt(self, order, worktree, began)
+        try:
+            result = attempt.work(on_progress)
+        finally:
+            end_all(f"{MARK}={order.nonce}")
+        self.worktrees.remove(worktree)
+        return result
+
+    # --- a train ----------------------------------------------------------------------------------
+
+    def test(
+        self, plan: Plan, commit: str, tree: str, checks: Sequence[Check], nonce: str
+    ) -> Verdict:
+        """Run `checks` in a fresh worktree of `commit` and return the verdict."""
+        known = self.passed.get((tree, tuple(checks)))
+        if known is not None:
+            return Verdict(None, "", known)
+        worktree = self.worktrees.add(plan.plan, ".train", commit)
+        seconds = max([plan.setting(task, "timeout").seconds for task in plan.tasks], default=0)
+        bench = Bench(self, plan, worktree, nonce, Caps(max(seconds, DEFAULT_GATE_SECONDS)), {})
+        try:
+            verdict = bench.prepare()
+            if verdict.reason is None:
+                verdict = bench.check(checks, verdict.commands)
+        finally:
+            end_all(f"{MARK}={nonce}")
+            self.worktrees.remove(worktree)
+        if verdict.reason is None:
+            self.remember(tree, checks, verdict.commands)
+        return verdict
+
+    def remember(self, tree: str, checks: Sequence[Check], commands: tuple[Ran, ...]) -> None:
+        """Note that `checks` passed on exactly this tree."""
+        with self._lock:
+            self.passed[tree, tuple(checks)] = commands
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A worktree in which commands of a plan are run."""
+
+    executor: Executor
+    plan: Plan
+    worktree: Worktree
+    nonce: str
+    caps: Caps
+    own: Mapping[str, str]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return what every command here sees."""
+        return environment(
+            self.executor.environ,
+            self.executor.config.agents.command.env,
+            {**self.own, MARK: self.nonce, "GITFLOW_PLAN": self.plan.plan},
+        )
+
+    def run(self, kind: str, command: str, folder: str = "") -> Ran:
+        """Run one command; a folder that leaves the worktree runs nothing."""
+        place = self.folder(folder)
+        if place is None:
+            return Ran.model_validate(
+                {
+                    "command": command,
+                    "kind": kind,
+                    "code": None,
+                    "seconds": 0,
+                    "tail": f"{folder} is not a folder inside the worktree",
+                }
+            )
+        ended = shell(
+            command,
+            cwd=place,
+            env=self.env,
+            mark=f"{MARK}={self.nonce}",
+            caps=self.caps,
+            stop=self.executor.stop,
+        )
+        return ran(kind, command, ended)
+
+    def folder(self, name: str) -> Path | None:
+        """Return a folder of the worktree, made if it is missing; None when it leads outside."""
+        top = os.path.realpath(self.worktree.path)
+        place = os.path.realpath(os.path.join(top, name))
+        if place != top and not place.startswith(top + os.sep):
+            return None
+        try:
+            os.makedirs(place, exist_ok=True)
+        except OSError:
+            return None
+        return Path(place)
+
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """Return the paths that are brought from the person's checkout and never committed."""
+        return tuple(dict.fromkeys((*self.executor.config.copy_, *self.plan.copy_)))
+
+    def prepare(self) -> Verdict:
+        """Bring the copied files and run the set-up."""
+        for path in self.copied:
+            source = self.executor.repository.home / path
+            target = self.worktree.path / path
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if source.is_dir():
+                    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+                else:
+                    shutil.copy2(source, target)
+            except OSError as e:
+                return Verdict(
+                    Reason.PRECONDITION_FAILED,
+                    f"`copy` names {path}, which cannot be copied: {e.strerror or e}",
+                    (),
+                )
+        done: list[Ran] = []
+        for command in dict.fromkeys((*self.executor.config.setup, *self.plan.setup)):
+            done.append(self.run("setup", command))
+            if done[-1].code != 0:
+                return Verdict(Reason.SETUP_FAILED, failed(done[-1]), tuple(done))
+        return Verdict(None, "", tuple(done))
+
+    def check(self, checks: Sequence[Check], before: tuple[Ran, ...] = ()) -> Verdict:
+        """Run checks in order, up to the first that fails."""
+        done = list(before)
+        for check in checks:
+            done.append(self.run(check.kind, check.command, check.folder))
+            code = done[-1].code
+            if code != 0:
+                if code is None or code in (126, 127):
+                    reason = Reason.UNVERIFIED
+                else:
+                    reason = Reason.GATE_FAILED if check.kind == "gate" else Reason.CHECKS_FAILED
+                return Verdict(reason, failed(done[-1]), tuple(done))
+        return Verdict(None, "", tuple(done))
+
+
+def failed(command: Ran) -> str:
+    """Return in a sentence how a command failed."""
+    what = f"{command.kind} `{one_line(command.command)[:120]}`"
+    if command.code is None:
+        return f"{what} did not end by itself or could not start"
+    if command.code in (126, 127):
+        return f"{what} could not start (exit {command.code})"
+    if command.code < 0:
+        return f"{what} was ended by signal {-command.code}"
+    return f"{what} exited with {command.code}"
+
+
+@dataclass
+class _Attempt:
+    """The steps of one attempt, in order."""
+
+    executor: Executor
+    order: Order
+    worktree: Worktree
+    began: float
+    commands: tuple[Ran, ...] = ()
+    not_ours: tuple[str, ...] = ()
+    """What the set-up or an early check left beside the tree; nobody's work."""
+
+    def work(self, on_progress: Callable[[str], None] | None) -> Result:
+        order, plan = self.order, self.order.plan
+        bench = Bench(
+            self.executor,
+            plan,
+            self.worktree,
+            order.nonce,
+            Caps(seconds=plan.setting(order.task, "timeout").seconds),
+            self._own_environment(),
+        )
+        ready = bench.prepare()
+        self.commands = ready.commands
+        if ready.reason is not None:
+            return self._result(bench, Outcome(ready.reason, ready.message, None, ""), Report())
+        if self._is_provided(bench):
+            said = "what it provides is there already; its checks passed before any work"
+            return self._result(bench, Outcome(None, said, None, ""), Report(), provided=True)
+        if bench.copied or bench.executor.config.setup or plan.setup or self._early_checks():
+            self.not_ours = (*bench.copied, *self.worktree.untracked(ignored=False))
+        outcome = self._agent(bench, on_progress)
+        report, complaint = read_report(order.folder / "report.yaml")
+        if complaint:
+            report = report.model_copy(update={"risks": (*report.risks, complaint)})
+        return self._result(bench, outcome, report)
+
+    def _own_environment(self) -> dict[str, str]:
+        order = self.order
+        turns = order.plan.setting(order.task, "max_turns")
+        agent = order.plan.setting(order.task, "agent")
+        return {
+            "GITFLOW_TASK": order.task.id,
+            "GITFLOW_ATTEMPT": str(order.number),
+            "GITFLOW_BRIEF": str(self.worktree.path / BRIEFING / "brief.md"),
+            "GITFLOW_REPORT": str(order.folder / "report.yaml"),
+            "GITFLOW_PROGRESS": str(order.folder / "progress"),
+            **({"GITFLOW_MAX_TURNS": str(turns)} if turns else {}),
+            "GIT_AUTHOR_NAME": agent,
+            "GIT_AUTHOR_EMAIL": f"{agent}@agent.gitflow-agents.localhost",
+            "GIT_COMMITTER_NAME": agent,
+            "GIT_COMMITTER_EMAIL": committer_address(order.nonce),
+        }
+
+    def _is_provided(self, bench: Bench) -> bool:
+        """Say whether every capability has a check and all of the task's checks pass already."""
+        if not self._early_checks():
+            return False
+        verdict = bench.check(checks_of(self.order.plan, self.order.task))
+        if verdict.reason is None:
+            self.commands += verdict.commands
+            return True
+        return False
+
+    def _early_checks(self) -> bool:
+        provides = self.order.task.provides
+        return bool(provides) and all(capability.check for capability in provides)
+
+    def _agent(self, bench: Bench, on_progress: Callable[[str], None] | None) -> Outcome:
+        order, plan, task = self.order, self.order.plan, self.order.task
+        folder = bench.folder(plan.setting(task, "working_directory") or "")
+        if folder is None:
+            return Outcome(
+                Reason.PATH_VIOLATION, "the working directory leads out of the worktree", None, ""
+            )
+        silence = self.executor.config.agents.command.silence
+        job = Job(
+            task=task,
+            folder=folder,
+            brief=self.worktree.path / BRIEFING / "brief.md",
+            report=order.folder / "report.yaml",
+            progress=order.folder / "progress",
+            transcript=order.folder / "output.log",
+            env=bench.env,
+            mark=f"{MARK}={order.nonce}",
+            caps=replace(
+                bench.caps,
+                silence=silence.seconds if silence else None,
+                turns=plan.setting(task, "max_turns"),
+            ),
+            stop=self.executor.stop,
+            on_progress=on_progress,
+        )
+        return AGENTS[plan.setting(task, "agent")].run(job)
+
+    def _result(
+        self, bench: Bench, outcome: Outcome, report: Report, *, provided: bool = False
+    ) -> Result:
+        """Save the worktree, compare what must be left alone, verify, and write the report."""
+        order, repository = self.order, self.executor.repository
+        findings = self.executor.guard.look(order.nonce)
+        tip = self._tip()
+        try:
+            tree = self.worktree.save(self.not_ours or bench.copied)
+        except GitFailed as e:
+            raise GitFailed(
+                f"the work of {order.task.id} could not be saved: {e.message}",
+                hint=f"it is still in {self.worktree.path}",
+            ) from e
+        base_tree = repository.commit(order.base).tree
+        claim_tree = repository.commit(order.claim).tree
+        stripped = merge.strip(repository, tree, base_tree)
+        briefing = [c for c in repository.diff(claim_tree, tree) if c.path.startswith(BRIEFING)]
+        changes = (*repository.diff(base_tree, stripped), *briefing)
+        reason, message = outcome.reason, outcome.message
+        if findings.files:
+            self.executor.alarms += findings.files
+            reason, message = Reason.PROTECTED_PATH, "; ".join(findings.files)
+        elif findings.refs:
+            reason, message = Reason.PATH_VIOLATION, "; ".join(findings.refs)
+        elif reason is None and stripped == base_tree and not provided:
+            reason, message = Reason.NO_CHANGES, "it changed nothing"
+        over = _over_budget(order, report)
+        if reason is None and over:
+            reason, message = Reason.BUDGET, over
+        if reason is None and not provided:
+            reason, message = self._verify(bench, stripped, message)
+        paths = [change.path for change in changes]
+        outside = merge.outside_files(paths, order.plan, order.task)
+        done = DoneReport(
+            plan=order.plan.plan,
+            task=order.task.id,
+            attempt=order.number,
+            outcome=_outcome(reason),
+            reason=reason,
+            message=one_line(message),
+            agent=order.plan.setting(order.task, "agent"),
+            started_at=self.began,
+            ended_at=self.executor.clock(),
+            exit_code=outcome.exit_code,
+            scope=report.scope or order.task.name,
+            files_touched=tuple(paths),
+            outside_files=tuple(outside),
+            commands=self.commands,
+            risks=report.risks,
+            follow_ups=report.follow_ups,
+            summary=report.summary,
+            learned=report.learned,
+            cost_usd=report.cost_usd,
+            turns=outcome.turns,
+            output_tail=outcome.output,
+            already_provided=provided,
+        )
+        return Result(tree, tip, changes, done)
+
+    def _tip(self) -> str:
+        head = self.worktree.head
+        if head.startswith("ref: "):
+            return self.executor.repository.resolve(head[5:]) or self.order.claim
+        return self.executor.repository.resolve(f"{head}^{{commit}}") or self.order.claim
+
+    def _verify(self, bench: Bench, stripped: str, message: str) -> tuple[Reason | None, str]:
+        """Run the task's checks where it worked; only a worktree without anything else is proof."""
+        checks = checks_of(self.order.plan, self.order.task)
+        if not checks:
+            return None, message
+        is_proof = not self.commands and not self.worktree.untracked(ignored=True)
+        verdict = bench.check(checks)
+        self.commands += verdict.commands
+        if verdict.reason is not None:
+            return verdict.reason, verdict.message
+        if is_proof:
+            self.executor.remember(stripped, checks, verdict.commands)
+        return None, message
+
+
+def _outcome(reason: Reason | None) -> Literal["succeeded", "failed", "stopped"]:
+    if reason is None:
+        return "succeeded"
+    return "stopped" if reason is Reason.STOPPED else "failed"
+
+
+def _over_budget(order: Order, report: Report) -> str:
+    budget = order.plan.setting(order.task, "budget_usd")
+    if budget is None or report.cost_usd is None or report.cost_usd <= budget:
+        return ""
+    return f"it cost ${report.cost_usd:.2f}, ${budget:g} are allowed"
+
+
+def read_report(path: Path) -> tuple[Report, str]:
+    """Return what an agent wrote of its work, and a complaint when that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(REPORT_BYTES + 1)
+    except FileNotFoundError:
+        return Report(), ""
+    except OSError as e:
+        return Report(), f"the agent's report cannot be read: {e.strerror}"
+    if len(data) > REPORT_BYTES:
+        return Report(), "the agent's report is larger than 64 KiB and was left out"
+    try:
+        return Report.model_validate(spec.from_yaml(data, file="report.yaml") or {}), ""
+    except ValidationError as e:
+        error = e.errors()[0]
+        where = ".".join(str(part) for part in error["loc"])
+        return Report(), f"the agent's report was left out: {where}: {error['msg']}"
+    except FlowError as e:
+        return Report(), f"the agent's report was left out: {e.message}"
+
+
+def remove_quietly(folder: Path) -> None:
+    """Remove a folder of ours when nobody needs it any more."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
+
+
+__all__ = ["Check", "Executor", "Order", "Result", "Verdict", "checks_of", "gate_of"]

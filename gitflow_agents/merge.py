@@ -1,0 +1,281 @@
+"""What may come onto flow.
+
+Publish asks `refusal` whether a result may be taken at all, and `recreate` makes its commits ours.
+The train asks `couple` which results merge on each other, and in which order.  Nothing here moves a
+ref.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gitflow_agents.errors import GitFailed
+from gitflow_agents.models import Car, Config, Plan, Reason, Task
+from gitflow_agents.store import Change, Commit, Repository
+from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE, SYMLINK
+from gitflow_agents.store.state import BRIEFING
+
+PROTECTED = (
+    ".github/",
+    ".gitflow/",
+    ".gitflow-agents.yml",
+    ".claude/",
+    ".codex/",
+    ".gemini/",
+    ".opencode/",
+    ".cursor/",
+    ".mcp.json",
+    ".aider*",
+    "AGENTS.md",
+    "CLAUDE.md",
+    "GEMINI.md",
+    ".cursorrules",
+    ".windsurfrules",
+    "opencode.json",
+    "opencode.jsonc",
+)
+"""What steers agents or runs with more rights than they have; a config may allow single paths.
+
+A name without a slash is protected in every folder.
+"""
+
+MOST_COMMITS = 1000
+
+
+class TooManyCommits(GitFailed):
+    """A result with more commits than anybody would look at."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a result is not taken."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Coupled:
+    """A train: its cars in order, and the tasks that did not fit on.
+
+    `waiting` met a car ahead; `conflicts` met flow itself, each with the paths.
+    """
+
+    cars: tuple[Car, ...]
+    waiting: tuple[str, ...]
+    conflicts: dict[str, tuple[str, ...]]
+    tip: str
+
+
+# --- publish --------------------------------------------------------------------------------------
+
+
+def refusal(
+    repository: Repository, changes: Sequence[Change], plan: Plan, task: Task, config: Config
+) -> Refused | None:
+    """Return why these changes may not be merged, or None."""
+    protected = sorted(c.path for c in changes if is_protected(c.path, plan, config))
+    if protected:
+        workflows = [path for path in protected if path.startswith(".github/workflows/")]
+        reason = Reason.NEEDS_WORKFLOW_PERMISSION if workflows else Reason.PROTECTED_PATH
+        return Refused(reason, f"the result changes what a task may not: {_some(protected)}")
+    for change in changes:
+        new = change.new
+        if new is None:
+            continue
+        if new.mode == SUBMODULE and (change.old is None or change.old != new):
+            return Refused(
+                Reason.PATH_VIOLATION, f"the result adds or moves a submodule: {change.path}"
+            )
+        if new.mode == SYMLINK and _leaves(change.path, repository.blob(new.sha)):
+            target = repository.blob(new.sha).decode(errors="replace")
+            return Refused(
+                Reason.PATH_VIOLATION,
+                f"the symlink {change.path} leaves the repository: {target!r}",
+            )
+    most = config.limits.changed_files
+    if len(changes) > most:
+        return Refused(Reason.TOO_LARGE, f"{len(changes)} files changed, {most} are allowed")
+    size = 0
+    for change in changes:
+        if change.new and change.new.mode != SUBMODULE:
+            size += repository.size(change.new.sha)
+            if size > config.limits.changed_bytes:
+                return Refused(
+                    Reason.TOO_LARGE,
+                    f"the changed files hold more than {config.limits.changed_bytes:,} bytes",
+                )
+    outside = outside_files([change.path for change in changes], plan, task)
+    if outside and plan.setting(task, "scope") == "strict":
+        return Refused(
+            Reason.PATH_VIOLATION, f"the task's files do not name what changed: {_some(outside)}"
+        )
+    return None
+
+
+def is_protected(path: str, plan: Plan, config: Config) -> bool:
+    """Say whether a task may not touch a path; in the config `!path` allows what we protect."""
+    allowed = [entry[1:] for entry in config.protected_paths if entry.startswith("!")]
+    if path.split("/")[0] != BRIEFING and any(matches(path, entry) for entry in allowed):
+        return False
+    own = f"plans/{plan.plan}"
+    entries = [
+        *PROTECTED,
+        *(entry for entry in config.protected_paths if not entry.startswith("!")),
+        *plan.protected_paths,
+        f"{own}.yaml",
+        f"{own}.report.md",
+        f"{own}.provides.yaml",
+    ]
+    return any(matches(path, entry) for entry in entries)
+
+
+def matches(path: str, entry: str) -> bool:
+    """Say whether a path is what an entry names: a file, a folder, or a pattern.
+
+    An entry without a slash (but at its end) is looked for in every folder.  Letters of either case
+    count as the same, because some file systems hold them to be.
+    """
+    path, entry = path.casefold(), entry.casefold().removeprefix("./")
+    bare = entry.rstrip("/")
+    if "/" not in bare:
+        parts = path.split("/")
+        return any(fnmatch.fnmatchcase(part, bare) for part in parts)
+    pattern = bare.removeprefix("/")
+    return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, pattern + "/*")
+
+
+def outside_files(paths: Sequence[str], plan: Plan, task: Task) -> list[str]:
+    """Return the paths that the task's `files` and `working_directory` do not name."""
+    folder = plan.setting(task, "working_directory")
+    entries = list(task.files)
+    if folder and not entries:
+        entries = [folder.rstrip("/") + "/"]
+    if not entries:
+        return []
+    return [path for path in paths if not any(_names(entry, path) for entry in entries)]
+
+
+def _names(entry: str, path: str) -> bool:
+    entry = posixpath.normpath(entry)
+    if entry == ".":
+        return True
+    return path == entry or path.startswith(entry + "/") or fnmatch.fnmatchcase(path, entry)
+
+
+def _leaves(path: str, target: bytes) -> bool:
+    text = target.decode("utf-8", "surrogateescape")
+    if text.startswith("/") or re.match(r"[A-Za-z]:", text):
+        return True
+    where = posixpath.normpath(posixpath.join(posixpath.dirname(path), text))
+    return where == ".." or where.startswith("../") or where.split("/")[0] == ".git"
+
+
+def _some(paths: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(paths[:most]) + more
+
+
+def strip(repository: Repository, tree: str, base_tree: str) -> str:
+    """Return a task's tree with `.gitflow` as the base has it: it never reaches flow."""
+    return repository.graft(tree, {BRIEFING: repository.tree(base_tree).get(BRIEFING)})
+
+
+def recreate(
+    repository: Repository, claim: str, tip: str, tree: str, subject: str, author: str
+) -> str:
+    """Return our own copy of the agent's commits from `claim` to `tip`, ending in `tree`.
+
+    Same trees, order, authors and messages; what looks like one of our trailers is quoted.  When
+    `tree` holds more than `tip` has, one commit more has it.  TooManyCommits says so;
+    ValueError when `tip` does not descend from `claim`.
+    """
+    commits: list[Commit] = []
+    if tip != claim:
+        commits = _between(repository, claim, tip)
+    copies = {claim: claim}
+    last = claim
+    for commit in commits:
+        parents = [copies.get(parent, parent) for parent in commit.parents]
+        name, _, when = commit.author.partition("> ")
+        last = repository.write_commit(
+            commit.tree, parents, quoted(commit.message), author=f"{name}>", author_time=when
+        )
+        copies[commit.sha] = last
+    if repository.commit(last).tree != tree:
+        last = repository.write_commit(tree, [last], subject, author=author)
+    return last
+
+
+def _between(repository: Repository, claim: str, tip: str) -> list[Commit]:
+    first = repository.commit(tip)
+    if first.parents == (claim,):
+        return [first]
+    if not repository.is_ancestor(claim, tip):
+        raise ValueError("the result does not build on the claim")
+    commits = repository.commits(tip, f"^{claim}")
+    if len(commits) > MOST_COMMITS:
+        raise TooManyCommits(f"the result has {len(commits)} commits, {MOST_COMMITS} are allowed")
+    return commits
+
+
+def quoted(message: str) -> str:
+    """Return a message in which no line can be taken for one of our trailers."""
+    return re.sub(r"(?im)^(\s*)(gitflow-)", r"\1> \2", message)
+
+
+# --- the train ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A task that wants to be merged: its branch's tip, what it was cut from, the message."""
+
+    task: str
+    tip: str
+    base: str
+    message: str
+
+
+def couple(repository: Repository, flow: str, waiting: Sequence[Waiting]) -> Coupled:
+    """Merge each task on the one before it, in order, and say which did not fit."""
+    cars: list[Car] = []
+    behind: list[str] = []
+    conflicts: dict[str, tuple[str, ...]] = {}
+    last = flow
+    for car in waiting:
+        tree, paths = merged(repository, last, car.tip, car.base)
+        if paths and last != flow:
+            tree, paths = merged(repository, flow, car.tip, car.base)
+            if not paths:
+                behind.append(car.task)
+                continue
+        if paths:
+            conflicts[car.task] = paths
+            continue
+        last = repository.write_commit(tree, [last, car.tip], car.message)
+        cars.append(Car(task=car.task, tip=car.tip, merge=last))
+    return Coupled(tuple(cars), tuple(behind), conflicts, last)
+
+
+def merged(repository: Repository, onto: str, tip: str, base: str) -> tuple[str, tuple[str, ...]]:
+    """Return the tree of a task merged onto a commit, and the paths in conflict.
+
+    `base` is the flow commit that the task was cut from; what the task has under `.gitflow` is left
+    out on the way, so it can never be in conflict.
+    """
+    base_tree = repository.commit(base).tree if base else EMPTY_TREE
+    commit = repository.commit(tip)
+    tree = strip(repository, commit.tree, base_tree)
+    if onto == base:
+        return tree, ()
+    onto_tree = repository.commit(onto).tree
+    if tree == base_tree:
+        return onto_tree, ()
+    plain = repository.write_commit(tree, [tip], "the result without its briefing")
+    merge = repository.merge(onto, plain)
+    return merge.tree, merge.conflicts

@@ -1,0 +1,620 @@
+"""The values that every part agrees on.
+
+First what people write: `Plan`, `Task`, `Config`.  Then what the tool records about it on the
+state branch: `PlanState`, `TaskRecord`, `Attempt`.  All are frozen; a change is a new value.
+Nothing here reads a file, a clock or the environment.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+SCHEMA = 1
+"""The version written into every state file and every JSON answer."""
+
+ZERO = "0" * 40
+"""The sha that stands for "there is no such ref"."""
+
+
+class Model(BaseModel):
+    """A value that crosses a border: frozen, and nothing unknown gets in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+class Status(StrEnum):
+    """The six statuses of a task that are stored; everything else is computed."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    REVIEW = "review"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Reason(StrEnum):
+    """Why a task is where it is: the one closed list."""
+
+    AGENT_ERROR = "agent-error"
+    AGENT_REFUSED = "agent-refused"
+    DENIED = "denied"
+    NO_CHANGES = "no-changes"
+    SETUP_FAILED = "setup-failed"
+    CHECKS_FAILED = "checks-failed"
+    UNVERIFIED = "unverified"
+    GATE_FAILED = "gate-failed"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    BUDGET = "budget"
+    TURNS = "turns"
+    STOPPED = "stopped"
+    CONFLICT = "conflict"
+    PATH_VIOLATION = "path-violation"
+    PROTECTED_PATH = "protected-path"
+    NEEDS_WORKFLOW_PERMISSION = "needs-workflow-permission"
+    FOREIGN_COMMITS = "foreign-commits"
+    TOO_LARGE = "too-large"
+    SECRET_FOUND = "secret-found"
+    BAD_BASE = "bad-base"
+    PUSH_REFUSED = "push-refused"
+    LEASE_LOST = "lease-lost"
+    PRECONDITION_FAILED = "precondition-failed"
+    INFRASTRUCTURE = "infrastructure"
+    AUTH = "auth"
+    RATE_LIMIT = "rate-limit"
+    REJECTED = "rejected"
+    SKIPPED = "skipped"
+    REMOVED = "removed"
+    REVERTED = "reverted"
+    QUESTION = "question"
+    FLOW_MISSING = "flow-missing"
+
+
+class Priority(StrEnum):
+    """When slots are short, `high` starts first."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """Return 0 for high, 1 for medium, 2 for low."""
+        return ("high", "medium", "low").index(self.value)
+
+
+# --- scalars that people write --------------------------------------------------------------------
+
+_UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60}
+_UNITS |= {"h": 3600, "hr": 3600, "hour": 3600}
+_LONGEST = 366 * 24 * 3600
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(?:\s*(?:-|–|to)\s*(\d+(?:\.\d+)?))?\s*([a-z]*)")
+
+
+class Duration(str):
+    """A time as somebody wrote it; `seconds` is what it means.
+
+    A bare number means minutes.  `90s`, `30m`, `2h`, `1h 30m`, `8 minutes` and `2-3 hours` (the
+    longer end counts) are understood.
+    """
+
+    __slots__ = ()
+
+    @property
+    def seconds(self) -> float:
+        """Return the length in seconds."""
+        return parse_duration(self)
+
+    @property
+    def minutes(self) -> float:
+        """Return the length in minutes."""
+        return self.seconds / 60
+
+
+@lru_cache(maxsize=4096)
+def parse_duration(text: str) -> float:
+    """Return the seconds that `text` means; ValueError when it means none."""
+    folded = text.strip().lower().replace(",", " ").replace(" and ", " ")
+    total, end = 0.0, 0
+    for match in _SPAN.finditer(folded):
+        if folded[end : match.start()].strip():
+            break
+        unit = match[3].removesuffix("s") if len(match[3]) > 1 else match[3]
+        if unit and unit not in _UNITS:
+            break
+        total += float(match[2] or match[1]) * _UNITS[unit or "m"]
+        end = match.end()
+    if end == 0 or folded[end:].strip():
+        raise ValueError("is not a time; write a number of minutes, or 90s, 30m, 2h, 8 minutes")
+    if total > _LONGEST:
+        raise ValueError("is longer than a year")
+    return total
+
+
+def _duration(value: Any) -> Duration:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("is not a time; write a number of minutes, or 90s, 30m, 2h, 8 minutes")
+    parse_duration(str(value))
+    return Duration(value)
+
+
+def _timeout(value: Any) -> Duration:
+    time = _duration(value)
+    if not 60 <= time.seconds <= 14400:
+        raise ValueError("must be between 60 seconds and 4 hours")
+    return time
+
+
+_duration_json = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]})
+Count = Annotated[int, Field(strict=True, ge=1)]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Money = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Time = Annotated[Duration, PlainValidator(_duration), PlainSerializer(str), _duration_json]
+Timeout = Annotated[Duration, PlainValidator(_timeout), PlainSerializer(str), _duration_json]
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(strict=True)]
+Line = Annotated[str, StringConstraints(strict=True, min_length=1, pattern=r"\S")]
+Lines = Annotated[
+    tuple[Line, ...], BeforeValidator(_listed, json_schema_input_type=Line | tuple[Line, ...])
+]
+"""A list of strings; one string stands for a list of one."""
+
+PLAN_NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$"
+SLUG = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+PlanName = Annotated[str, StringConstraints(strict=True, pattern=PLAN_NAME)]
+TaskId = Annotated[str, StringConstraints(strict=True, pattern=TASK_ID)]
+Slug = Annotated[str, StringConstraints(strict=True, pattern=SLUG)]
+Variable = Annotated[str, StringConstraints(strict=True, pattern=VARIABLE)]
+TaskIds = Annotated[
+    tuple[TaskId, ...], BeforeValidator(_listed, json_schema_input_type=TaskId | tuple[TaskId, ...])
+]
+
+
+@lru_cache(maxsize=65536)
+def fold(capability: str) -> str:
+    """Return the form in which capabilities are compared: NFC, white space folded, case kept."""
+    return " ".join(unicodedata.normalize("NFC", capability).split())
+
+
+class Capability(Model):
+    """What a task gives; `check` is a command that proves it on a merged tree."""
+
+    name: Line
+    check: Line | None = None
+
+
+def _capability(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+_Given = Annotated[
+    Capability, BeforeValidator(_capability, json_schema_input_type=Line | Capability)
+]
+Capabilities = Annotated[
+    tuple[_Given, ...], BeforeValidator(_listed, json_schema_input_type=Line | tuple[_Given, ...])
+]
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+class Decision(Model):
+    """One architecture decision, in the words that people use for them."""
+
+    decision: Line
+    why: Text = ""
+    alternative: Annotated[
+        Text, Field(validation_alias=AliasChoices("alternative", "alternative_considered"))
+    ] = ""
+    implementation: Text = ""
+    components: Lines = ()
+
+
+class Limits(Model):
+    """How much may happen; where plan and config both speak, the smaller number counts."""
+
+    parallel: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    attempts: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    minutes: Positive | None = None
+    budget_usd: Money | None = None
+
+    def tightened(self, other: Limits) -> Limits:
+        """Return the limits that both allow."""
+        values = {}
+        for name in type(self).model_fields:
+            both = [n for n in (getattr(self, name), getattr(other, name)) if n is not None]
+            values[name] = min(both) if both else None
+        return Limits.model_construct(**values)
+
+
+AgentName = Literal["command"]
+
+
+class Defaults(Model):
+    """What a task that says nothing gets."""
+
+    agent: AgentName = "command"
+    timeout: Timeout = Duration("30m")
+    verify: Lines = ()
+    attempts: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    conflict_retries: Annotated[int, Field(strict=True, ge=0, le=3)] = 1
+    max_turns: Annotated[int, Field(strict=True, ge=1, le=200)] | None = None
+    budget_usd: Money | None = None
+    scope: Literal["flag", "strict"] = "flag"
+    priority: Priority = Priority.MEDIUM
+    working_directory: Line | None = None
+
+
+class Task(Model):
+    """One piece of work: what it needs, what it gives, how its result is proved."""
+
+    id: Annotated[TaskId, Field(validation_alias=AliasChoices("id", "task_id"))]
+    title: Text = ""
+    description: Text = ""
+    slug: Annotated[Slug | None, Field(validation_alias=AliasChoices("slug", "branch_slug"))] = None
+    run: Line | None = None
+    agent: AgentName | None = None
+    preconditions: Lines = ()
+    depends_on: TaskIds = ()
+    provides: Capabilities = ()
+    files: Lines = ()
+    acceptance: Lines = ()
+    verify: Lines | None = None
+    estimated_time: Time | None = None
+    priority: Priority | None = None
+    working_directory: Line | None = None
+    timeout: Timeout | None = None
+    attempts: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    conflict_retries: Annotated[int, Field(strict=True, ge=0, le=3)] | None = None
+    max_turns: Annotated[int, Field(strict=True, ge=1, le=200)] | None = None
+    budget_usd: Money | None = None
+    scope: Literal["flag", "strict"] | None = None
+    tracker: Line | None = None
+    # Accepted as other tools write them, and only compared with what is computed.
+    status: Text = "pending"
+    session_goal: Text | None = None
+    session_id: Text | None = None
+    plan_branch: Text | None = None
+    plan_version: Text | None = None
+    enables: Lines | None = None
+    parallel_with: Lines | None = None
+    completed_tasks: Lines | None = None
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """Return the folded names of the capabilities that must be on flow."""
+        return frozenset(map(fold, self.preconditions))
+
+    @cached_property
+    def gives(self) -> tuple[str, ...]:
+        """Return the folded names of the capabilities that its merge puts on flow."""
+        return tuple(fold(capability.name) for capability in self.provides)
+
+    @property
+    def name(self) -> str:
+        """Return the title, or the first sentence of the description, or the id."""
+        if self.title.strip():
+            return " ".join(self.title.split())
+        first = re.split(r"(?<=[.!?])\s|\n", self.description.strip(), maxsplit=1)[0]
+        return " ".join(first.split())[:80] or self.id
+
+
+class Plan(Model):
+    """A goal and its tasks, as one file says them."""
+
+    plan: Annotated[PlanName, Field(validation_alias=AliasChoices("plan", "session_id"))]
+    goal: Annotated[Line, Field(validation_alias=AliasChoices("goal", "user_request"))]
+    base: Line | None = None
+    flow: Line | None = None
+    type: Literal["feat", "fix", "chore", "docs", "refactor", "test"] | None = None
+    architecture: Text = ""
+    design_patterns: Text = ""
+    technology_stack: Text = ""
+    decisions: tuple[Decision, ...] = ()
+    defaults: Defaults = Defaults()
+    setup: Lines = ()
+    copy_: Annotated[Lines, Field(alias="copy")] = ()
+    limits: Limits = Limits()
+    gate: Lines = ()
+    protected_paths: Lines = ()
+    tracker: Line | None = None
+    tasks: tuple[Task, ...]
+    # Accepted as other tools write them, and only compared with what is computed.
+    estimated_total_time: Time | None = None
+    dependency_graph: Text | None = None
+    total_tasks: Annotated[int, Field(strict=True)] | None = None
+    plan_version: Text | None = None
+
+    @cached_property
+    def by_id(self) -> dict[str, Task]:
+        """Return the tasks by id."""
+        return {task.id: task for task in self.tasks}
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        """Return each task's place in the file."""
+        return {task.id: place for place, task in enumerate(self.tasks)}
+
+    @property
+    def flow_branch(self) -> str:
+        """Return the branch that results are merged to."""
+        return self.flow or f"{self.type or 'flow'}/{self.plan}"
+
+    def verify(self, task: Task) -> tuple[str, ...]:
+        """Return the commands whose success proves the task."""
+        return self.defaults.verify if task.verify is None else task.verify
+
+    def setting(self, task: Task, name: str) -> Any:
+        """Return the task's own value of `name`, else the plan's default."""
+        own = getattr(task, name)
+        return getattr(self.defaults, name) if own is None else own
+
+
+# --- the config -----------------------------------------------------------------------------------
+
+
+class AgentConfig(Model):
+    """How one agent is run: which variables reach it, and how long it may say nothing."""
+
+    env: Annotated[
+        tuple[Variable, ...],
+        BeforeValidator(_listed, json_schema_input_type=Variable | tuple[Variable, ...]),
+    ] = ()
+    silence: Time | None = None
+
+
+class Agents(Model):
+    """The agents that can be configured."""
+
+    command: AgentConfig = AgentConfig()
+
+
+class ConfigLimits(Limits):
+    """The limits that only a repository sets."""
+
+    task_minutes: Positive = 10
+    changed_files: Count = 5000
+    changed_bytes: Count = 50 * 1024 * 1024
+
+
+def _off(value: Any) -> Any:
+    return "off" if value is False else value  # an unquoted off is false in YAML
+
+
+class Config(Model):
+    """What a repository decides for all its plans; read from the default branch only."""
+
+    agents: Agents = Agents()
+    bases: Lines | None = None
+    protected_paths: Lines = ()
+    limits: ConfigLimits = ConfigLimits()
+    gate: Lines = ()
+    setup: Lines = ()
+    copy_: Annotated[Lines, Field(alias="copy")] = ()
+    worktrees: Line = ".worktrees"
+    keep_branches: Annotated[bool, Field(strict=True)] = False
+    train: Annotated[int, Field(strict=True, ge=1, le=100)] = 8
+    follow_base: Annotated[Literal["clean", "off"], BeforeValidator(_off)] = "clean"
+
+
+# --- what the tool records ------------------------------------------------------------------------
+
+
+class Lease(Model):
+    """Who runs an attempt, so that anybody can tell whether they still do.
+
+    `pid` and `pid_started` (clock ticks since boot) name one process of one boot; `until` is
+    seconds since the epoch, after which another host may take the attempt for lost.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    pid_started: int
+    until: float
+
+
+class Ran(Model):
+    """One command that we ran and what came of it: the evidence.
+
+    `code` is its exit code, negative for a signal, None when it did not end or could not start.
+    """
+
+    command: str
+    kind: Literal["setup", "verify", "check", "gate"]
+    code: int | None
+    seconds: float
+    tail: str = ""
+
+
+class Attempt(Model):
+    """One attempt at a task: numbered, ended once, never reopened."""
+
+    number: int
+    agent: str = "command"
+    actor: str = ""
+    host: str = ""
+    started_at: float = 0
+    ended_at: float | None = None
+    outcome: Literal["running", "succeeded", "failed", "stopped", "expired"] = "running"
+    reason: Reason | None = None
+    message: str = ""
+    base: str = ""
+    """The flow tip that it was cut from."""
+    tip: str = ""
+    """What it produced: a commit."""
+    kept: str = ""
+    """The ref that holds `tip` when it is not the task branch."""
+    report: str = ""
+    """The event commit whose `.gitflow/` holds the attempt's report."""
+    cost_usd: float | None = None
+    turns: int | None = None
+
+
+class TaskRecord(Model):
+    """What is known about one task; a pending task with nothing to tell has none."""
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    id: str
+    status: Status = Status.PENDING
+    reason: Reason | None = None
+    message: str = ""
+    branch: str = ""
+    claim: str = ""
+    """The tip that publish expects."""
+    nonce: str = ""
+    lease: Lease | None = None
+    attempts: tuple[Attempt, ...] = ()
+    used: int = 0
+    """Attempts that an agent ended."""
+    lost: int = 0
+    """Attempts in a row that were lost to infrastructure."""
+    conflicts: int = 0
+    not_before: float = 0
+    merge: str = ""
+    summary: str = ""
+    learned: tuple[str, ...] = ()
+    evidence: tuple[Ran, ...] = ()
+    """What was run on the merged tree, or on the same tree before, to prove the task."""
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """Return the newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+
+class Car(Model):
+    """One task in a train: what is merged, and as which commit."""
+
+    task: str
+    tip: str
+    merge: str
+
+
+class Train(Model):
+    """Merges that are being tested together."""
+
+    base: str
+    cars: tuple[Car, ...]
+    tip: str
+    lease: Lease
+    base_branch_tip: str = ""
+    """The base's tip when following it is the first car."""
+
+
+class PlanState(Model):
+    """What is known about a plan as a whole."""
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    plan: str
+    revision: int = 1
+    commit: str
+    """The commit of the plan branch that was accepted."""
+    digest: str
+    """The blob sha of the accepted plan file."""
+    base: str
+    base_sha: str
+    flow: str
+    flow_sha: str
+    accepting: str
+    """The commit on flow that accepted the first revision."""
+    authority: str = "local"
+    accepted_at: float
+    accepted_by: str = ""
+    cursor: int = 0
+    train: Train | None = None
+    train_limit: int | None = None
+    """The longest train allowed until one passes; None means no restriction."""
+    status: Literal["live", "finished", "landed", "closed"] = "live"
+    held: str = ""
+    """Why nothing more is started, or empty."""
+    learned: tuple[str, ...] = ()
+
+
+class Event(Model):
+    """Something that happened, as a state commit tells it."""
+
+    event: str
+    plan: str
+    task: str = ""
+    attempt: int | None = None
+    status: Status | None = None
+    reason: Reason | None = None
+    actor: str = ""
+    run: str = ""
+    agent: str = ""
+    model: str = ""
+    cost_usd: float | None = None
+    commit: str = ""
+    """The commit on a task branch or on flow that this event tells again."""
+    note: str = ""
+    """One sentence for people, in the message's body."""
+
+
+class Report(Model):
+    """What an agent may say of its own work; none of it is evidence."""
+
+    summary: Text = ""
+    scope: Text = ""
+    risks: Lines = ()
+    follow_ups: Lines = ()
+    learned: Lines = ()
+    cost_usd: Annotated[float, Field(ge=0)] | None = None
+
+
+class DoneReport(Model):
+    """What is stored with an attempt: the agent's words beside what we observed."""
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    plan: str
+    task: str
+    attempt: int
+    outcome: Literal["succeeded", "failed", "stopped"]
+    reason: Reason | None = None
+    message: str = ""
+    agent: str = "command"
+    started_at: float
+    ended_at: float
+    exit_code: int | None = None
+    scope: str
+    files_touched: tuple[str, ...] = ()
+    outside_files: tuple[str, ...] = ()
+    """Paths that the task's `files` or `working_directory` do not name."""
+    commands: tuple[Ran, ...] = ()
+    risks: tuple[str, ...] = ()
+    follow_ups: tuple[str, ...] = ()
+    summary: str = ""
+    learned: tuple[str, ...] = ()
+    cost_usd: float | None = None
+    turns: int | None = None
+    output_tail: str = ""
+    already_provided: bool = False

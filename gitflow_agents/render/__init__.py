@@ -1,0 +1,75 @@
+"""Values in, text or JSON-able values out: all that people and programs are shown.
+
+Nothing here reads a file or a clock; `now` is an argument.  `text` makes free text safe and values
+readable.  `standing` says where a plan is, `shape` and `details` what it is, `briefs` what an agent
+is told, `reports` what is left in the end, and `facts` holds what they have in common.
+"""
+
+from gitflow_agents.render.briefs import brief, task_yaml
+from gitflow_agents.render.details import (
+    provides,
+    provides_json,
+    show_plan,
+    show_plan_json,
+    show_task,
+    show_task_json,
+)
+from gitflow_agents.render.reports import done_report, final_report, provides_yaml
+from gitflow_agents.render.shape import (
+    explain,
+    explain_json,
+    graph_dot,
+    graph_mermaid,
+    graph_text,
+    valid,
+    waves,
+    waves_json,
+)
+from gitflow_agents.render.standing import (
+    log_json,
+    log_line,
+    plans,
+    plans_json,
+    ready_json,
+    ready_text,
+    status,
+    status_json,
+    status_page,
+)
+from gitflow_agents.render.text import clean, duration, money, one_line, utc
+
+__all__ = [
+    "brief",
+    "clean",
+    "done_report",
+    "duration",
+    "explain",
+    "explain_json",
+    "final_report",
+    "graph_dot",
+    "graph_mermaid",
+    "graph_text",
+    "log_json",
+    "log_line",
+    "money",
+    "one_line",
+    "plans",
+    "plans_json",
+    "provides",
+    "provides_json",
+    "provides_yaml",
+    "ready_json",
+    "ready_text",
+    "show_plan",
+    "show_plan_json",
+    "show_task",
+    "show_task_json",
+    "status",
+    "status_json",
+    "status_page",
+    "task_yaml",
+    "utc",
+    "valid",
+    "waves",
+    "waves_json",
+]

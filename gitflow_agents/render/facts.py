@@ -1,0 +1,293 @@
+"""What follows from a snapshot and is shown in more than one view.
+
+Start with `waiting`: what goes on only when a person does something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gitflow_agents.models import Limits, Reason, Status, Task, TaskRecord, fold
+from gitflow_agents.render.text import clean, count, duration, fit, ids, one_line, short, utc
+from gitflow_agents.scheduler import Snapshot, attempts_allowed, may_retry, plan_status, spent
+
+# Looking a member up on its class is slow in 3.11, and these are asked for once a task.
+_PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED
+WORDS = {status: status.value.replace("_", " ") for status in Status}
+"""The statuses as people read them."""
+
+
+# --- how far -------------------------------------------------------------------------------------
+
+
+def percent(snapshot: Snapshot) -> int:
+    """Return how many per cent of the tasks are merged, rounded down; 100 is only all of them."""
+    total = len(snapshot.plan.tasks) - len(snapshot.by_status[Status.CANCELLED])
+    return 100 * len(snapshot.by_status[_COMPLETED]) // total if total else 100
+
+
+def counts_line(snapshot: Snapshot) -> str:
+    """Return the counts of a plan's statuses: `2 completed, 1 in progress, 4 pending (1 ready)`."""
+    order = (
+        _COMPLETED,
+        Status.IN_PROGRESS,
+        Status.REVIEW,
+        Status.FAILED,
+        Status.CANCELLED,
+        _PENDING,
+    )
+    parts = []
+    for which in order:
+        if number := len(snapshot.by_status[which]):
+            word = f"in {WORDS[which]}" if which is Status.REVIEW else WORDS[which]
+            parts.append(f"{number} {word}")
+    if snapshot.by_status[_PENDING]:
+        parts[-1] += f" ({len(snapshot.frontier.ready)} ready)"
+    return ", ".join(parts) or "none"
+
+
+def word(snapshot: Snapshot, task: str) -> str:
+    """Return a task's status for people: a pending task that can start is `ready`."""
+    record = snapshot.records.get(task)
+    if record is None or record.status is _PENDING:
+        return "pending" if snapshot.frontier.unmet(task) else "ready"
+    return WORDS[record.status]
+
+
+def waits_for(snapshot: Snapshot, task: str, width: int = 24) -> str:
+    """Return in a few words what a task waits for: ids, whole ones only, or whom."""
+    record = snapshot.record(task)
+    if record.status is _PENDING:
+        return ids(blockers_of(snapshot, task), width)
+    if record.status is Status.REVIEW:
+        return "the train"
+    if record.status in (Status.FAILED, Status.CANCELLED):
+        return str(record.reason or "")
+    return ""
+
+
+def blockers_of(snapshot: Snapshot, task: str) -> tuple[str, ...]:
+    """Return the direct prerequisites of a task that are not completed, in plan order."""
+    completed = snapshot.by_status[_COMPLETED]
+    return tuple(need for need in snapshot.graph.requires[task] if need not in completed)
+
+
+def worked(snapshot: Snapshot, task: str) -> float:
+    """Return the seconds that all ended attempts at a task took together."""
+    return sum(
+        max(0.0, attempt.ended_at - attempt.started_at)
+        for attempt in snapshot.record(task).attempts
+        if attempt.ended_at is not None
+    )
+
+
+def tip(record: TaskRecord | None) -> str | None:
+    """Return the commit that a task's newest attempt made or began from, if there is one."""
+    if record is None:
+        return None
+    return (record.attempt.tip if record.attempt else "") or record.claim or None
+
+
+def when(seconds: float | None) -> str | None:
+    """Return a time as UTC text; None stays None, and so does a time that was never set."""
+    return utc(seconds) if seconds else None
+
+
+def cost(record: TaskRecord | None) -> float | None:
+    """Return what a task's attempts reported to have cost together, None if none did."""
+    costs = [a.cost_usd for a in (record.attempts if record else ()) if a.cost_usd is not None]
+    return sum(costs) if costs else None
+
+
+def lacking(snapshot: Snapshot, task: Task) -> list[str]:
+    """Return what a task needs that is not on flow: capabilities as written, then plain ids."""
+    graph, completed = snapshot.graph, snapshot.by_status[_COMPLETED]
+    names = [
+        text
+        for text in task.preconditions
+        if fold(text) not in graph.given and graph.providers.get(fold(text)) not in completed
+    ]
+    return names + [other for other in task.depends_on if other not in completed]
+
+
+@dataclass(frozen=True)
+class OnFlow:
+    """A capability on flow; `task` and `merge` gave it, or the earlier plan `plan` did."""
+
+    name: str
+    task: str = ""
+    merge: str = ""
+    plan: str = ""
+
+
+def on_flow(snapshot: Snapshot, given_by: Mapping[str, str] | None = None) -> Iterator[OnFlow]:
+    """Yield the capabilities on flow: the plan's own in plan order, then what was given.
+
+    `given_by` names the earlier plan of each folded capability, where it is known.
+    """
+    own = set()
+    for task in snapshot.plan.tasks:
+        if task.id in snapshot.by_status[_COMPLETED]:
+            merge = snapshot.record(task.id).merge
+            for capability in task.provides:
+                own.add(fold(capability.name))
+                yield OnFlow(capability.name, task.id, merge)
+    for name in sorted(snapshot.given - own):
+        yield OnFlow(name, plan=(given_by or {}).get(name, ""))
+
+
+# --- how a task stands ---------------------------------------------------------------------------
+
+
+def sentence(snapshot: Snapshot, task: str, now: float) -> str:
+    """Return in a sentence without its subject how a task stands."""
+    record = snapshot.record(task)
+    attempt = record.attempt
+    match record.status:
+        case Status.IN_PROGRESS if attempt is not None:
+            since = duration(now - attempt.started_at)
+            return f"is in progress: attempt {attempt.number}, for {since}."
+        case Status.IN_PROGRESS:
+            return "is in progress."
+        case Status.REVIEW:
+            train = snapshot.state.train
+            if train is not None and any(car.task == task for car in train.cars):
+                return "is done; its merge is being tested."
+            return "is done and waits to be merged."
+        case Status.COMPLETED:
+            return f"is completed, merged as {short(record.merge)}"
+        case Status.FAILED | Status.CANCELLED:
+            reason = f" ({record.reason})" if record.reason else ""
+            said = f": {last}" if (last := last_line(record)) else ""
+            after = "; it is tried again by itself" if retries_by_itself(snapshot, task) else ""
+            return f"{record.status}{reason}{after}{said}"
+    blocking = blockers_of(snapshot, task)
+    if blocking:
+        return f"is pending and waits for {count(len(blocking), 'task')}: {ids(blocking, 40)}"
+    if snapshot.frontier.unmet(task):
+        return "is pending and waits for what nobody provides."
+    if record.not_before > now:
+        return f"is ready, and is tried again at {utc(record.not_before)}"
+    return "is ready: nothing blocks it, it starts when there is a free slot."
+
+
+def what_next(snapshot: Snapshot, task: str) -> list[str]:
+    if snapshot.status(task) is Status.FAILED and not retries_by_itself(snapshot, task):
+        return [f"      $ {next_command(snapshot, task)}"]
+    return []
+
+
+# --- what waits for a person ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One thing that goes on only when a person does something: what, why, and which commands."""
+
+    what: str
+    why: str = ""
+    commands: tuple[str, ...] = ()
+
+
+def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -> Iterator[Waiting]:
+    """Yield what waits for a person, the plan's own troubles first, then tasks in plan order.
+
+    `file` is the plan's file where it has not been accepted yet.
+    """
+    name, state = snapshot.plan.plan, snapshot.state
+    run = f"gitflow-agents run {name}"
+    status = plan_status(snapshot, limits, now)
+    if status in ("landed", "closed"):
+        return
+    if not snapshot.tip:
+        path = file or f"plans/{name}.yaml"
+        yield Waiting("nothing was started yet", commands=(f"gitflow-agents run {path}",))
+        return
+    if state.held:
+        why, commands = _with_command(state.held)
+        yield Waiting("the plan is held", why, (*commands, run))
+    elif status == "waiting":
+        yield Waiting("nothing was started yet", commands=(run,))
+    used_up = spent(snapshot, limits)
+    if used_up and snapshot.by_status[_PENDING]:
+        yield Waiting(
+            used_up,
+            "raise `limits` in the plan, and in the config where it has one too",
+            (f"gitflow-agents edit {name}", run),
+        )
+    failed = snapshot.by_status[Status.FAILED]
+    for task in sorted(failed, key=snapshot.plan.order.__getitem__):
+        if not retries_by_itself(snapshot, task):
+            record = snapshot.record(task)
+            reason = f" ({record.reason})" if record.reason else ""
+            next_one = next_command(snapshot, task)
+            yield Waiting(f"{task} failed{reason}", last_line(record), (next_one,))
+    for task in _worn_out(snapshot, limits):
+        used = count(snapshot.record(task).used, "attempt")
+        yield Waiting(
+            f"{task} may not be tried again", f"{used} used up", (next_command(snapshot, task),)
+        )
+    if status == "blocked" and not used_up:
+        stuck = sorted(snapshot.by_status[_PENDING], key=snapshot.plan.order.__getitem__)
+        if stuck:
+            what = f"{count(len(stuck), 'task')} can never start"
+            yield Waiting(what, commands=(f"gitflow-agents explain {name}/{stuck[0]}",))
+
+
+def retries_by_itself(snapshot: Snapshot, task: str) -> bool:
+    """Say whether a failed task is tried again without a person, now or later."""
+    return may_retry(snapshot, task, math.inf)
+
+
+def _with_command(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a sentence without the command at its end, and that command."""
+    said, _, last = one_line(text).rpartition(": ")
+    if said and last.startswith(("git ", "gitflow-agents ")):
+        return said, (last,)
+    return one_line(text), ()
+
+
+def _worn_out(snapshot: Snapshot, limits: Limits) -> list[str]:
+    """Return the ready tasks that are not started because their attempts are used up."""
+    pending = snapshot.by_status[_PENDING]
+    return [
+        task
+        for task in snapshot.plan.order
+        if task in snapshot.records
+        and task in pending
+        and snapshot.records[task].used >= attempts_allowed(snapshot.plan, task, limits)
+        and not snapshot.frontier.unmet(task)
+    ]
+
+
+_SEE_THE_WORK = frozenset(
+    {
+        Reason.CONFLICT,
+        Reason.CHECKS_FAILED,
+        Reason.GATE_FAILED,
+        Reason.UNVERIFIED,
+        Reason.PATH_VIOLATION,
+        Reason.PROTECTED_PATH,
+        Reason.NEEDS_WORKFLOW_PERMISSION,
+        Reason.FOREIGN_COMMITS,
+        Reason.TOO_LARGE,
+    }
+)
+"""Failures that are understood by looking at what was changed."""
+
+
+def next_command(snapshot: Snapshot, task: str) -> str:
+    """Return what a person types next about a task."""
+    record = snapshot.record(task)
+    attempt = record.attempt
+    sees = record.reason in _SEE_THE_WORK and attempt is not None and bool(attempt.tip)
+    verb = "diff" if sees else "show"
+    return f"gitflow-agents {verb} {snapshot.plan.plan}/{task}"
+
+
+def last_line(record: TaskRecord) -> str:
+    """Return the last line of a task's message that says anything."""
+    lines = [line for line in clean(record.message).split("\n") if line.strip()]
+    return fit(lines[-1], 300) if lines else ""

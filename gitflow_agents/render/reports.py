@@ -1,0 +1,331 @@
+"""What is left for people when work has ended: the report of an attempt and that of a plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gitflow_agents.graph import estimate
+from gitflow_agents.models import SCHEMA, DoneReport, Ran, Status
+from gitflow_agents.render.facts import worked
+from gitflow_agents.render.text import (
+    bullets,
+    cell,
+    clean,
+    code,
+    code_cell,
+    count,
+    duration,
+    fence,
+    inline,
+    money,
+    one_line,
+    short,
+    shortened,
+    utc,
+)
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.spec import to_yaml
+
+MOST_ROWS = 1000
+"""Rows of one table in a report; what is left out is counted."""
+_SUMMARY = 2_000
+
+
+# --- an attempt -----------------------------------------------------------------------------------
+
+
+def done_report(report: DoneReport) -> str:
+    """Return an attempt's report: scope, files touched, commands, risks, human follow-ups."""
+    return "\n\n".join([*_attempt(report), *_parts(report)]) + "\n"
+
+
+def _attempt(report: DoneReport) -> Iterator[str]:
+    yield f"# Report: task {report.task} of plan {report.plan}, attempt {report.attempt}"
+    outcome = f"{report.outcome} ({report.reason})" if report.reason else report.outcome
+    spent = duration(report.ended_at - report.started_at)
+    lines = [
+        f"- outcome: {outcome}" + (f": {inline(report.message)}" if report.message else ""),
+        f"- agent: {code(report.agent)}",
+        f"- time: {utc(report.started_at)} to {utc(report.ended_at)} ({spent})",
+        f"- cost: {'unknown' if report.cost_usd is None else money(report.cost_usd)}",
+    ]
+    if report.turns is not None:
+        lines.append(f"- turns: {report.turns}")
+    if report.exit_code is not None:
+        lines.append(f"- exit code: {report.exit_code}")
+    if report.already_provided:
+        lines.append("- what it provides was there before the attempt; its checks passed")
+    yield "\n".join(lines)
+
+
+def _parts(report: DoneReport) -> Iterator[str]:
+    yield "## Scope"
+    yield fence(report.scope) if report.scope.strip() else "Nothing was said."
+    if report.summary.strip():
+        yield f"The agent's summary:\n\n{fence(report.summary)}"
+    yield "## Files touched"
+    outside = set(report.outside_files)
+    yield (
+        "\n".join(
+            f"- {code(path)}" + (" (the task's files do not name it)" if path in outside else "")
+            for path in report.files_touched
+        )
+        or "None."
+    )
+    yield "## Commands"
+    yield "\n".join(_outcomes(report.commands)) or "None were run."
+    last = {(ran.kind, ran.command): ran for ran in report.commands}
+    for ran in last.values():
+        if ran.code != 0 and ran.tail.strip():
+            yield f"The end of {code(ran.command)}:\n\n{fence(ran.tail)}"
+    if report.output_tail.strip() and report.outcome != "succeeded":
+        yield f"The agent's last lines:\n\n{fence(report.output_tail)}"
+    yield "## Risks"
+    yield "\n".join(bullets(report.risks)) or "None were named."
+    yield "## Human follow-ups"
+    yield "\n".join(bullets(report.follow_ups)) or "None were named."
+    if report.learned:
+        yield "## Learned"
+        yield "\n".join(bullets(report.learned))
+
+
+def _outcomes(commands: Iterable[Ran]) -> list[str]:
+    """Return a line for each command, with how each of its runs ended, in order."""
+    runs: dict[tuple[str, str], list[Ran]] = {}
+    for ran in commands:
+        runs.setdefault((ran.kind, ran.command), []).append(ran)
+    return [
+        f"- {kind}: {code(command)}: "
+        + " → ".join(f"{ended(ran)} ({duration(ran.seconds)})" for ran in rows)
+        for (kind, command), rows in runs.items()
+    ]
+
+
+def ended(ran: Ran) -> str:
+    """Return how a command ended, in a word or three."""
+    if ran.code is None:
+        return "did not end or could not start"
+    if ran.code < 0:
+        return f"ended by signal {-ran.code}"
+    return f"failure {ran.code}" if ran.code else "success"
+
+
+# --- a plan ---------------------------------------------------------------------------------------
+
+
+def final_report(snapshot: Snapshot, now: float, *, cost_usd: float | None = None) -> str:
+    """Return `plans/<plan>.report.md`: what was built, how it was proved, what it took.
+
+    `now` is in seconds since the epoch.  `cost_usd` replaces the sum of what attempts reported.
+    """
+    return (
+        "\n\n".join(
+            [
+                *_result(snapshot, now),
+                *_built(snapshot),
+                *_unfinished(snapshot),
+                *_verification(snapshot),
+                *_numbers(snapshot, now, cost_usd),
+                *_estimates(snapshot),
+                *_learned(snapshot),
+            ]
+        )
+        + "\n"
+    )
+
+
+def _result(snapshot: Snapshot, now: float) -> Iterator[str]:
+    plan, state = snapshot.plan, snapshot.state
+    yield f"# Report of plan {plan.plan}"
+    yield (
+        f"Generated {utc(now)} from {code(state.flow)} at `{short(state.flow_sha)}`, "
+        f"plan version v{state.revision}."
+    )
+    yield fence(plan.goal)
+    total, done = len(plan.tasks), len(snapshot.by_status[Status.COMPLETED])
+    if done == total:
+        yield f"All work merged to flow branch {code(state.flow)}."
+    elif snapshot.is_over:
+        left = count(total - done, "task was", "tasks were")
+        yield f"{done} of {total} tasks merged to flow branch {code(state.flow)}; {left} left out."
+    else:
+        yield (
+            f"Not finished: {done} of {count(total, 'task')} merged to flow branch {code(state.flow)}."
+        )
+
+
+def _built(snapshot: Snapshot) -> Iterator[str]:
+    yield "## What was built"
+    completed = snapshot.by_status[Status.COMPLETED]
+    lines: list[str] = []
+    for task in snapshot.plan.tasks:
+        if task.id not in completed:
+            continue
+        if len(lines) == MOST_ROWS:
+            lines.append(f"- … and {count(len(completed) - MOST_ROWS, 'task')} more")
+            break
+        record = snapshot.record(task.id)
+        tracker = f" [{inline(task.tracker)}]" if task.tracker else ""
+        merge = f", merged as `{short(record.merge)}`" if record.merge else ""
+        line = f"- **{task.id}** {inline(task.name)}{tracker}{merge}"
+        summary = one_line(record.summary)
+        if summary:
+            line += f"\n  {inline(shortened(summary, _SUMMARY))}"
+        lines.append(line)
+    yield "\n".join(lines) or "Nothing yet."
+
+
+def _unfinished(snapshot: Snapshot) -> Iterator[str]:
+    failed, cancelled = snapshot.by_status[Status.FAILED], snapshot.by_status[Status.CANCELLED]
+    for title, which in (("Failed", failed), ("Left out", cancelled)):
+        if not which:
+            continue
+        lines = []
+        for task in snapshot.plan.tasks:
+            if task.id in which:
+                record = snapshot.record(task.id)
+                said = ": ".join(
+                    part for part in (record.reason or "", inline(record.message)) if part
+                )
+                why = f" ({said})" if said else ""
+                lines.append(f"- **{task.id}** {inline(task.name)}{why}")
+        if len(lines) > MOST_ROWS:
+            lines[MOST_ROWS:] = [f"- … and {len(lines) - MOST_ROWS} more"]
+        yield f"## {title}"
+        yield "\n".join(lines)
+    over = len(snapshot.by_status[Status.COMPLETED]) + len(failed) + len(cancelled)
+    if rest := len(snapshot.plan.tasks) - over:
+        yield f"{count(rest, 'task is', 'tasks are')} not done."
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A command that passed: for how many tasks, and the most tests that a run of it counted."""
+
+    kind: str
+    command: str
+    times: int
+    tests: int | None
+
+
+def proofs(snapshot: Snapshot) -> list[Proof]:
+    """Return the commands that passed for what is merged, each once, in plan order."""
+    times: dict[tuple[str, str], int] = {}
+    tests: dict[tuple[str, str], int] = {}
+    completed = snapshot.by_status[Status.COMPLETED]
+    for task in snapshot.plan.tasks:
+        if task.id not in completed:
+            continue
+        for ran in snapshot.record(task.id).evidence:
+            if ran.code == 0 and ran.kind != "setup":
+                key = (ran.kind, ran.command)
+                times[key] = times.get(key, 0) + 1
+                if (found := tests_passed(ran.tail)) is not None:
+                    tests[key] = max(found, tests.get(key, 0))
+    return [Proof(*key, number, tests.get(key)) for key, number in times.items()]
+
+
+_PYTEST = re.compile(r"\b(\d+) passed\b[^\n]{0,200} in \d+(?:\.\d+)?s\b")
+_UNITTEST = re.compile(r"^Ran (\d+) tests? in \S+$(?s:.*?)^OK\b", re.MULTILINE)
+
+
+def tests_passed(output: str) -> int | None:
+    """Return how many tests the end of an output of pytest or unittest says passed, else None."""
+    text = clean(output)
+    found = _PYTEST.findall(text) or _UNITTEST.findall(text)
+    return int(found[-1]) if found else None
+
+
+def _verification(snapshot: Snapshot) -> Iterator[str]:
+    yield "## Verification"
+    passed = proofs(snapshot)
+    if not passed:
+        yield "No command was run to verify the work."
+        return
+    counted = [proof for proof in passed if proof.tests is not None]
+    if counted:
+        most = max(counted, key=lambda proof: proof.tests or 0)
+        yield f"Tests passing: {most.tests} in {code(most.command)}."
+    else:
+        yield "Tests passing: unknown, no output says how many."
+    rows = [
+        f"| {code_cell(proof.command, 100)} | {proof.kind} | {proof.times} | "
+        f"{'' if proof.tests is None else proof.tests} |"
+        for proof in passed[:MOST_ROWS]
+    ]
+    head = ["| Command that passed | Kind | Times | Tests passing |", "|---|---|---:|---:|"]
+    yield "\n".join([*head, *rows])
+    if len(passed) > MOST_ROWS:
+        yield f"… and {count(len(passed) - MOST_ROWS, 'command')} more."
+
+
+def _numbers(snapshot: Snapshot, now: float, cost_usd: float | None) -> Iterator[str]:
+    plan, state = snapshot.plan, snapshot.state
+    attempts = [attempt for record in snapshot.records.values() for attempt in record.attempts]
+    silent = sum(attempt.cost_usd is None for attempt in attempts)
+    cost = snapshot.cost_usd if cost_usd is None else cost_usd
+    if cost_usd is None and attempts and silent == len(attempts):
+        money_said = "unknown (no attempt reported it)"
+    else:
+        money_said = money(cost)
+        if cost_usd is None and silent:
+            money_said += f" and more ({silent} of {count(len(attempts), 'attempt')} did not say)"
+    waves = max(snapshot.graph.wave.values(), default=0)
+    lines = [
+        f"- session id: `{plan.plan}`",
+        f"- flow branch: {code(state.flow)}, cut from {code(state.base)}",
+        f"- total tasks: {len(plan.tasks)}",
+        f"- waves: {waves}",
+        f"- total time: {duration(now - state.accepted_at)}",
+        f"- agents' time: {duration(snapshot.minutes * 60)}",
+        f"- attempts: {len(attempts)}",
+        f"- cost: {money_said}",
+    ]
+    if plan.tracker:
+        lines.append(f"- tracker: {inline(plan.tracker)}")
+    yield "## Numbers"
+    yield "\n".join(lines)
+
+
+def _estimates(snapshot: Snapshot) -> Iterator[str]:
+    rows: list[str] = []
+    estimated = actual = 0.0
+    for task in snapshot.plan.tasks:
+        if task.estimated_time is None:
+            continue
+        took = worked(snapshot, task.id)
+        estimated += estimate(task) * 60
+        actual += took
+        if len(rows) < MOST_ROWS:
+            said = duration(took) if took else ""
+            rows.append(
+                f"| {task.id} | {cell(task.name)} | {cell(task.tracker or '', 40)} | "
+                f"{cell(str(task.estimated_time), 20)} | {said} |"
+            )
+    if not rows:
+        return
+    yield "## Estimates and what it took"
+    head = ["| Task | Title | Tracker | Estimated | Took |", "|---|---|---|---:|---:|"]
+    total = f"| total | | | {duration(estimated)} | {duration(actual)} |"
+    yield "\n".join([*head, *rows, total])
+
+
+def _learned(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.state.learned:
+        yield "## Learned"
+        yield "\n".join(bullets(snapshot.state.learned))
+
+
+def provides_yaml(snapshot: Snapshot) -> bytes:
+    """Return `plans/<plan>.provides.yaml`: what later plans may need, with task and merge."""
+    completed: Sequence[str] = [
+        task.id for task in snapshot.plan.tasks if task.id in snapshot.by_status[Status.COMPLETED]
+    ]
+    provides = [
+        {"name": capability.name, "task": task, "merge": snapshot.record(task).merge}
+        for task in completed
+        for capability in snapshot.plan.by_id[task].provides
+    ]
+    return to_yaml({"schema": SCHEMA, "plan": snapshot.plan.plan, "provides": provides})

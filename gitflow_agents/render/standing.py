@@ -1,0 +1,421 @@
+"""Where a plan stands: what waits for a person, what can start, and every task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import nsmallest
+from typing import Any
+
+from gitflow_agents.graph import estimate
+from gitflow_agents.models import SCHEMA, Event, Limits, Status, Task
+from gitflow_agents.render.facts import (
+    WORDS,
+    blockers_of,
+    cost,
+    counts_line,
+    lacking,
+    on_flow,
+    percent,
+    tip,
+    waiting,
+    waits_for,
+    when,
+    word,
+    worked,
+)
+from gitflow_agents.render.text import (
+    WIDTH,
+    cell,
+    code,
+    count,
+    duration,
+    fence,
+    fit,
+    ids,
+    money,
+    one_line,
+    screen,
+    short,
+    table,
+    titled,
+    utc,
+    wrapped,
+)
+from gitflow_agents.scheduler import Snapshot, plan_status
+
+# Looking a member up on its class is slow in 3.11, and these are asked for once a task.
+_PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED
+
+MOST_WAITING = 20
+"""Tasks named one by one above a status; the rest are counted."""
+MOST_LEAVES = 20
+"""Branches in the tree."""
+
+
+def _waiting_lines(snapshot: Snapshot, limits: Limits, now: float, file: str) -> Iterator[str]:
+    found = list(waiting(snapshot, limits, now, file=file))
+    how_many = count(len(found), "thing") if found else "nothing"
+    yield f"Waiting for you: {how_many} (the plan runs by itself, without approvals)"
+    for thing in found[:MOST_WAITING]:
+        yield from wrapped(f"{thing.what}{': ' if thing.why else ''}{thing.why}", "  ", "    ")
+        yield from (f"      $ {command}" for command in thing.commands)
+    if len(found) > MOST_WAITING:
+        yield f"  … and {len(found) - MOST_WAITING} more"
+    state = snapshot.state
+    if not found and state.status == "finished" and snapshot.is_over:
+        yield f"  to take the result over into {state.base}:"
+        yield f"      $ git merge {state.flow}"
+    elif not found and _is_still(snapshot):
+        yield "  nothing is at work just now; to go on:"
+        yield f"      $ gitflow-agents run {snapshot.plan.plan}"
+
+
+def _is_still(snapshot: Snapshot) -> bool:
+    """Say whether something could start or be merged and nobody works on anything."""
+    state = snapshot.state
+    if state.status in ("landed", "closed") or state.train is not None:
+        return False
+    return not snapshot.by_status[Status.IN_PROGRESS]
+
+
+# --- status ---------------------------------------------------------------------------------------
+
+
+def status(
+    snapshot: Snapshot,
+    limits: Limits,
+    now: float,
+    *,
+    tasks: Sequence[str] = (),
+    file: str = "",
+) -> str:
+    """Return where a plan stands, beginning with what waits for a person.
+
+    `now` is in seconds since the epoch; `tasks` are those to list, none for all; `file` is the
+    plan's file where it has not been accepted yet.
+    """
+    rows = list(tasks) or list(snapshot.plan.by_id)
+    return screen(
+        [
+            *_waiting_lines(snapshot, limits, now, file),
+            "",
+            *_facts(snapshot, limits, now),
+            "",
+            *_tree(snapshot),
+            "",
+            *_task_table(snapshot, rows, now),
+            *_estimates(snapshot),
+        ]
+    )
+
+
+def _facts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
+    plan, state = snapshot.plan, snapshot.state
+    done = len(snapshot.by_status[_COMPLETED])
+    wide = WIDTH - 11
+    told = plan_status(snapshot, limits, now)
+    version = f"v{state.revision}"
+    if snapshot.tip:
+        version += f", accepted {utc(state.accepted_at)}"
+        version += f" by {state.accepted_by}" if state.accepted_by else ""
+    yield f"Plan       {plan.plan}: {told}"
+    yield f"Goal       {fit(plan.goal, wide)}"
+    yield f"Version    {fit(version, wide)}"
+    yield f"Progress   {percent(snapshot)} % ({done} of {count(len(plan.tasks), 'task')} merged)"
+    yield f"Tasks      {counts_line(snapshot)}"
+    if state.train is not None:
+        yield f"Train      testing {ids([car.task for car in state.train.cars], wide - 8)}"
+    used = f"{duration(snapshot.minutes * 60)} of agents' time"
+    if snapshot.cost_usd:
+        used += f", {money(snapshot.cost_usd)}"
+    allowed = [
+        said
+        for said in (
+            f"{limits.minutes:g} minutes" if limits.minutes is not None else "",
+            f"${limits.budget_usd:g}" if limits.budget_usd is not None else "",
+            f"{limits.parallel} at once" if limits.parallel is not None else "",
+        )
+        if said
+    ]
+    yield f"Used       {used}" + (f" (limits: {', '.join(allowed)})" if allowed else "")
+
+
+def _tree(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the branches: the base, the flow that grows from it, the tasks that grow from that."""
+    state, completed = snapshot.state, snapshot.by_status[_COMPLETED]
+    at = f" at {short(state.base_sha)}" if state.base_sha else ""
+    yield f"{one_line(state.base) or 'the base'}{at}"
+    at = f" at {short(state.flow_sha)}" if state.flow_sha else ""
+    yield f"└─ {state.flow or snapshot.plan.flow_branch}{at}"
+    leaves = []
+    for task in snapshot.plan.order:
+        record = snapshot.records.get(task)
+        if record is not None and record.branch and task not in completed:
+            leaves.append(f"{record.branch} {WORDS[record.status]}")
+    for task in snapshot.plan.order:
+        if len(leaves) > MOST_LEAVES:
+            break
+        if task in completed:
+            leaves.append(f"{task} merged as {short(snapshot.records[task].merge)}")
+    total = sum(
+        bool(record.branch) or record.status is _COMPLETED for record in snapshot.records.values()
+    )
+    if total > MOST_LEAVES:
+        leaves[MOST_LEAVES:] = [f"… and {total - MOST_LEAVES} more"]
+    for place, leaf in enumerate(leaves, 1):
+        yield f"   {'└' if place == len(leaves) else '├'}─ {leaf}"
+
+
+def _task_table(snapshot: Snapshot, tasks: Iterable[str], now: float) -> list[str]:
+    head = ("ID", "STATUS", "WAVE", "TRY", "TIME", "WAITING FOR", "TITLE")
+    rows = []
+    for task in tasks:
+        record = snapshot.record(task)
+        rows.append(
+            (
+                task,
+                word(snapshot, task),
+                str(snapshot.graph.wave.get(task, "")),
+                str(record.attempt.number) if record.attempt else "",
+                _time(snapshot, task, now),
+                waits_for(snapshot, task),
+                snapshot.plan.by_id[task].name,
+            )
+        )
+    return titled(head, rows)
+
+
+def _time(snapshot: Snapshot, task: str, now: float) -> str:
+    seconds = worked(snapshot, task)
+    attempt = snapshot.record(task).attempt
+    if attempt is not None and attempt.ended_at is None:
+        seconds += max(0.0, now - attempt.started_at)
+    return duration(seconds) if attempt is not None else ""
+
+
+def _estimates(snapshot: Snapshot) -> Iterator[str]:
+    tasks = [task for task in snapshot.plan.tasks if task.estimated_time is not None]
+    if not tasks:
+        return
+    completed = snapshot.by_status[_COMPLETED]
+    done = [task for task in tasks if task.id in completed]
+    yield ""
+    yield f"Estimated  {duration(60 * sum(map(estimate, tasks)))} for {count(len(tasks), 'task')}"
+    if done:
+        took = sum(worked(snapshot, task.id) for task in done)
+        said = duration(60 * sum(map(estimate, done)))
+        yield f"           {said} for the {len(done)} that are merged; they took {duration(took)}"
+
+
+def status_json(snapshot: Snapshot, limits: Limits, now: float, flow_sha: str) -> dict[str, Any]:
+    """Return the object that `status --json` prints.
+
+    Times are UTC, `progress` is in per cent; what is not known is null.  `blocked_by` are ids,
+    `waiting_for` the capabilities and ids that are not on flow yet.
+    """
+    state, by_status = snapshot.state, snapshot.by_status
+    return {
+        "schema": SCHEMA,
+        "plan": snapshot.plan.plan,
+        "status": plan_status(snapshot, limits, now),
+        "revision": state.revision,
+        "base": state.base,
+        "flow": state.flow,
+        "flow_sha": flow_sha,
+        "authority": state.authority,
+        "counts": {which.value: len(by_status[which]) for which in Status},
+        "progress": percent(snapshot),
+        "provides": [row.name for row in on_flow(snapshot)],
+        "ready": snapshot.frontier.ready,
+        "tasks": [_task_json(snapshot, task) for task in snapshot.plan.tasks],
+    }
+
+
+def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
+    record = snapshot.records.get(task.id)
+    attempt = record.attempt if record else None
+    is_waiting = record is None or record.status is _PENDING
+    return {
+        "id": task.id,
+        "title": task.name,
+        "status": (record.status if record else _PENDING).value,
+        "reason": record.reason.value if record and record.reason else None,
+        "wave": snapshot.graph.wave.get(task.id),
+        "attempt": attempt.number if attempt else 0,
+        "branch": (record.branch if record else "") or None,
+        "sha": tip(record),
+        "merge_sha": (record.merge if record else "") or None,
+        "blocked_by": list(blockers_of(snapshot, task.id)) if is_waiting else [],
+        "waiting_for": lacking(snapshot, task) if is_waiting else [],
+        "started_at": when(attempt.started_at if attempt else None),
+        "ended_at": when(attempt.ended_at if attempt else None),
+        "cost_usd": cost(record),
+        "run_url": None,
+    }
+
+
+# --- ready ----------------------------------------------------------------------------------------
+
+
+def ready_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the object that `ready --json` prints."""
+    return {"schema": SCHEMA, "plan": snapshot.plan.plan, "ready": snapshot.frontier.ready}
+
+
+def ready_text(snapshot: Snapshot) -> str:
+    """Return what can start now, in the order in which it starts, and what the others wait for."""
+    by_id = snapshot.plan.by_id
+    ready = snapshot.frontier.ready
+    started = set(ready)
+    rows = [(f"  {task}", fit(by_id[task].name, 60)) for task in ready]
+    lines = ["Ready now", *(table((), rows) or ["  nothing"])]
+    pending = snapshot.by_status[_PENDING]
+    waits = [
+        (f"  {task.id}", _waits_for(snapshot, task), task.name)
+        for task in snapshot.plan.tasks
+        if task.id in pending and task.id not in started
+    ]
+    if waits:
+        lines += ["", "Waiting for what", *titled(("  ID", "WAITS FOR", "TITLE"), waits)]
+    return screen(lines)
+
+
+def _waits_for(snapshot: Snapshot, task: Task) -> str:
+    if blocking := blockers_of(snapshot, task.id):
+        return ids(blocking)
+    return ", ".join(fit(text, 40) for text in lacking(snapshot, task)) or "a free slot"
+
+
+# --- STATUS.md ------------------------------------------------------------------------------------
+
+PAGE_ROWS = 200
+PAGE_BYTES = 64 * 1024
+_FEW = 50
+
+
+def status_page(snapshot: Snapshot, now: float) -> str:
+    """Return STATUS.md: counts and at most 200 rows, at most 64 KiB, made without a full scan.
+
+    What is at work, in review, failed or ready comes first, then the other tasks in plan order.
+    """
+    plan, state = snapshot.plan, snapshot.state
+    done = len(snapshot.by_status[_COMPLETED])
+    counts = "\n".join(f"| {WORDS[which]} | {len(snapshot.by_status[which])} |" for which in Status)
+    source = f" and state `{short(snapshot.tip)}`" if snapshot.tip else ""
+    held = f"\n\nHeld: {code(fit(state.held, 400))}" if state.held else ""
+    page = (
+        f"# Status of plan {plan.plan}\n\n"
+        f"Generated {utc(now)} by gitflow-agents from {code(state.flow)} at "
+        f"`{short(state.flow_sha)}`{source}; do not edit.\n"
+        f"The plan runs by itself, without approvals. Version v{state.revision}.\n\n"
+        f"{fence(fit(plan.goal, 400))}{held}\n\n"
+        f"Progress: {percent(snapshot)} %, {done} of {len(plan.tasks)} tasks merged, "
+        f"{len(snapshot.frontier.ready)} ready.\n\n"
+        f"| Status | Tasks |\n|---|---:|\n{counts}\n\n"
+        "| Task | Status | Wave | Try | Waiting for | Title |\n|---|---|---:|---:|---|---|\n"
+    )
+    rest = f"\n{len(plan.tasks):,} more tasks are not listed.\n"
+    left = PAGE_BYTES - len(page.encode()) - len(rest) - 64
+    rows = []
+    for task in _page_tasks(snapshot):
+        row = _page_row(snapshot, task)
+        left -= len(row.encode())
+        if left < 0:
+            break
+        rows.append(row)
+    more = len(plan.tasks) - len(rows)
+    note = f"\n{count(more, 'more task is', 'more tasks are')} not listed.\n" if more else ""
+    return page + "".join(rows) + note
+
+
+def _page_tasks(snapshot: Snapshot) -> list[str]:
+    order = snapshot.plan.order.__getitem__
+    chosen: dict[str, None] = {}
+    for which in (Status.IN_PROGRESS, Status.REVIEW, Status.FAILED):
+        if found := snapshot.by_status[which]:
+            chosen.update(dict.fromkeys(nsmallest(PAGE_ROWS, found, key=order)))
+    for tasks in (snapshot.frontier.in_order(), snapshot.plan.order):
+        for task in tasks:
+            if len(chosen) >= PAGE_ROWS:
+                return list(chosen)[:PAGE_ROWS]
+            chosen[task] = None
+    return list(chosen)
+
+
+def _page_row(snapshot: Snapshot, task: str) -> str:
+    record = snapshot.records.get(task)
+    tried: int | str = ""
+    waits = ""
+    if record is None or record.status is _PENDING:
+        unmet = snapshot.frontier.unmet(task)
+        told = "pending" if unmet else "ready"
+        if unmet:
+            # Looking through thousands of prerequisites for a row that few read is not worth it.
+            few = len(snapshot.graph.requires[task]) <= _FEW
+            waits = waits_for(snapshot, task) if few else count(unmet, "task")
+    else:
+        told = WORDS[record.status]
+        waits = "" if record.status is _COMPLETED else waits_for(snapshot, task)
+    if record is not None and record.attempts:
+        tried = record.attempts[-1].number
+    wave = snapshot.graph.wave.get(task, "")
+    title = cell(snapshot.plan.by_id[task].name)
+    return f"| {task} | {told} | {wave} | {tried} | {waits} | {title} |\n"
+
+
+# --- plans, log -----------------------------------------------------------------------------------
+
+
+def plans(found: Sequence[tuple[Snapshot, str]]) -> str:
+    """Return the plans of a repository with their statuses and counts."""
+    if not found:
+        return "No plan was started here yet."
+    head = ("PLAN", "STATUS", "DONE", "TASKS", "GOAL")
+    rows = [
+        (each.plan.plan, told, f"{percent(each)} %", counts_line(each), each.plan.goal)
+        for each, told in found
+    ]
+    return screen(titled(head, rows))
+
+
+def plans_json(found: Sequence[tuple[Snapshot, str]]) -> dict[str, Any]:
+    """Return the object that `plans --json` prints."""
+    return {
+        "schema": SCHEMA,
+        "plans": [
+            {
+                "plan": snapshot.plan.plan,
+                "goal": snapshot.plan.goal,
+                "status": told,
+                "active": told not in ("finished", "landed", "closed"),
+                "revision": snapshot.state.revision,
+                "flow": snapshot.state.flow,
+                "progress": percent(snapshot),
+                "counts": {which.value: len(snapshot.by_status[which]) for which in Status},
+                "ready": len(snapshot.frontier.ready),
+                "accepted_at": when(snapshot.state.accepted_at),
+            }
+            for snapshot, told in found
+        ],
+    }
+
+
+def log_line(at: float, subject: str, events: Sequence[Event] = ()) -> str:
+    """Return one commit of a plan's state as a line for people."""
+    return screen([f"{utc(at)}  {one_line(subject)}{_actor(events)}"])
+
+
+def _actor(events: Sequence[Event]) -> str:
+    actors = list(dict.fromkeys(one_line(event.actor) for event in events if event.actor))
+    return f"  ({', '.join(actors)})" if actors else ""
+
+
+def log_json(sha: str, at: float, subject: str, events: Sequence[Event]) -> dict[str, Any]:
+    """Return one commit of a plan's state as an object."""
+    return {
+        "schema": SCHEMA,
+        "sha": sha,
+        "at": utc(at),
+        "subject": one_line(subject),
+        "events": [event.model_dump(mode="json", exclude_defaults=True) for event in events],
+    }

@@ -1,0 +1,455 @@
+"""What to do next.
+
+`decide` looks at a snapshot of one plan and names the actions that are due, in the order in which
+they should be done.  It is pure: no git, no clock, no processes.  Doing an action twice, late or in
+two places is harmless, because each names what it was decided on; so calling `decide` again after
+any of them is always right.
+
+A pass first believes what the refs say (results, merges, what people moved), then gives up what is
+lost, then retries what may be retried, then merges, then starts new attempts, and at the very end
+finishes the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+from gitflow_agents.graph import Frontier, Graph
+from gitflow_agents.models import (
+    Config,
+    Limits,
+    Plan,
+    PlanState,
+    Reason,
+    Status,
+    TaskRecord,
+)
+from gitflow_agents.transitions import RETRIED_BY_ITSELF
+
+LOST_IN_A_ROW = 10
+"""Attempts lost to infrastructure in a row before a person has to look."""
+PARALLEL = 3
+"""Attempts at once when nobody says otherwise."""
+ATTEMPTS = 3
+"""Attempts that an agent may end when nobody says otherwise."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an edge saw beside the state: refs and processes, looked up just now."""
+
+    flow: Literal["same", "ahead", "forced", "missing"] = "same"
+    flow_tip: str = ""
+    base_tip: str = ""
+    concluded: frozenset[str] = frozenset()
+    """Tasks in progress whose branch ends in a result of ours."""
+    foreign: frozenset[str] = frozenset()
+    """Tasks in progress or review whose branch somebody else deleted, forced or pushed to."""
+    lost: frozenset[str] = frozenset()
+    """Tasks in progress whose lease nobody holds any more."""
+    flow_checked_out: str = ""
+    """The folder in which somebody has flow checked out; then it is not moved."""
+    train: Literal["", "passed", "failed", "lost"] = ""
+    """What became of the train that the state names, once its test has ended."""
+
+
+@dataclass
+class Snapshot:
+    """One plan as its state ref tells it, with the sets that a pass needs kept up to date.
+
+    `apply` brings it forward after a write of our own; nothing else changes it.
+    """
+
+    plan: Plan
+    graph: Graph
+    state: PlanState
+    tip: str
+    tree: str
+    records: dict[str, TaskRecord]
+    given: frozenset[str] = frozenset()
+    seen: Seen = Seen()
+    frontier: Frontier = field(init=False)
+    by_status: dict[Status, set[str]] = field(init=False)
+    hopeful: set[str] = field(init=False, default_factory=set)
+    """Failed tasks whose reason may be retried without a person."""
+    cost_usd: float = field(init=False, default=0)
+    minutes: float = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.by_status = {status: set() for status in Status}
+        statuses = {}
+        for task in self.plan.tasks:
+            record = self.records.get(task.id)
+            status = record.status if record else Status.PENDING
+            statuses[task.id] = status
+            self.by_status[status].add(task.id)
+            if record:
+                self._spend(record, 1)
+                self._hope(record)
+        self.frontier = Frontier(self.graph, statuses)
+
+    def status(self, task: str) -> Status:
+        """Return a task's stored status."""
+        record = self.records.get(task)
+        return record.status if record else Status.PENDING
+
+    def record(self, task: str) -> TaskRecord:
+        """Return what is known about a task; an empty record when nothing is."""
+        return self.records.get(task) or TaskRecord(id=task)
+
+    def statuses(self) -> dict[str, Status]:
+        """Return every task's status, in plan order."""
+        return {task.id: self.status(task.id) for task in self.plan.tasks}
+
+    def apply(self, record: TaskRecord) -> None:
+        """Take a task's new record."""
+        old = self.records.get(record.id)
+        before = old.status if old else Status.PENDING
+        if old:
+            self._spend(old, -1)
+        self._spend(record, 1)
+        self.records[record.id] = record
+        self._hope(record)
+        if before is not record.status:
+            self.by_status[before].discard(record.id)
+            self.by_status[record.status].add(record.id)
+            self.frontier.move(record.id, before, record.status)
+
+    def _hope(self, record: TaskRecord) -> None:
+        by_itself = record.reason in RETRIED_BY_ITSELF or record.reason is Reason.CONFLICT
+        if record.status is Status.FAILED and by_itself:
+            self.hopeful.add(record.id)
+        else:
+            self.hopeful.discard(record.id)
+
+    def _spend(self, record: TaskRecord, sign: int) -> None:
+        for attempt in record.attempts:
+            self.cost_usd += sign * (attempt.cost_usd or 0)
+            if attempt.ended_at is not None:
+                self.minutes += sign * max(0.0, attempt.ended_at - attempt.started_at) / 60
+
+    @property
+    def progress(self) -> float:
+        """Return the share of tasks that are merged, 0 to 1; left-out tasks do not count."""
+        total = len(self.plan.tasks) - len(self.by_status[Status.CANCELLED])
+        return len(self.by_status[Status.COMPLETED]) / total if total else 1.0
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether every task is completed or left out."""
+        ended = len(self.by_status[Status.COMPLETED]) + len(self.by_status[Status.CANCELLED])
+        return ended == len(self.plan.tasks)
+
+
+# --- what can be done -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AdoptFlow:
+    """Take what is on flow since we looked: people's commits, or merges of a run that died."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Start and merge nothing more, and say why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on: what held the plan is gone."""
+
+
+@dataclass(frozen=True)
+class Conclude:
+    """Believe a result that publish recorded on the task's branch."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class Expire:
+    """End an attempt that nobody works on any more, keeping what it did."""
+
+    task: str
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Disown:
+    """A task in review whose branch is no longer what was reviewed."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Send a failed task back to pending, without a person."""
+
+    task: str
+
+
+@dataclass(frozen=True)
+class EndTrain:
+    """Take the verdict on a train: its merges go to flow, or it is halved, or forgotten."""
+
+
+@dataclass(frozen=True)
+class StartTrain:
+    """Merge these tasks on each other, in this order, and test the result."""
+
+    tasks: tuple[str, ...]
+    follow_base: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Start one attempt for each of these tasks."""
+
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Put the report on flow: everything that can be merged is."""
+
+
+Action = (
+    AdoptFlow
+    | Hold
+    | Resume
+    | Conclude
+    | Expire
+    | Disown
+    | Retry
+    | EndTrain
+    | StartTrain
+    | Claim
+    | Finish
+)
+
+
+# --- how much may happen ---------------------------------------------------------------------------
+
+
+def limits_of(plan: Plan, config: Config) -> Limits:
+    """Return the limits that hold: of plan and config, the smaller number each."""
+    return plan.limits.tightened(
+        Limits(**{name: getattr(config.limits, name) for name in Limits.model_fields})
+    )
+
+
+def attempts_allowed(plan: Plan, task: str, limits: Limits) -> int:
+    """Return how many attempts an agent may end on a task."""
+    own = plan.setting(plan.by_id[task], "attempts")
+    allowed = [n for n in (own, limits.attempts) if n is not None]
+    return min(allowed) if allowed else ATTEMPTS
+
+
+def spent(snapshot: Snapshot, limits: Limits) -> str:
+    """Return which limit of the plan is used up, as a sentence, or nothing."""
+    if limits.budget_usd is not None and snapshot.cost_usd >= limits.budget_usd:
+        return f"the budget of ${limits.budget_usd:g} is used up (${snapshot.cost_usd:.2f})"
+    if limits.minutes is not None and snapshot.minutes >= limits.minutes:
+        return f"the {limits.minutes:g} agent minutes are used up ({snapshot.minutes:.1f})"
+    return ""
+
+
+# --- the decision ----------------------------------------------------------------------------------
+
+
+def decide(
+    snapshot: Snapshot,
+    now: float,
+    limits: Limits,
+    *,
+    slots: int,
+    train: int = 8,
+    barrier: bool = False,
+    stopping: bool = False,
+    follow_base: bool = True,
+) -> list[Action]:
+    """Return what is due now, in order.
+
+    `now` is in seconds since the epoch.  `slots` says how many attempts this caller can start.
+    With `stopping` nothing new begins.  With `barrier` a wave starts when the one before it is over.
+    """
+    state, seen = snapshot.state, snapshot.seen
+    if state.status in ("landed", "closed"):
+        return []
+    held = _held(snapshot)
+    if held:
+        return [] if state.held == held else [Hold(held)]
+    if state.held and state.held.startswith(FLOW_TROUBLE):
+        return [Resume()]
+    if seen.flow_checked_out:
+        train = 0
+    if seen.flow == "ahead":
+        return [AdoptFlow()]
+    actions: list[Action] = []
+    gone: set[str] = set()
+    order = snapshot.plan.order
+    for task in sorted(snapshot.by_status[Status.IN_PROGRESS], key=order.__getitem__):
+        if task in seen.concluded:
+            actions.append(Conclude(task))
+        elif task in seen.foreign:
+            actions.append(Expire(task, Reason.FOREIGN_COMMITS))
+        elif task in seen.lost:
+            actions.append(Expire(task, Reason.LEASE_LOST))
+        else:
+            continue
+        gone.add(task)
+    actions += [
+        Disown(task)
+        for task in sorted(snapshot.by_status[Status.REVIEW] & seen.foreign, key=order.__getitem__)
+    ]
+    if actions:
+        return actions  # what they change decides the rest
+    actions += [
+        Retry(task)
+        for task in sorted(snapshot.hopeful, key=order.__getitem__)
+        if may_retry(snapshot, task, now)
+    ]
+    if state.held:
+        return actions
+    if state.train is not None and seen.train and train:
+        return [*actions, EndTrain()]
+    if stopping or actions:
+        return actions
+    if state.train is None and train:
+        cars = _cars(snapshot, train)
+        behind = follow_base and bool(seen.base_tip) and seen.base_tip != state.base_sha
+        if cars or (behind and not snapshot.is_over and _can_go_on(snapshot)):
+            return [StartTrain(cars, follow_base=behind)]
+    claims = _claims(snapshot, now, limits, slots, barrier)
+    if claims:
+        actions.append(Claim(claims))
+    elif train and snapshot.is_over and state.train is None and state.status != "finished":
+        actions.append(Finish())
+    return actions
+
+
+FLOW_TROUBLE = "the flow branch"
+
+
+def _held(snapshot: Snapshot) -> str:
+    """Return what is wrong with flow, in a sentence that says how to mend it."""
+    flow, sha = snapshot.state.flow, snapshot.state.flow_sha
+    if snapshot.seen.flow == "missing":
+        return f"{FLOW_TROUBLE} {flow} is gone; bring it back: git branch {flow} {sha}"
+    if snapshot.seen.flow == "forced":
+        return (
+            f"{FLOW_TROUBLE} {flow} was moved back or replaced; "
+            f"to go on from what was merged: git branch -f {flow} {sha}"
+        )
+    return ""
+
+
+def may_retry(snapshot: Snapshot, task: str, now: float) -> bool:
+    """Say whether a failed task is tried again without a person."""
+    record = snapshot.record(task)
+    if now < record.not_before or record.reason is None:
+        return False
+    if record.reason in RETRIED_BY_ITSELF:
+        return record.lost < LOST_IN_A_ROW
+    if record.reason is Reason.CONFLICT:
+        allowed = snapshot.plan.setting(snapshot.plan.by_id[task], "conflict_retries")
+        return record.conflicts <= int(allowed)
+    return False
+
+
+def back_off(lost: int) -> float:
+    """Return how many seconds to wait after `lost` losses in a row: 0, 2, 4, ... up to 300."""
+    return 0.0 if lost <= 1 else min(300.0, 2.0 ** (lost - 1))
+
+
+def _cars(snapshot: Snapshot, longest: int) -> tuple[str, ...]:
+    limit = min(longest, snapshot.state.train_limit or longest)
+    completed = snapshot.by_status[Status.COMPLETED]
+    waiting = sorted(snapshot.by_status[Status.REVIEW], key=snapshot.plan.order.__getitem__)
+    cars = [
+        task for task in waiting if all(need in completed for need in snapshot.graph.requires[task])
+    ]
+    return tuple(cars[:limit])
+
+
+def _can_go_on(snapshot: Snapshot) -> bool:
+    return bool(snapshot.frontier.has_ready or snapshot.by_status[Status.IN_PROGRESS])
+
+
+def _claims(
+    snapshot: Snapshot, now: float, limits: Limits, slots: int, barrier: bool
+) -> tuple[str, ...]:
+    running = len(snapshot.by_status[Status.IN_PROGRESS])
+    free = min(slots, (limits.parallel or slots + running) - running)
+    if free <= 0 or spent(snapshot, limits):
+        return ()
+    wave = _open_wave(snapshot) if barrier else None
+
+    def fits(task: str) -> bool:
+        record = snapshot.records.get(task)
+        if wave is not None and snapshot.graph.wave[task] != wave:
+            return False
+        return record is None or (
+            now >= record.not_before and record.used < attempts_allowed(snapshot.plan, task, limits)
+        )
+
+    return tuple(islice(filter(fits, snapshot.frontier.in_order()), free))
+
+
+def _open_wave(snapshot: Snapshot) -> int | None:
+    """Return the first wave in which something may still move."""
+    waves = [
+        snapshot.graph.wave[task]
+        for status in (Status.IN_PROGRESS, Status.REVIEW)
+        for task in snapshot.by_status[status]
+    ]
+    waves += [snapshot.graph.wave[task] for task in snapshot.frontier.ready]
+    return min(waves) if waves else None
+
+
+def wake_at(snapshot: Snapshot) -> float | None:
+    """Return when something that waits by the clock is due, or None."""
+    times = [
+        snapshot.record(task).not_before
+        for task in snapshot.hopeful
+        if may_retry(snapshot, task, math.inf)
+    ]
+    return min(times) if times else None
+
+
+def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
+    """Return a plan's status: stored ones as they are, the rest computed.
+
+    `waiting` nothing was started, `running` something moves or can, `held`, `failed` a failed task
+    is in the way, `blocked` nothing can move for another reason.
+    """
+    state = snapshot.state
+    if state.status != "live" and (state.status != "finished" or snapshot.is_over):
+        return state.status
+    if state.held:
+        return "held"
+    moving = snapshot.by_status[Status.IN_PROGRESS] or snapshot.by_status[Status.REVIEW]
+    if moving or state.train is not None:
+        return "running"
+    if any(may_retry(snapshot, task, math.inf) for task in snapshot.hopeful):
+        return "running"
+    if snapshot.frontier.has_ready and not spent(snapshot, limits):
+        return "running" if snapshot.records else "waiting"
+    if snapshot.is_over:
+        return "running"  # the report is still missing
+    return "failed" if snapshot.by_status[Status.FAILED] else "blocked"
+
+
+def waiting_for(snapshot: Snapshot, task: str) -> Mapping[str, Status]:
+    """Return the unfinished tasks that a task directly needs, with their statuses."""
+    return {
+        need: snapshot.status(need)
+        for need in snapshot.graph.requires[task]
+        if snapshot.status(need) is not Status.COMPLETED
+    }

@@ -1,0 +1,5 @@
+"""What a door calls: `Service`, and the values that it answers with."""
+
+from gitflow_agents.service.service import Logged, RunEnd, Service, Told, create_demo
+
+__all__ = ["Logged", "RunEnd", "Service", "Told", "create_demo"]

@@ -1,0 +1,236 @@
+"""From a plan file to an accepted plan: what must hold before the first ref is made.
+
+Accepting makes three refs together: `plan/<plan>` where people propose, the flow branch with the
+accepting commit, and the state.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gitflow_agents import spec
+from gitflow_agents.errors import FlowError, UsageError
+from gitflow_agents.models import ZERO, Config, Plan, PlanState
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.store import Commit, Draft, Entry, Store
+from gitflow_agents.store.repository import FILE
+from gitflow_agents.store.state import HEADS, events_of, one_line, plan_ref
+
+ACCEPTED = "plan_accepted"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan file that somebody wants to be run: its text, and the plan-branch commit it is in."""
+
+    name: str
+    data: bytes
+    commit: str = ""
+
+
+def plan_path(name: str) -> str:
+    """Return where a plan's file stands on its branch and on flow."""
+    return f"plans/{name}.yaml"
+
+
+def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: str) -> Snapshot:
+    """Accept a plan for the first time; everything is made together, or nothing.
+
+    Raises FlowError with a hint when the base is missing or not allowed, when a name is taken, or
+    when a branch that would have to move is checked out.
+    """
+    repository = store.repository
+    base, base_sha = find_base(store, plan, config)
+    existing = repository.tips(HEADS)
+    flow = f"{HEADS}{plan.flow_branch}"
+    branches = spec.branches(plan)
+    blob = repository.write_blob(proposal.data)
+    path = plan_path(plan.plan)
+
+    def with_file(parent: str, message: str, author: str) -> str:
+        tree = repository.graft(repository.commit(parent).tree, {path: Entry(FILE, blob)})
+        return repository.write_commit(tree, [parent], message, author=author)
+
+    proposed = proposal.commit or existing.get(plan_ref(plan.plan), "")
+    moves: list[tuple[str, str, str]] = []
+    if not proposal.commit:
+        start = proposed or base_sha
+        proposed = with_file(start, f"plan {plan.plan}: {one_line(plan.goal)[:160]}", actor)
+        moves.append((plan_ref(plan.plan), existing.get(plan_ref(plan.plan), ZERO), proposed))
+    accepting = _our_accepting_commit(store, plan, existing.get(flow, ""), blob)
+    if not accepting:
+        wanted = [plan.flow_branch, *branches.values()]
+        clash = name_clash(wanted, [ref.removeprefix(HEADS) for ref in existing])
+        if clash:
+            raise _taken(plan, clash, existing)
+        _not_checked_out(store, plan.flow_branch)
+        accepting = with_file(
+            base_sha,
+            f"accept plan {plan.plan} v1\n\n{one_line(plan.goal)[:400]}\n\n"
+            f"Gitflow-Event: {ACCEPTED}\nGitflow-Plan: {plan.plan}",
+            "gitflow-agents <gitflow-agents@localhost>",
+        )
+        moves.append((flow, ZERO, accepting))
+    state = PlanState(
+        plan=plan.plan,
+        commit=proposed,
+        digest=blob,
+        base=base,
+        base_sha=base_sha,
+        flow=plan.flow_branch,
+        flow_sha=accepting,
+        accepting=accepting,
+        accepted_at=repository.clock(),
+        accepted_by=actor,
+    )
+    snapshot = store.snapshot(plan, state, "", "", {})
+    draft = Draft(snapshot, actor)
+    draft.tell(
+        ACCEPTED,
+        commit=accepting,
+        note=f"plan accepted as v1: {len(plan.tasks)} tasks from {base} to {plan.flow_branch}",
+    )
+    draft.files["spec.yaml"] = proposal.data
+    for ref, old, new in moves:
+        draft.move(ref, old, new)
+    store.commit(draft)
+    return snapshot
+
+
+def find_base(store: Store, plan: Plan, config: Config) -> tuple[str, str]:
+    """Return the branch that a plan starts from and its tip."""
+    repository = store.repository
+    base = plan.base or repository.default_branch()
+    if config.bases is not None and not any(
+        fnmatch.fnmatchcase(base, entry) for entry in config.bases
+    ):
+        raise FlowError(
+            f"the config does not allow plans to start from {base}",
+            hint=f"`bases` allows: {', '.join(config.bases) or 'nothing'}",
+        )
+    for ref in (f"{HEADS}{base}", f"refs/remotes/origin/{base}"):
+        sha = repository.resolve(f"{ref}^{{commit}}")
+        if sha:
+            return base, sha
+    if not repository.tips(HEADS, "refs/remotes/"):
+        raise FlowError(
+            "this repository has no commit yet",
+            hint="make one first: git commit --allow-empty -m start",
+        )
+    raise FlowError(
+        f"there is no branch {base} to start from", hint="say which one in the plan: base: <branch>"
+    )
+
+
+def name_clash(wanted: Iterable[str], existing: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first wanted branch that cannot be made, and the existing one in its way.
+
+    Letters of either case count as the same, and a branch stands in the way of every branch below
+    it: git keeps both as files.
+    """
+    there = {name.casefold(): name for name in existing}
+    folders: dict[str, str] = {}
+    for folded, name in there.items():
+        parts = folded.split("/")
+        for length in range(1, len(parts)):
+            folders.setdefault("/".join(parts[:length]), name)
+    for name in wanted:
+        folded = name.casefold()
+        parts = folded.split("/")
+        if folded in there:
+            return name, there[folded]
+        if folded in folders:
+            return name, folders[folded]
+        for length in range(1, len(parts)):
+            above = "/".join(parts[:length])
+            if above in there:
+                return name, there[above]
+    return None
+
+
+def _taken(plan: Plan, clash: tuple[str, str], existing: Mapping[str, str]) -> FlowError:
+    wanted, in_the_way = clash
+    branches = [ref.removeprefix(HEADS) for ref in existing]
+    if wanted == plan.flow_branch:
+        tries = _flow_names(plan.plan)
+        free = itertools.islice((n for n in tries if not name_clash([n], branches)), 3)
+        mend = f"set `flow:` in the plan to one of: {', '.join(free)}"
+    else:
+        names = (f"{plan.plan[:58]}-{number}" for number in itertools.count(2))
+        prefix = wanted.split("/")[0]
+        free = itertools.islice(
+            (n for n in names if not name_clash([f"{prefix}/{n}/x"], branches)), 3
+        )
+        if name_clash([f"{prefix}/{plan.plan}-free/x"], branches):
+            mend = f"rename it: git branch -m {in_the_way} {in_the_way}-old"
+        else:
+            mend = f"rename it (git branch -m {in_the_way} NEW), or the plan: {', '.join(free)}"
+    return FlowError(f"the branch {in_the_way} is in the way of {wanted}", hint=mend)
+
+
+def _flow_names(plan: str) -> Iterable[str]:
+    yield from (f"flow/{plan}", f"feat/{plan}", f"{plan}-flow")
+    yield from (f"{plan}-flow-{number}" for number in itertools.count(2))
+
+
+def _our_accepting_commit(store: Store, plan: Plan, tip: str, blob: str) -> str:
+    """Return the flow tip when it is this very plan's accepting commit of a run that was cut off."""
+    if not tip:
+        return ""
+    commit = store.repository.commit(tip)
+    is_ours = any(
+        event.event == ACCEPTED and event.plan == plan.plan for event in events_of(commit)
+    )
+    entry = store.repository.find(commit.tree, plan_path(plan.plan))
+    return tip if is_ours and entry is not None and entry.sha == blob else ""
+
+
+def _not_checked_out(store: Store, branch: str) -> None:
+    place = store.refs.heads().get(f"{HEADS}{branch}")
+    if place is not None:
+        raise FlowError(
+            f"the flow branch {branch} is checked out in {place}", hint="git switch --detach"
+        )
+
+
+def propose(store: Store, name: str, data: bytes, base: str, actor: str) -> str:
+    """Commit a plan file to `plan/<plan>` for a person and return the commit."""
+    repository = store.repository
+    with store.refs.lock():
+        tip = repository.resolve(plan_ref(name))
+        parent = tip or base
+        entry = Entry(FILE, repository.write_blob(data))
+        tree = repository.graft(repository.commit(parent).tree, {plan_path(name): entry})
+        commit = repository.write_commit(tree, [parent], f"plan {name}", author=actor)
+        store.refs.move([(plan_ref(name), tip or ZERO, commit)])
+    return commit
+
+
+def proposal_of(store: Store, name: str) -> Proposal:
+    """Return what a plan's branch proposes; UsageError when there is no such plan."""
+    repository = store.repository
+    tip = repository.resolve(plan_ref(name))
+    if tip is None:
+        raise UsageError(f"there is no plan {name}")
+    commit: Commit = repository.commit(tip)
+    data = repository.read(commit.tree, plan_path(name))
+    if data is None:
+        raise FlowError(
+            f"the branch plan/{name} holds no {plan_path(name)}",
+            hint=f"commit the plan's file there as {plan_path(name)}",
+        )
+    return Proposal(name, data, tip)
+
+
+__all__ = [
+    "Proposal",
+    "accept",
+    "find_base",
+    "name_clash",
+    "plan_path",
+    "proposal_of",
+    "propose",
+]

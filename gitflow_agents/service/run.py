@@ -1,0 +1,287 @@
+"""`run`: passes over one plan until nothing can move, with the attempts in threads beside them.
+
+A pass is short and holds the lock; an attempt is long and holds nothing.  An attempt that ends wakes
+the next pass.  An interruption ends the agents, keeps what they did, and gives the tasks back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from gitflow_agents import scheduler
+from gitflow_agents.errors import ExitCode, GitFailed
+from gitflow_agents.execute import Order, Verdict, remove_quietly
+from gitflow_agents.models import SCHEMA, Limits, Reason, Status
+from gitflow_agents.runner import Stop, lease_is_lost
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.reconcile import Reconciler, TestJob, Told
+
+BEAT = 2.0
+"""Seconds between two looks when nothing of ours ends."""
+PACK_EVERY = 300
+"""Merges after which loose objects are packed: a task leaves about 25."""
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended, and the plan as it is then."""
+
+    code: ExitCode
+    snapshot: Snapshot
+    message: str
+    hint: str = ""
+
+
+@dataclass
+class Run:
+    """One run of one plan by this process."""
+
+    reconciler: Reconciler
+    limits: Limits
+    slots: int
+    barrier: bool
+    stop: Stop
+    tell: Callable[[Told], None]
+    _ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    _threads: dict[str, threading.Thread] = field(default_factory=dict)
+    _bug: BaseException | None = None
+    _packed: int = 0
+
+    def go(self) -> RunEnd:
+        """Run until nothing can move any more, or somebody interrupts."""
+        reconciler = self.reconciler
+        with self._signals():
+            try:
+                self._begin()
+                while self._bug is None:
+                    work = reconciler.step(
+                        self.limits,
+                        self.slots,
+                        barrier=self.barrier,
+                        stopping=self.stop.is_set(),
+                    )
+                    for order in work.orders:
+                        self._start(order.task.id, self._attempt, order)
+                    if work.test is not None:
+                        self._start(work.test.train.tip, self._test, work.test)
+                    if not self._threads:
+                        if work.acted:
+                            continue
+                        if self.stop.is_set() or not self._may_move():
+                            break
+                    self._wait()
+            finally:
+                self._end_threads()
+        if self._bug is not None:
+            raise self._bug
+        self._pack(0)
+        return self._end()
+
+    # --- before -----------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        reconciler = self.reconciler
+        with reconciler.store.refs.lock():
+            reconciler.refresh()
+            reconciler.executor.guard.begin()
+            reconciler.clear_worktrees()
+            reconciler.lift_hold()
+        snapshot = reconciler.snapshot
+        state, plan = snapshot.state, snapshot.plan
+        self.tell(
+            Told(
+                "run_started",
+                f"plan {plan.plan} v{state.revision}: {len(plan.tasks)} tasks, {self.slots} at "
+                f"once, from {state.base} to {state.flow}; it runs by itself",
+                {
+                    "schema": SCHEMA,
+                    "event": "run_started",
+                    "at": reconciler.clock(),
+                    "plan": plan.plan,
+                    "plan_branch": f"plan/{plan.plan}",
+                    "flow": state.flow,
+                    "base": state.base,
+                    "revision": state.revision,
+                    "tasks": len(plan.tasks),
+                    "parallel": self.slots,
+                    "working_directory": str(reconciler.store.repository.home),
+                    "agents": ["command"],
+                },
+                f"plan branch: plan/{plan.plan}\n"
+                f"working directory: {reconciler.store.repository.home}\n"
+                f"worktrees: {reconciler.worktrees.root / plan.plan}\n"
+                f"agents: command",
+            )
+        )
+
+    # --- beside -----------------------------------------------------------------------------------
+
+    def _start(self, name: str, work: Callable[[Any], None], job: object) -> None:
+        def guarded() -> None:
+            try:
+                work(job)
+            except BaseException as e:
+                self._bug = self._bug or e
+                self.stop.set()
+            finally:
+                self._ended.put(name)
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads[name] = thread
+        thread.start()
+
+    def _attempt(self, order: Order) -> None:
+        reconciler, task = self.reconciler, order.task.id
+
+        def on_progress(line: str) -> None:
+            data = {
+                "schema": SCHEMA,
+                "event": "attempt_progress",
+                "at": reconciler.clock(),
+                "plan": order.plan.plan,
+                "task": task,
+                "progress": line,
+            }
+            self.tell(Told("attempt_progress", f"{task}: {line}", data))
+
+        try:
+            result = reconciler.executor.execute(order, on_progress)
+            published = reconciler.publish(order, result)
+            if published and result.report.reason is None:
+                remove_quietly(order.folder)
+        except GitFailed as e:
+            reconciler.failures[task] = e
+        except OSError as e:
+            reconciler.failures[task] = GitFailed(f"the disk or a folder failed: {e}")
+
+    def _test(self, job: TestJob) -> None:
+        reconciler = self.reconciler
+        try:
+            verdict = reconciler.executor.test(
+                reconciler.snapshot.plan, job.train.tip, job.tree, job.checks, job.nonce
+            )
+        except (GitFailed, OSError) as e:
+            verdict = Verdict(Reason.INFRASTRUCTURE, str(e), ())
+        if self.stop.is_set() and verdict.reason is not None:
+            verdict = Verdict(Reason.STOPPED, "interrupted", ())
+        reconciler.tests[job.train.tip] = verdict
+
+    def _wait(self) -> None:
+        """Wait until something of ours has ended, or it is time to look around."""
+        seconds = BEAT
+        due = scheduler.wake_at(self.reconciler.snapshot)
+        if due is not None:
+            seconds = min(seconds, max(0.01, due - self.reconciler.clock()))
+        with contextlib.suppress(queue.Empty):
+            self._take(self._ended.get(timeout=seconds))
+            while True:
+                self._take(self._ended.get_nowait())
+
+    def _take(self, name: str) -> None:
+        thread = self._threads.pop(name, None)
+        if thread is not None:
+            thread.join()
+        if name in self.reconciler.own:
+            self.reconciler.ended.add(name)
+        elif name == self.reconciler.testing:
+            self.reconciler.testing = ""
+        self._pack(PACK_EVERY)
+
+    def _may_move(self) -> bool:
+        """Say whether waiting can help: somebody else works on this plan, or a retry is due."""
+        snapshot = self.reconciler.snapshot
+        now = self.reconciler.clock()
+        if snapshot.state.status in ("finished", "landed", "closed") and snapshot.is_over:
+            return False
+        others = [
+            record.lease
+            for task in snapshot.by_status[Status.IN_PROGRESS]
+            if (record := snapshot.record(task)).lease is not None
+        ]
+        train = snapshot.state.train
+        if train is not None:
+            others.append(train.lease)
+        if any(lease is not None and not lease_is_lost(lease, now) for lease in others):
+            return True
+        return not snapshot.state.held and scheduler.wake_at(snapshot) is not None
+
+    def _pack(self, every: int) -> None:
+        done = len(self.reconciler.snapshot.by_status[Status.COMPLETED])
+        if done - self._packed > every:
+            self._packed = done
+            self.reconciler.store.repository.pack()
+
+    def _end_threads(self) -> None:
+        if self._threads:
+            self.stop.set()
+        for thread in self._threads.values():
+            thread.join()
+
+    # --- after ------------------------------------------------------------------------------------
+
+    def _end(self) -> RunEnd:
+        snapshot = self.reconciler.snapshot
+        name = snapshot.plan.plan
+        status = scheduler.plan_status(snapshot, self.limits, self.reconciler.clock())
+        done, all_ = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
+        counted = f"{done} of {all_} tasks are merged to {snapshot.state.flow}"
+        look = f"gitflow-agents status {name}"
+        if status in ("finished", "landed"):
+            hint = f"gitflow-agents report {name}; git log --first-parent {snapshot.state.flow}"
+            return RunEnd(ExitCode.DONE, snapshot, f"the plan is {status}: {counted}", hint)
+        if self.stop.is_set():
+            again = f"gitflow-agents run {name} goes on where it was"
+            message = f"interrupted; {counted}, and nothing is lost"
+            return RunEnd(ExitCode.INTERRUPTED, snapshot, message, again)
+        if status == "closed":
+            return RunEnd(ExitCode.FAILED, snapshot, "the plan is closed", look)
+        where = snapshot.seen.flow_checked_out
+        if snapshot.state.held:
+            message = f"the plan is held: {snapshot.state.held}"
+        elif where:
+            message = f"{snapshot.state.flow} is checked out in {where}, so nothing is merged"
+            look = f"git -C '{where}' switch --detach, then run it again"
+        elif scheduler.spent(snapshot, self.limits):
+            message = f"{scheduler.spent(snapshot, self.limits)}; {counted}"
+        else:
+            failed = sorted(snapshot.by_status[Status.FAILED], key=snapshot.plan.order.__getitem__)
+            some = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if failed[5:] else "")
+            what = f"failed: {some}" if failed else "nothing that is left can start"
+            message = f"the plan cannot go on without a person: {what}; {counted}"
+        return RunEnd(ExitCode.NEEDS_A_PERSON, snapshot, message, look)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            self.stop.set()
+            self._ended.put("")
+
+        before = {
+            number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run_id() -> str:
+    """Return what names this run in the state: the process and when it began."""
+    return f"local-{os.getpid()}-{int(time.time())}"
+
+
+__all__ = ["Run", "RunEnd", "run_id"]

@@ -1,0 +1,33 @@
+"""Plan and config text in; values out, or every problem with its position.
+
+Nothing here reads a file, a clock or the environment: bytes and mappings come in as arguments.
+`read_plan` judges a file that a person wrote; `load_plan` reads one that was accepted before.
+"""
+
+from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
+from gitflow_agents.spec.glance import plan_base, plan_name
+from gitflow_agents.spec.names import bad_branch, branch, branches, slug
+from gitflow_agents.spec.plan import Reading, load_plan, read_plan
+from gitflow_agents.spec.schema import config_schema, plan_schema
+from gitflow_agents.spec.source import from_yaml, to_yaml
+from gitflow_agents.spec.template import template
+
+__all__ = [
+    "OWN_VARIABLES",
+    "Reading",
+    "bad_branch",
+    "branch",
+    "branches",
+    "config_schema",
+    "from_yaml",
+    "load_plan",
+    "plan_base",
+    "plan_name",
+    "plan_schema",
+    "read_config",
+    "read_plan",
+    "slug",
+    "template",
+    "to_yaml",
+    "variables",
+]

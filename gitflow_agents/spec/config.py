@@ -1,0 +1,160 @@
+"""What a repository decides for all its plans: its config file, then the environment.
+
+A variable's name is its key's path in capitals: `GITFLOW_TRAIN`, `GITFLOW_LIMITS_PARALLEL`.  Its
+value is taken as it stands where that makes sense, so that a command needs no quotes; where it does
+not, and where it begins with `[`, it is read as YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from gitflow_agents.errors import InvalidFile, Problem
+from gitflow_agents.models import Config
+from gitflow_agents.spec.names import bad_branch, bad_path
+from gitflow_agents.spec.source import Map, Path, Source
+from gitflow_agents.spec.wording import (
+    LATER,
+    checked,
+    errors_of,
+    near,
+    plain,
+    sentence,
+    short,
+    spellings,
+)
+
+Names = tuple[str, ...]
+"""The keys on the way to a value of the config."""
+
+OWN_VARIABLES = frozenset(
+    f"GITFLOW_{name}"
+    for name in "ATTEMPT BRIEF CLAIM MAX_TURNS PLAN PROGRESS REPORT REQUIRE TASK".split()
+)
+"""Variables that the tool sets for an agent or for its own tests; they configure nothing."""
+
+
+def variables() -> dict[str, Names]:
+    """Return every variable that overrides something in the config, with the path of its key."""
+    return {f"GITFLOW_{'_'.join(path).upper()}": path for path in _paths(Config)}
+
+
+def _paths(model: type[BaseModel]) -> Iterator[Names]:
+    for name, (key, *_) in spellings(model).items():
+        yield (key,)
+        inner = model.model_fields[name].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from ((key, *rest) for rest in _paths(inner))
+
+
+def read_config(
+    data: bytes | None,
+    *,
+    file: str,
+    environ: Mapping[str, str] = {},
+) -> Config:
+    """Return what the config file (None: there is none) and then the `GITFLOW_*` variables say.
+
+    A variable that is set to nothing counts as not set.  InvalidFile with every problem of both.
+    """
+    values, problems = _from_file(data, file)
+    for name, path, text in _overrides(environ, problems):
+        value, found = _value(name, path, text)
+        problems += found
+        if not found:
+            _put(values, path, value)
+    if problems:
+        what = file if problems[0].file == file else "the environment"
+        raise InvalidFile(what, problems)
+    return Config.model_validate(values, by_alias=True, by_name=False)
+
+
+def _from_file(data: bytes | None, file: str) -> tuple[dict[str, Any], list[Problem]]:
+    if data is None or not any(line.split(b"#")[0].strip() for line in data.splitlines()):
+        return {}, []
+    source = Source(data, file)
+    if not isinstance(source.root, Map):
+        reason = "a config is a mapping of keys and values"
+        return {}, [*source.problems, source.problem((), reason)]
+    config, problems = checked(Config, source, (), dict(source.root), {})
+    problems += source.problems
+    for path, reason, mend in _mistakes(config or Config()):
+        problems.append(source.problem(source.trimmed(path), reason, mend))
+    problems.sort(key=lambda problem: (problem.line, problem.column))
+    return plain(source.root), problems
+
+
+def _overrides(
+    environ: Mapping[str, str], problems: list[Problem]
+) -> Iterator[tuple[str, Names, str]]:
+    known = variables()
+    ours = [name for name in environ if name.startswith("GITFLOW_") and environ[name]]
+    # Shorter paths first: GITFLOW_LIMITS sets them all, GITFLOW_LIMITS_PARALLEL then one of them.
+    for name in sorted(ours, key=lambda name: (len(known.get(name, ())), name)):
+        if name in known:
+            yield name, known[name], environ[name]
+        elif name not in OWN_VARIABLES:
+            key = name.removeprefix("GITFLOW_").lower()
+            if key in LATER[Config]:
+                reason, mend = f"`{key}` is not built yet in this version", "unset it"
+            else:
+                other = near(name, known)
+                reason = "there is no such variable"
+                mend = f"did you mean {other}?" if other else "unset it"
+            problems.append(Problem(name, 0, 0, "", reason, mend))
+
+
+def _value(name: str, path: Names, text: str) -> tuple[Any, list[Problem]]:
+    if not text.startswith("["):
+        wrong = _wrong(name, path, text)
+        if not wrong:
+            return text, []
+    try:
+        source = Source(text.encode("utf-8", "surrogateescape"), name)
+    except InvalidFile as error:
+        return None, [Problem(name, 0, 0, "", each.reason, each.mend) for each in error.problems]
+    if source.problems:
+        return None, [Problem(name, 0, 0, "", each.reason, each.mend) for each in source.problems]
+    value = plain(source.root)
+    return value, _wrong(name, path, value)
+
+
+def _wrong(name: str, path: Names, value: Any) -> list[Problem]:
+    values: dict[str, Any] = {}
+    _put(values, path, value)
+    errors = errors_of(Config, values)
+    if isinstance(errors, list):
+        said = [sentence(Config, error, None, error["loc"]) for error in errors]
+        return [Problem(name, 0, 0, "", one.reason, one.mend) for one in said]
+    return [Problem(name, 0, 0, "", reason, mend) for _, reason, mend in _mistakes(errors)]
+
+
+def _put(values: dict[str, Any], path: Names, value: Any) -> None:
+    *above, last = path
+    for key in above:
+        inner = values.get(key)
+        values[key] = inner if isinstance(inner, dict) else {}
+        values = values[key]
+    if isinstance(value, dict) and isinstance(values.get(last), dict):
+        values[last] |= value
+    else:
+        values[last] = value
+
+
+def _mistakes(config: Config) -> Iterator[tuple[Path, str, str]]:
+    inside = "write it from the top of the repository"
+    for key, paths in (("copy", config.copy_), ("protected_paths", config.protected_paths)):
+        for at, path in enumerate(paths):
+            if reason := bad_path(path):
+                yield (key, at), reason, inside
+    reason = bad_path(config.worktrees)
+    if not reason and config.worktrees.strip("./") == "":
+        reason = f"`{config.worktrees}` is the repository itself"
+    if reason:
+        yield ("worktrees",), reason, "write it from the top of the repository, as `.worktrees`"
+    for at, base in enumerate(config.bases or ()):
+        if reason := bad_branch(base.replace("*", "x").replace("?", "x")):
+            yield ("bases", at), f"`{short(base)}` cannot be a branch: {reason}", "rename it"

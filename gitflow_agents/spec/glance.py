@@ -1,0 +1,33 @@
+"""A first glance at a plan file that may be broken or very long: its name and its base."""
+
+from __future__ import annotations
+
+import re
+
+from gitflow_agents.errors import InvalidFile
+from gitflow_agents.spec.source import from_yaml
+
+
+def plan_name(data: bytes, *, default: str) -> str:
+    """Return the plan's name as the file says it, else `default`."""
+    return _top(data, "plan", "session_id") or default
+
+
+def plan_base(data: bytes) -> str:
+    """Return the branch that the file names as its base, or nothing."""
+    return _top(data, "base")
+
+
+def _top(data: bytes, *keys: str) -> str:
+    """Return the text behind a key at the top of a block mapping, without reading the rest."""
+    for key in keys:
+        pattern = rb"^\xef?\xbb?\xbf?[\"']?%s[\"']?[ \t]*:[ \t](.*)$" % key.encode()
+        match = re.search(pattern, data, re.MULTILINE)
+        if match:
+            try:
+                value = from_yaml(b"value: " + match[1])["value"]
+            except (InvalidFile, KeyError, TypeError):
+                continue
+            if isinstance(value, str):
+                return value
+    return ""

@@ -1,0 +1,177 @@
+"""What may stand in a plan and in a config file, for editors.
+
+The shape comes from the models, the sentences from ABOUT; a key without a sentence fails a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from gitflow_agents.models import (
+    AgentConfig,
+    Agents,
+    Capability,
+    Config,
+    ConfigLimits,
+    Decision,
+    Defaults,
+    Limits,
+    Plan,
+    Task,
+)
+from gitflow_agents.spec.wording import spellings
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_LIMITS = {
+    "parallel": "How many attempts may run at once; 3 if neither plan nor config says.",
+    "attempts": "How many attempts of one task an agent may end; 3 if nobody says.",
+    "minutes": "How long the plan may run in all, in minutes.",
+    "budget_usd": "What the plan may cost in all, in dollars.",
+}
+_SHARED = {
+    "agent": "Who does the work. `command` runs the task's `run`.",
+    "timeout": "How long an attempt may take, 60s to 4h: `30m`, `2h`; a number is minutes.",
+    "verify": "Shell commands that prove the result; every one has to succeed.",
+    "attempts": "How many attempts an agent may end.",
+    "conflict_retries": "How often a task that conflicts with flow is tried again by itself.",
+    "max_turns": "How many turns an agent may take, 1 to 200.",
+    "budget_usd": "What an attempt may cost, in dollars.",
+    "scope": "When work changes paths outside `files`: `flag` reports it, `strict` fails it.",
+    "priority": "When slots are short, `high` starts first.",
+    "working_directory": "The folder that the agent starts in, made if it is missing.",
+}
+_COMMANDS = {
+    "setup": "Shell commands in every fresh worktree, before the agent and before the gate.",
+    "copy_": "Untracked files that are copied into every worktree on a terminal, such as `.env`.",
+    "gate": "Shell commands that have to succeed on the merged tree before flow moves.",
+    "protected_paths": "Paths that no task may change.",
+}
+
+ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
+    Plan: _COMMANDS
+    | {
+        "plan": "The plan's name, a part of all its branches; the file's name if left out.",
+        "goal": "What this plan is for, in a sentence.",
+        "base": "The branch that the work begins from; the default branch if left out.",
+        "flow": "The branch that results are merged to; `flow/<plan>` if it is left out.",
+        "type": "What kind of change this is; the flow branch becomes `<type>/<plan>`.",
+        "architecture": "How it is built, for people and agents.",
+        "design_patterns": "Which patterns the code follows.",
+        "technology_stack": "Which languages, libraries and tools it uses, and why.",
+        "decisions": "Decisions that were made, which every agent is told.",
+        "defaults": "What tasks get that do not say it themselves.",
+        "limits": "How much may happen; the config's limits hold too.",
+        "tracker": "The plan's name in an issue tracker.",
+        "tasks": "The work. A task starts when what it needs is there, wherever it stands here.",
+        "estimated_total_time": "Compared with the tasks' own estimates; nothing else.",
+        "dependency_graph": "`Wave 1: 001` and so on, a line each; compared with what tasks need.",
+        "total_tasks": "Compared with the number of tasks.",
+        "plan_version": "Ignored: revisions are counted when they are accepted.",
+    },
+    Task: _SHARED
+    | {
+        "id": 'The task\'s name in commands and branches; in quotes if it is a number: `"001"`.',
+        "title": "What it is about, in a few words.",
+        "description": "What is to be done.",
+        "slug": "The end of its branch's name; made from the title if it is left out.",
+        "run": "The shell command that does the work, in the task's own worktree.",
+        "preconditions": "Capabilities that have to be on flow before it starts.",
+        "depends_on": "Ids of tasks that have to be merged before it starts.",
+        "provides": "Capabilities that its merge puts on flow.",
+        "files": "Paths and globs that it is expected to change.",
+        "acceptance": "What has to be true of the result, in words.",
+        "estimated_time": "How long it should take: `8 minutes`, `2-3 h`; a number is minutes.",
+        "tracker": "The task's name in an issue tracker.",
+        "status": "Ignored unless `pending`: what is done is what was merged.",
+        "session_goal": "Compared with the plan's goal.",
+        "session_id": "Compared with the plan's name.",
+        "plan_branch": "Compared with the plan's branch.",
+        "plan_version": "Ignored: revisions are counted when they are accepted.",
+        "enables": "Tasks that need this one; compared with what they need.",
+        "parallel_with": "Tasks that neither need this one nor are needed by it; compared.",
+        "completed_tasks": "Ignored: what is done is what was merged.",
+    },
+    Defaults: _SHARED,
+    Limits: _LIMITS,
+    Capability: {
+        "name": "What others write among their preconditions.",
+        "check": "A shell command that proves it on the merged tree.",
+    },
+    Decision: {
+        "decision": "What was decided.",
+        "why": "The reason.",
+        "alternative": "What was considered and not chosen.",
+        "implementation": "How it is carried out.",
+        "components": "What it concerns.",
+    },
+    Config: _COMMANDS
+    | {
+        "agents": "How each agent is run.",
+        "bases": "Branches that plans may begin from, as names or globs; any branch if left out.",
+        "limits": "The most that any plan gets.",
+        "worktrees": "The folder for worktrees.",
+        "keep_branches": "Keep task branches after their merge.",
+        "train": "How many results are tested and merged together at most.",
+        "follow_base": "`clean` merges a base that has moved into flow when that needs no person.",
+    },
+    ConfigLimits: _LIMITS
+    | {
+        "task_minutes": "Estimates over this many minutes are warned about.",
+        "changed_files": "How many files one task may change.",
+        "changed_bytes": "How many bytes one task may add.",
+    },
+    Agents: {"command": "The agent that runs a task's `run`."},
+    AgentConfig: {
+        "env": "Names of environment variables that reach the agent.",
+        "silence": "How long it may print nothing before it counts as stalled.",
+    },
+}
+"""One sentence for each key, by the model that has it."""
+
+
+def plan_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of a plan file."""
+    schema = _schema(Plan, "A plan of gitflow-agents")
+    # The file's own name can stand in for the plan's.
+    schema["required"].remove("plan")
+    return schema
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of a config file."""
+    return _schema(Config, "The config of gitflow-agents")
+
+
+def _schema(model: type[BaseModel], title: str) -> dict[str, Any]:
+    schema = model.model_json_schema(mode="validation", by_alias=True)
+    definitions = schema.get("$defs", {})
+    for each, about in ABOUT.items():
+        part = schema if each is model else definitions.get(each.__name__)
+        if part is not None:
+            _describe(part, each, about)
+    if "Task" in definitions:
+        definitions["Task"]["required"].append("run")  # the only agent needs it
+    return {"$schema": DIALECT, **schema, "title": title}
+
+
+def _describe(part: dict[str, Any], model: type[BaseModel], about: Mapping[str, str]) -> None:
+    part.pop("title", None)
+    part["description"] = " ".join((model.__doc__ or "").split())
+    choices: list[dict[str, Any]] = []
+    for field, (key, *others) in spellings(model).items():
+        value = part["properties"][key]
+        value.pop("title", None)
+        value["description"] = about[field]
+        for other in others:
+            part["properties"][other] = value | {"description": f"Another spelling of `{key}`."}
+        if others and key in part.get("required", ()):
+            part["required"].remove(key)
+            choices.append({"oneOf": [{"required": [one]} for one in (key, *others)]})
+        elif others:
+            choices.append({"not": {"required": [key, *others]}})
+    if choices:
+        part["allOf"] = choices

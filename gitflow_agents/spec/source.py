@@ -1,0 +1,531 @@
+"""What a YAML file says, and where it says it; and back again.
+
+A file's events are turned into values in one loop, without a tree of nodes in between: that is
+faster than the library's own loader, needs no recursion however deep the text is, and remembers
+the mark of every key and value, so that a problem found later still has its line and column.
+
+Scalars mean what YAML 1.1 says, but a key is always text, a tag cannot make anything that is not
+plain data, and what aliases stand for is counted, so that a small file cannot become a large one.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any, Protocol
+
+import yaml
+from yaml.constructor import SafeConstructor
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+)
+from yaml.reader import Reader, ReaderError
+
+from gitflow_agents.errors import InvalidFile, Problem
+
+MOST_BYTES = 16 * 1024 * 1024
+MOST_VALUES = 1_500_000
+MOST_KEYS = 500
+"""In one mapping that a person wrote."""
+DEEPEST = 40
+
+Path = tuple[int | str, ...]
+"""Where a value is: keys, and places in lists, from the top."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null"))
+_CONTAINER_TAGS = frozenset({_TAG + "map", _TAG + "seq", "!"})
+_TEXT_TAGS = frozenset({_TAG + "str", _TAG + "merge", _TAG + "value", "!"})
+_RESOLVERS: Mapping[str, Sequence[tuple[str, re.Pattern[str]]]] = (
+    yaml.SafeLoader.yaml_implicit_resolvers
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Merge:
+    """The key `<<`, as long as it stands in a mapping; text in quotes is another thing."""
+
+    def __str__(self) -> str:
+        return "<<"
+
+
+_MERGE = _Merge()
+
+
+class Mark(Protocol):
+    """A place in a text, counted from 0 in characters."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+
+
+class Map(dict[str, Any]):
+    """A mapping with its own mark and, in the order of its items, those of keys and values.
+
+    `size` is the characters that it takes up, those behind aliases counted each time.
+    """
+
+    __slots__ = ("mark", "marks", "size")
+    mark: Mark
+    marks: list[Mark]
+    size: int
+
+
+class Seq(list[Any]):
+    """A list with its own mark and those of its items; `size` as in `Map`."""
+
+    __slots__ = ("mark", "marks", "size")
+    mark: Mark
+    marks: list[Mark]
+    size: int
+
+
+class Source:
+    """One file: its values (`root`), the problems of its text, and where everything stands.
+
+    A file that the tool itself wrote (`is_ours`) may hold any text and any number of keys.
+    Raises InvalidFile where the text cannot be read on.
+    """
+
+    def __init__(self, data: bytes, file: str, *, is_ours: bool = False) -> None:
+        self.file = file
+        self.root: Any = None
+        self.problems: list[Problem] = []
+        self._mark: Mark | None = None
+        self._is_ours = is_ours
+        self._written: dict[int, str] = {}
+        self._text = self._decoded(data)
+        with _no_collections():
+            self._read()
+
+    def problem(
+        self, path: Path, reason: str, mend: str = "", *, at_key: bool = False, warn: bool = False
+    ) -> Problem:
+        """Return a problem of the value at `path`, or of its key."""
+        line, column = self.position(path, at_key=at_key)
+        return Problem(self.file, line, column, shown(path), reason, mend, warn)
+
+    def position(self, path: Path, *, at_key: bool = False) -> tuple[int, int]:
+        """Return line and column, from 1, of the value at `path`, or of the nearest one above."""
+        mark = self._find(path, at_key=at_key)
+        return (mark.line + 1, mark.column + 1) if mark else (0, 0)
+
+    def written(self, path: Path) -> str | None:
+        """Return how the number, date or the like at `path` is written; None for all else."""
+        mark = self._find(path)
+        return self._written.get(mark.index) if mark else None
+
+    def trimmed(self, path: Path) -> Path:
+        """Return `path` up to the first scalar on its way."""
+        node = self.root
+        for depth, part in enumerate(path):
+            if not isinstance(node, Map | Seq):
+                return path[:depth]
+            there = part in node if isinstance(node, Map) else part in range(len(node))
+            if not there:
+                return path[: depth + 1]
+            node = node[part]  # type: ignore[index]
+        return path
+
+    def length(self, node: Map | Seq) -> int:
+        """Return the bytes that `node` takes up, those behind aliases counted each time."""
+        start = node.mark.index
+        text = self._text[start : start + node.size]
+        return node.size + len(text.encode()) - len(text)
+
+    def _find(self, path: Path, *, at_key: bool = False) -> Mark | None:
+        node, mark = self.root, self._mark
+        for depth, part in enumerate(path, start=1):
+            if isinstance(node, Map) and part in node:
+                place = 2 * list(node).index(str(part))
+                mark = node.marks[place + (not (at_key and depth == len(path)))]
+            elif isinstance(node, Seq) and isinstance(part, int) and part < len(node):
+                mark = node.marks[part]
+            else:
+                break
+            node = node[part]
+        return mark
+
+    def _decoded(self, data: bytes) -> str:
+        if len(data) > MOST_BYTES:
+            raise self._refusal("the file is over 16 MiB", "make it smaller, or several plans")
+        try:
+            return data.decode("utf-8").removeprefix("\ufeff")
+        except UnicodeDecodeError as error:
+            before = data[: error.start]
+            line = before.count(b"\n") + 1
+            column = len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+            raise self._refusal(
+                f"byte {error.start} (0x{data[error.start]:02x}) is not UTF-8",
+                "save the file as UTF-8",
+                line,
+                column,
+            ) from None
+
+    def _refusal(self, reason: str, mend: str = "", line: int = 0, column: int = 0) -> InvalidFile:
+        problem = Problem(self.file, line, column, "", reason, mend)
+        return InvalidFile(self.file, (*self.problems, problem))
+
+    def _read(self) -> None:
+        try:
+            self._build(_Loader(self._text).get_event)
+        except yaml.MarkedYAMLError as error:
+            raise self._not_yaml(error) from None
+        except (ReaderError, yaml.YAMLError) as error:
+            raise self._not_text(error) from None
+
+    def _build(self, next_event: Any) -> None:
+        # One loop, and no calls where nothing is wrong: it runs for every key and every value.
+        stack: list[tuple[Any, Any, Any, int]] = []
+        node: Any = None
+        key: Any = None
+        key_mark: Any = None
+        extra = 0  # characters behind the aliases of `node` so far
+        spent = 0  # the same of the whole file
+        values = documents = 0
+        anchors: dict[str, tuple[Any, int, str | None]] = {}
+        open_anchors: dict[int, str] = {}
+
+        def wrong(reason: str, mend: str = "", mark: Mark | None = None) -> Problem:
+            mark = mark or event.start_mark
+            frames = [*((one[0], one[1]) for one in stack), (node, key)]
+            path = [
+                len(one) if type(one) is Seq else name for one, name in frames if one is not None
+            ]
+            place = (mark.line + 1, mark.column + 1)
+            found = Problem(
+                self.file, *place, shown([part for part in path if part is not None]), reason, mend
+            )
+            self.problems.append(found)
+            return found
+
+        while True:
+            event = next_event()
+            kind = type(event)
+            if kind is ScalarEvent:
+                value: Any = event.value
+                mark = event.start_mark
+                values += 1
+                if values > MOST_VALUES:
+                    wrong(f"the file has over {MOST_VALUES:,} values")
+                    break
+                if node.__class__ is Map and key is None:
+                    key, key_mark = value, mark
+                    if event.anchor or event.tag:
+                        wrong("a key cannot have an anchor or a tag", "remove it")
+                    if event.style == '"' and (reason := self._unfit(value)):
+                        wrong(reason, "write the key without it")
+                    if value == "<<" and event.implicit[0]:
+                        key = _MERGE
+                    continue
+                if event.implicit[0]:
+                    for tag, pattern in _RESOLVERS.get(value[:1], ()):
+                        if pattern.match(value):
+                            self._written[mark.index] = value
+                            value = _plain(tag, value)
+                            break
+                elif event.style == '"' and (reason := self._unfit(value)):
+                    wrong(reason, "remove it")
+                    value = ""
+                if event.tag is not None:
+                    value, reason = _tagged(event.tag, value)
+                    if reason:
+                        wrong(reason, "remove the tag")
+                if event.anchor is not None:
+                    written = self._written.get(mark.index)
+                    anchors[event.anchor] = (value, len(event.value), written)
+            elif kind is MappingEndEvent or kind is SequenceEndEvent:
+                value, mark = node, node.mark
+                node.size = event.end_mark.index - mark.index + extra
+                if open_anchors and id(node) in open_anchors:
+                    anchors[open_anchors.pop(id(node))] = (node, node.size, None)
+                if kind is MappingEndEvent and _MERGE in node and not _merged(node):
+                    wrong("`<<` merges mappings, and this is none", "write `<<: *name`", mark)
+                inside = extra
+                node, key, key_mark, extra = stack.pop()
+                extra += inside
+            elif kind is MappingStartEvent or kind is SequenceStartEvent:
+                if len(stack) >= DEEPEST:
+                    wrong(f"this is nested over {DEEPEST} deep")
+                    break
+                if node.__class__ is Map and key is None:
+                    wrong("a key has to be text", "quote it")
+                    break
+                if event.tag is not None and event.tag not in _CONTAINER_TAGS:
+                    wrong(f"the tag `{_short(event.tag)}` is not allowed", "remove the tag")
+                stack.append((node, key, key_mark, extra))
+                node = Map() if kind is MappingStartEvent else Seq()
+                node.mark, node.marks = event.start_mark, []
+                key, extra = None, 0
+                if event.anchor is not None:
+                    open_anchors[id(node)] = event.anchor
+                continue
+            elif kind is AliasEvent:
+                mark = event.start_mark
+                if node.__class__ is Map and key is None:
+                    wrong("an alias cannot be a key", "write the key out")
+                    break
+                if event.anchor not in anchors:
+                    is_inside = event.anchor in open_anchors.values()
+                    lacks = "contains itself" if is_inside else "has no anchor before it"
+                    wrong(f"the alias `*{event.anchor}` {lacks}", "write out what it stands for")
+                    break
+                value, size, written = anchors[event.anchor]
+                if written is not None:
+                    self._written[mark.index] = written
+                extra += size
+                spent += size + 8
+                if spent > MOST_BYTES:
+                    wrong("with its aliases written out the file is over 16 MiB")
+                    break
+            elif kind is StreamEndEvent:
+                if documents:
+                    return
+                raise self._refusal("the file is empty")
+            else:
+                if kind is DocumentStartEvent:
+                    documents += 1
+                    if documents > 1:
+                        wrong("a second document starts here", "remove the `---`")
+                        break
+                continue
+            if node is None:
+                self.root, self._mark = value, mark
+            elif node.__class__ is Map:
+                if key in node:
+                    first = node.marks[2 * list(node).index(key)].line + 1
+                    wrong(f"the key `{key}` is on line {first} too", "remove one of them", key_mark)
+                else:
+                    node[key] = value
+                    node.marks += (key_mark, mark)
+                    if len(node) > MOST_KEYS and not self._is_ours:
+                        wrong(f"a mapping has over {MOST_KEYS} keys", "", key_mark)
+                        break
+                key = None
+            else:
+                node.append(value)
+                node.marks.append(mark)
+        raise InvalidFile(self.file, self.problems)
+
+    def _unfit(self, text: str) -> str:
+        # Only double quotes have escapes, and so only they can hold these.
+        if "\0" in text and not self._is_ours:
+            return "the text holds a NUL"
+        if not text.isascii() and _SURROGATE.search(text):
+            return "the text holds half of a surrogate pair"
+        return ""
+
+    def _not_yaml(self, error: yaml.MarkedYAMLError) -> InvalidFile:
+        mark = error.problem_mark or error.context_mark
+        reason = f"this is not YAML: {error.problem or error.context}"
+        if mark is None:
+            return self._refusal(reason)
+        if error.context and error.context_mark and error.context_mark.line != mark.line:
+            reason += f" ({error.context} that starts on line {error.context_mark.line + 1})"
+        character = self._text[mark.index : mark.index + 1]
+        mend = _mend(error.problem or "", character)
+        return self._refusal(reason, mend, mark.line + 1, mark.column + 1)
+
+    def _not_text(self, error: yaml.YAMLError) -> InvalidFile:
+        found = Reader.NON_PRINTABLE.search(self._text)
+        if found is None:
+            return self._refusal(f"this is not YAML: {' '.join(str(error).split())}")
+        before = self._text[: found.start()]
+        line = before.count("\n") + 1
+        column = found.start() - before.rfind("\n")
+        return self._refusal(
+            f"the character U+{ord(found[0]):04X} is not allowed",
+            'remove it, or write it as an escape between "quotes"',
+            line,
+            column,
+        )
+
+
+_MAKER = SafeConstructor()
+
+
+def _made(tag: str, text: str) -> Any:
+    # Not construct_object, which remembers everything that it ever made.
+    return SafeConstructor.yaml_constructors[tag](_MAKER, yaml.ScalarNode(tag, text))
+
+
+def _plain(tag: str, text: str) -> Any:
+    if tag in _TEXT_TAGS:
+        return text
+    try:
+        return _made(tag, text)
+    except (ValueError, OverflowError):
+        return text  # a 13th month, or more digits than a number may have
+
+
+def _tagged(tag: str, value: Any) -> tuple[Any, str]:
+    if tag == "!":
+        return value, ""
+    if tag not in _SCALAR_TAGS:
+        return value, f"the tag `{_short(tag)}` is not allowed"
+    try:
+        return _made(tag, value), ""
+    except (ValueError, OverflowError, LookupError):
+        return value, f"this is not what its tag `{_short(tag)}` says"
+
+
+def _short(tag: str) -> str:
+    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+
+
+def _merged(node: Any) -> bool:
+    """Put what stands behind the `<<` of a mapping into it; say whether that was possible."""
+    place = 2 * list(node).index(_MERGE)
+    del node.marks[place : place + 2]
+    merged = node.pop(_MERGE)
+    others = merged if isinstance(merged, Seq) else [merged]
+    for other in others:
+        if not isinstance(other, Map):
+            return False
+        for at, (key, value) in enumerate(other.items()):
+            if key not in node:
+                node[key] = value
+                node.marks += other.marks[2 * at : 2 * at + 2]
+    return True
+
+
+def _mend(problem: str, character: str) -> str:
+    if character == "\t":
+        return "indent with spaces, not with a tab"
+    if "mapping values are not allowed" in problem:
+        return "quote a text that holds `: `, and look at the indentation"
+    if "cannot start any token" in problem:
+        return f"quote a text that starts with `{character}`"
+    if "end of stream" in problem:
+        return "a quote or a bracket is not closed"
+    return "look at the indentation, the quotes and the brackets here and just before"
+
+
+def shown(path: Iterable[Any]) -> str:
+    """Return a path as people read it: `tasks[2].preconditions[0]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    # Nothing made here refers to itself, and looking for such things in a tree that only grows
+    # takes as long as reading it.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+# --- the tool's own files -------------------------------------------------------------------------
+
+_HEAD = (StreamStartEvent(), DocumentStartEvent(explicit=False))
+_TAIL = (DocumentEndEvent(explicit=False), StreamEndEvent())
+_MAP, _MAP_END = MappingStartEvent(None, None, True, flow_style=False), MappingEndEvent()
+_LIST, _LIST_END = SequenceStartEvent(None, None, True, flow_style=False), SequenceEndEvent()
+_NO_MAP = MappingStartEvent(None, None, True, flow_style=True)
+_NO_LIST = SequenceStartEvent(None, None, True, flow_style=True)
+
+
+def to_yaml(value: Mapping[str, Any]) -> bytes:
+    """Return `value` as UTF-8 YAML, its keys in their order; `from_yaml` gives it back exactly.
+
+    It holds text, numbers, booleans, None, lists, tuples (as lists) and mappings with text keys.
+    TypeError for anything else, ValueError for a text that UTF-8 cannot hold.
+    """
+    out = StringIO()
+    emit = _SafeDumper(out, allow_unicode=True, width=2**31 - 1).emit
+    for event in _HEAD:
+        emit(event)
+    _emit(value, emit)
+    for event in _TAIL:
+        emit(event)
+    return out.getvalue().encode()
+
+
+def _emit(value: Any, emit: Callable[[Event], None]) -> None:
+    # Events instead of the library's tree of nodes: it is twice as fast.
+    if isinstance(value, str):
+        emit(_scalar(str(value)))
+    elif isinstance(value, Mapping):
+        emit(_MAP if value else _NO_MAP)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"a key has to be text, not {key!r}")
+            emit(_scalar(str(key)))
+            _emit(item, emit)
+        emit(_MAP_END)
+    elif isinstance(value, list | tuple):
+        emit(_LIST if value else _NO_LIST)
+        for item in value:
+            _emit(item, emit)
+        emit(_LIST_END)
+    else:
+        emit(ScalarEvent(None, None, (True, False), _literal(value)))
+
+
+def _scalar(text: str) -> ScalarEvent:
+    # Where a block would lose something, the emitter itself falls back to double quotes.
+    return ScalarEvent(
+        None, None, (_is_text(text), True), text, style="|" if "\n" in text else None
+    )
+
+
+def _is_text(text: str) -> bool:
+    return not any(pattern.match(text) for _, pattern in _RESOLVERS.get(text[:1], ()))
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    if not isinstance(value, float):
+        raise TypeError(f"a file of the tool cannot hold {value!r}")
+    text = repr(value)
+    if text.endswith(("inf", "nan")):
+        return text.replace("inf", ".inf").replace("nan", ".nan")
+    return text if "." in text else text.replace("e", ".0e")  # 1e+16 would be text
+
+
+def from_yaml(data: bytes, *, file: str = "a file of the tool") -> Any:
+    """Return the value that `to_yaml` wrote; InvalidFile when it is no such file."""
+    source = Source(data, file, is_ours=True)
+    if source.problems:
+        raise InvalidFile(file, source.problems)
+    return source.root
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a YAML scalar in double quotes, on one line."""
+    written: str = yaml.dump(
+        text, Dumper=_SafeDumper, default_style='"', allow_unicode=True, width=2**31 - 1
+    )
+    return written.strip()

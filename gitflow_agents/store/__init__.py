@@ -1,0 +1,30 @@
+"""Everything that is kept: git's objects and refs, the state of plans, worktrees.
+
+`repository` is the one place that starts git, `refs` the one that moves a ref, `state` the one that
+knows how a plan's state is laid out, `worktrees` the one that makes and removes checkouts.
+"""
+
+from gitflow_agents.store.guard import Findings, Guard, committer_address
+from gitflow_agents.store.refs import CheckedOut, RefRefused, Refs
+from gitflow_agents.store.repository import Change, Commit, Entry, Repository
+from gitflow_agents.store.state import Draft, Known, Store
+from gitflow_agents.store.worktrees import Worktree, Worktrees, create_repository
+
+__all__ = [
+    "Change",
+    "CheckedOut",
+    "Commit",
+    "Draft",
+    "Entry",
+    "Findings",
+    "Guard",
+    "Known",
+    "RefRefused",
+    "Refs",
+    "Repository",
+    "Store",
+    "Worktree",
+    "Worktrees",
+    "committer_address",
+    "create_repository",
+]

@@ -1,0 +1,284 @@
+"""How refs move: all of one decision together, under the lock, each with the value it replaces.
+
+git's own transaction of several refs can be cut in the middle by a kill, so every move first writes
+down what it intends.  Whoever takes the lock next completes what was begun, or drops what was not,
+before it looks at anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gitflow_agents.errors import FlowError, GitFailed, LostRace
+from gitflow_agents.models import ZERO
+from gitflow_agents.runner import is_alive, process_started
+from gitflow_agents.store.repository import Repository
+
+PATIENCE = 5.0
+"""Seconds to wait for a lock of somebody else's git, or for a dead run's git to end."""
+
+
+class RefRefused(FlowError):
+    """A ref that git will not make, such as `a/b` where `a` exists."""
+
+
+class CheckedOut(FlowError):
+    """A branch that a worktree has checked out; it is never moved under anybody's feet."""
+
+
+class Refs:
+    """The refs of one repository: `lock()` for a decision, `move()` for its outcome."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        self.folder = repository.common / "gitflow-agents"
+        self._mutex = threading.RLock()
+        self._depth = 0
+        self._lock_fd = -1
+        self._intent_fd = -1
+        self._partner: Any = None
+        self.on_move: Callable[[list[tuple[str, str, str]]], None] | None = None
+
+    # --- the lock ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the repository's lock: no other run decides or moves anything meanwhile."""
+        with self._mutex:
+            if self._depth == 0:
+                self._acquire()
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _acquire(self) -> None:
+        if self._lock_fd < 0:
+            try:
+                self.folder.mkdir(exist_ok=True)
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                self._intent_fd = os.open(self.folder / "intent.json", flags, 0o644)
+                self._lock_fd = os.open(self.folder / "lock", flags, 0o644)
+            except OSError as e:
+                raise GitFailed(
+                    f"{self.folder} cannot be written: {e.strerror}",
+                    hint="the repository must be writable by you",
+                ) from e
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            self._recover()
+        except BaseException:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            raise
+
+    # --- moving -----------------------------------------------------------------------------------
+
+    def move(self, moves: Sequence[tuple[str, str, str]]) -> None:
+        """Move refs together: (ref, old, new) each, ZERO for "is not there", in this order.
+
+        The last one is the commit point.  Raises LostRace when an old value no longer holds,
+        RefRefused when git cannot make a ref, CheckedOut when a worktree has one checked out.
+        """
+        moves = [move for move in moves if move[1] != move[2]]
+        if not moves:
+            return
+        with self.lock():
+            self._guard(moves)
+            self._intend(moves)
+            try:
+                self._transact(moves)
+            finally:
+                os.ftruncate(self._intent_fd, 0)
+            if self.on_move is not None:
+                self.on_move(moves)
+
+    def heads(self) -> dict[str, Path]:
+        """Return the refs that worktrees have checked out, with where; read from their HEADs."""
+        found: dict[str, Path] = {}
+        common = self.repository.common
+        places = [] if self.repository.is_bare else [(common / "HEAD", self.repository.home)]
+        with contextlib.suppress(OSError):
+            places += [
+                (Path(entry.path) / "HEAD", Path(entry.path))
+                for entry in os.scandir(common / "worktrees")
+            ]
+        for head, place in places:
+            with contextlib.suppress(OSError):
+                text = head.read_text()
+                if text.startswith("ref: "):
+                    found[text[5:].strip()] = place
+        return found
+
+    def _guard(self, moves: Sequence[tuple[str, str, str]]) -> None:
+        heads = self.heads()
+        for ref, _, _ in moves:
+            if ref in heads:
+                place = heads[ref]
+                if place.parent.name == "worktrees" and place.parent.parent == (
+                    self.repository.common
+                ):
+                    with contextlib.suppress(OSError):
+                        place = Path((place / "gitdir").read_text().strip()).parent
+                branch = ref.removeprefix("refs/heads/")
+                raise CheckedOut(
+                    f"the branch {branch} is checked out in {place}, so it is not moved",
+                    hint=f"git -C '{place}' switch --detach",
+                )
+
+    def _intend(self, moves: Sequence[tuple[str, str, str]]) -> None:
+        partner = self._update_ref()
+        intent = {
+            "moves": moves,
+            "pid": os.getpid(),
+            "started": process_started(os.getpid()),
+            "git": partner.proc.pid,
+        }
+        data = json.dumps(intent).encode()
+        try:
+            os.ftruncate(self._intent_fd, 0)
+            os.pwrite(self._intent_fd, data, 0)
+            os.fsync(self._intent_fd)
+        except OSError as e:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._intent_fd, 0)
+            raise GitFailed(
+                f"the disk cannot be written: {e.strerror}",
+                hint="make room on the disk, then run the command again; nothing was lost",
+            ) from e
+
+    def _update_ref(self) -> Any:
+        if self._partner is None or self._partner.proc.poll() is not None:
+            self._partner = self.repository.git.partner(
+                "update-ref", "-m", "gitflow-agents", "--no-deref", "--create-reflog", "--stdin"
+            )
+        return self._partner
+
+    def _transact(self, moves: Sequence[tuple[str, str, str]]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        pause = 0.02
+        while True:
+            said = self._try(moves)
+            if said is None:
+                return
+            if all(self._now(ref) == new for ref, _, new in moves):
+                return  # the answer was lost, not the move
+            if "File exists" in said and ".lock'" in said and time.monotonic() < deadline:
+                time.sleep(pause)  # somebody's git holds this ref for a moment
+                pause *= 1.5
+                continue
+            raise self._refusal(said, moves)
+
+    def _try(self, moves: Sequence[tuple[str, str, str]]) -> str | None:
+        """Return None when the moves were made, else what git said."""
+        partner = self._update_ref()
+        lines = ["start"]
+        for ref, old, new in moves:
+            if new == ZERO:
+                lines.append(f"delete {ref} {old}")
+            else:
+                lines.append(f"update {ref} {new} {old}")
+        lines += ["prepare", "commit"]
+        process = partner.proc
+        try:
+            process.stdin.write(("\n".join(lines) + "\n").encode())
+            process.stdin.flush()
+            for expected in (b"start: ok\n", b"prepare: ok\n", b"commit: ok\n"):
+                if process.stdout.readline() != expected:
+                    break
+            else:
+                return None
+        except (BrokenPipeError, OSError):
+            pass
+        self._partner = None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        said = process.stderr.read().decode(errors="replace").strip() or "it said nothing"
+        process.wait()
+        return said
+
+    def _refusal(self, said: str, moves: Sequence[tuple[str, str, str]]) -> FlowError:
+        for ref, old, _ in moves:
+            now = self._now(ref)
+            if now != old:
+                branch = ref.removeprefix("refs/heads/")
+                there = "is gone" if now == ZERO else f"is at {now[:12]} ({self._subject(now)})"
+                return LostRace(
+                    f"somebody was faster: {branch} {there}", hint="run the command again"
+                )
+        last = said.splitlines()[-1].removeprefix("fatal: ")
+        if "cannot lock ref" in last and "exists" in last and "File exists" not in last:
+            return RefRefused(f"git cannot make the branch: {last}")
+        return GitFailed(f"git could not move its refs: {last}", hint="run the command again")
+
+    def _subject(self, sha: str) -> str:
+        try:
+            return self.repository.commit(sha).subject
+        except GitFailed:
+            return "not a commit"
+
+    def _now(self, ref: str) -> str:
+        return self.repository.resolve(ref) or ZERO
+
+    # --- after a kill -----------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Complete or drop what a run that died has written down."""
+        if os.fstat(self._intent_fd).st_size == 0:
+            return
+        data = os.pread(self._intent_fd, os.fstat(self._intent_fd).st_size, 0)
+        try:
+            intent = json.loads(data)
+            moves = [(str(ref), str(old), str(new)) for ref, old, new in intent["moves"]]
+            git = int(intent["git"])
+        except (ValueError, KeyError, TypeError):
+            # Torn: it died while writing it down, so nothing had moved.
+            os.ftruncate(self._intent_fd, 0)
+            return
+        deadline = time.monotonic() + PATIENCE
+        while is_alive(git) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._unlock(moves)
+        now = {ref: self._now(ref) for ref, _, _ in moves}
+        moved = [ref for ref, _, new in moves if now[ref] == new]
+        rest = [(ref, old, new) for ref, old, new in moves if now[ref] != new]
+        if moved and all(now[ref] == old for ref, old, _ in rest):
+            self._transact(rest) if rest else None
+        os.ftruncate(self._intent_fd, 0)
+
+    def _unlock(self, moves: Sequence[tuple[str, str, str]]) -> None:
+        for ref, _, new in moves:
+            lock = self.repository.common / f"{ref}.lock"
+            with contextlib.suppress(OSError):
+                if lock.read_bytes().strip() in (b"", new.encode()):
+                    lock.unlink()
+        if any(new == ZERO for _, _, new in moves):
+            packed = self.repository.common / "packed-refs.lock"
+            with contextlib.suppress(OSError):
+                before = packed.stat()
+                time.sleep(PATIENCE)
+                after = packed.stat()
+                if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+                    packed.unlink()
+
+    def close(self) -> None:
+        """End the long-lived process and let go of the files."""
+        if self._partner is not None:
+            with contextlib.suppress(OSError):
+                self._partner.proc.stdin.close()
+            self._partner.proc.wait()
+            self._partner = None
+        for fd in (self._lock_fd, self._intent_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._lock_fd = self._intent_fd = -1

@@ -1,0 +1,615 @@
+"""What git holds: objects, refs and the repository's own facts.
+
+This is the one place that starts git, through GitPython's `Git`; nobody else sees it.  Objects are
+written freely; a ref moves only in `refs.py`, and a worktree is made only in `worktrees.py`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import io
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gitflow_agents.errors import FlowError, GitFailed
+from gitflow_agents.models import ZERO
+
+OLDEST_GIT = (2, 38)
+TOOL = "gitflow-agents <gitflow-agents@localhost>"
+"""Who commits what the tool records."""
+
+FILE, EXECUTABLE, SYMLINK, FOLDER, SUBMODULE = "100644", "100755", "120000", "40000", "160000"
+
+# What a merge gives must not depend on the person's settings.
+PINNED = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.attributesFile": os.devnull,
+    "core.logAllRefUpdates": "always",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "merge.renames": "true",
+    "merge.directoryRenames": "false",
+    "merge.conflictStyle": "merge",
+    "advice.detachedHead": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit as git stores it; `author` and `committer` hold name, address and time."""
+
+    sha: str
+    tree: str
+    parents: tuple[str, ...]
+    author: str
+    committer: str
+    message: str
+
+    @property
+    def subject(self) -> str:
+        """Return the first line of the message."""
+        return self.message.split("\n", 1)[0]
+
+    @property
+    def time(self) -> float:
+        """Return when it was committed, in seconds since the epoch."""
+        return float(self.committer.rsplit(" ", 2)[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a tree says about one name."""
+
+    mode: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs between two trees; None stands for "is not there"."""
+
+    path: str
+    old: Entry | None
+    new: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The tree that a merge gives; `conflicts` are the paths that it could not decide."""
+
+    tree: str
+    conflicts: tuple[str, ...] = ()
+
+
+@dataclass
+class Git:
+    """git in one folder with one environment: every process that we start goes through `run`."""
+
+    folder: str
+    environment: Mapping[str, str]
+    started: int = 0
+    _git: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        import git as gitpython
+
+        self._git = gitpython.Git(self.folder)
+        self._git.update_environment(**self.environment)
+
+    def run(
+        self, *args: str, data: bytes | None = None, ok: Sequence[int] = (0,)
+    ) -> tuple[int, bytes]:
+        """Return git's exit code and standard output; GitFailed when the code is not in `ok`."""
+        code, out, err = self.attempt(*args, data=data)
+        if code not in ok:
+            said = err.strip().splitlines()
+            raise GitFailed(
+                f"git {args[0]} ended with {code}: {said[-1] if said else 'it said nothing'}",
+                hint="nothing was lost; look at the message and run the command again",
+            )
+        return code, out
+
+    def attempt(self, *args: str, data: bytes | None = None) -> tuple[int, bytes, str]:
+        """Return git's exit code, standard output and standard error, whatever they are."""
+        self.started += 1
+        kwargs: dict[str, Any] = {}
+        stream = None
+        if data is not None:
+            # A real file: GitPython hands it to git as it is, so nothing is copied by a thread.
+            import tempfile
+
+            stream = tempfile.TemporaryFile()
+            stream.write(data)
+            stream.seek(0)
+            kwargs["istream"] = stream
+        try:
+            code, out, err = self._git.execute(
+                ["git", *args],
+                with_extended_output=True,
+                with_exceptions=False,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+                **kwargs,
+            )
+        except (OSError, self._missing()) as e:
+            raise FlowError(
+                "git cannot be started", hint="install git 2.38 or newer and put it on PATH"
+            ) from e
+        finally:
+            if stream is not None:
+                stream.close()
+        return int(code), bytes(out), err if isinstance(err, str) else err.decode(errors="replace")
+
+    def partner(self, *args: str) -> Any:
+        """Return a git process that is spoken to through its pipes (GitPython's AutoInterrupt)."""
+        import subprocess
+
+        self.started += 1
+        return self._git.execute(["git", *args], as_process=True, istream=subprocess.PIPE)
+
+    def header(self, name: str) -> tuple[str, str, int]:
+        """Return (sha, type, size) from the long-lived `cat-file`; ValueError when missing."""
+        sha, kind, size = self._git.get_object_header(name)
+        return _text(sha), _text(kind), int(size)
+
+    def object(self, name: str) -> tuple[str, str, int, bytes]:
+        """Return (sha, type, size, data) from the long-lived `cat-file`."""
+        sha, kind, size, data = self._git.get_object_data(name)
+        return _text(sha), _text(kind), int(size), data
+
+    def close(self) -> None:
+        """End the long-lived processes."""
+        self._git.clear_cache()
+
+    @staticmethod
+    def _missing() -> type[Exception]:
+        import git as gitpython
+
+        return gitpython.GitCommandNotFound
+
+
+def _text(said: str | bytes) -> str:
+    # GitPython says str and returns bytes.
+    return said.decode() if isinstance(said, bytes) else said
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return what git sees of the inherited environment: no GIT_* but tracing.
+
+    Inside a hook GIT_DIR points at the outer repository, and GIT_INDEX_FILE at its index.
+    """
+    return {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_TRACE2")
+    }
+
+
+def pinned(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that set the pinned configuration, and `extra`, for one git."""
+    settings = {**PINNED, **(extra or {})}
+    values = {"GIT_CONFIG_COUNT": str(len(settings)), "GIT_TERMINAL_PROMPT": "0"}
+    for place, (key, value) in enumerate(settings.items()):
+        values[f"GIT_CONFIG_KEY_{place}"] = key
+        values[f"GIT_CONFIG_VALUE_{place}"] = value
+    return values
+
+
+class Repository:
+    """One git repository, seen from the folder that a command was started in.
+
+    `common` is its common git directory, `home` the main checkout (the common directory of a bare
+    repository), `top` the checkout that we were started in or None.
+    """
+
+    def __init__(self, directory: str | Path, *, clock: Callable[[], float] = time.time) -> None:
+        for name in [n for n in os.environ if n not in environment(os.environ)]:
+            del os.environ[name]
+        self.clock = clock
+        self.directory = Path(directory).absolute()
+        if not self.directory.is_dir():
+            raise FlowError(f"{directory} is not a folder", hint="name a folder with -C DIR")
+        self.user = Git(str(self.directory), {"GIT_TERMINAL_PROMPT": "0"})
+        self._look()
+        self.git = Git(
+            str(self.common),
+            {
+                **pinned(),
+                "GIT_DIR": str(self.common),
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_CONFIG_GLOBAL": os.devnull,
+                "GIT_ATTR_NOSYSTEM": "1",
+                "GIT_COMMITTER_NAME": TOOL.split(" <")[0],
+                "GIT_COMMITTER_EMAIL": TOOL.split("<")[1][:-1],
+            },
+        )
+        self._reading = threading.Lock()
+        self._objects: Any = None
+        self._writing = threading.Lock()
+        self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+
+    def _look(self) -> None:
+        code, out, err = self.user.attempt("version")
+        numbers = re.search(rb"(\d+)\.(\d+)", out)
+        version = (int(numbers[1]), int(numbers[2])) if code == 0 and numbers else (0, 0)
+        if version < OLDEST_GIT:
+            raise FlowError(
+                f"git {version[0]}.{version[1]} is too old",
+                hint=f"install git {OLDEST_GIT[0]}.{OLDEST_GIT[1]} or newer",
+            )
+        code, out, err = self.user.attempt(
+            "rev-parse",
+            "--path-format=absolute",
+            "--git-common-dir",
+            "--show-object-format",
+            "--is-bare-repository",
+            "--is-inside-work-tree",
+        )
+        if code != 0:
+            if "dubious ownership" in err:
+                raise FlowError(
+                    f"{self.directory} belongs to another user, so git refuses to read it",
+                    hint=f"git config --global --add safe.directory '{self.directory}'",
+                )
+            raise FlowError(
+                f"{self.directory} is not in a git repository",
+                hint="go to one, or make one: git init && git commit --allow-empty -m start",
+            )
+        common, object_format, _bare, inside = os.fsdecode(out).rstrip("\n").rsplit("\n", 3)
+        if object_format != "sha1":
+            raise FlowError(
+                f"this repository names objects by {object_format}, and only sha1 is supported",
+                hint="use a repository made with git init --object-format=sha1",
+            )
+        self.common = Path(common)
+        self.top: Path | None = None
+        if inside == "true":
+            _, out = self.user.run("rev-parse", "--path-format=absolute", "--show-toplevel")
+            self.top = Path(os.fsdecode(out).rstrip("\n"))
+        _, out, _ = self.user.attempt("config", "--file", str(self.common / "config"), "core.bare")
+        self.is_bare = out.strip() == b"true"
+        self.home = self.common if self.is_bare else self._main_checkout()
+
+    def _main_checkout(self) -> Path:
+        _, out, _ = self.user.attempt("worktree", "list", "--porcelain", "-z")
+        first = out.split(b"\0", 1)[0]
+        return Path(os.fsdecode(first.removeprefix(b"worktree ")))
+
+    # --- facts ------------------------------------------------------------------------------------
+
+    def person(self) -> str:
+        """Return who is at the terminal: git's user.name and user.email, else the login name."""
+        _, out, _ = self.user.attempt("config", "-z", "--get-regexp", r"^user\.(name|email)$")
+        found: dict[str, str] = {}
+        for item in out.decode(errors="replace").split("\0"):
+            key, _, value = item.partition("\n")
+            if value.strip():
+                found[key] = re.sub(r"[<>\n\0]", "", value).strip()
+        name, email = found.get("user.name"), found.get("user.email")
+        if name and email:
+            return f"{name} <{email}>"
+        try:
+            login = getpass.getuser()
+        except (KeyError, OSError):
+            login = "unknown"
+        return name or email or login
+
+    def default_branch(self) -> str:
+        """Return the branch that a plan starts from when it names none."""
+        for name in ("refs/remotes/origin/HEAD", "HEAD"):
+            code, out, _ = self.user.attempt("symbolic-ref", "-q", name)
+            if code == 0:
+                branch = out.decode().strip().removeprefix("refs/heads/")
+                return branch.removeprefix("refs/remotes/origin/")
+        raise FlowError(
+            "no branch is checked out, and there is no origin/HEAD to start from",
+            hint="say where to start in the plan: base: main",
+        )
+
+    def checked_out(self) -> dict[str, Path]:
+        """Return the branches that some worktree has checked out, with the worktree's path."""
+        _, out = self.git.run("worktree", "list", "--porcelain", "-z")
+        found: dict[str, Path] = {}
+        path = Path()
+        for line in os.fsdecode(out).split("\0"):
+            if line.startswith("worktree "):
+                path = Path(line.removeprefix("worktree "))
+            elif line.startswith("branch "):
+                found[line.removeprefix("branch refs/heads/")] = path
+        return found
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def resolve(self, name: str) -> str | None:
+        """Return the sha that a revision names now, or None."""
+        if not name or "\n" in name or name.startswith("-"):
+            return None
+        with self._reading:
+            try:
+                return self.git.header(name)[0]
+            except ValueError:
+                return None
+
+    def tip(self, branch: str) -> str | None:
+        """Return the commit that a branch points at now, or None."""
+        return self.resolve(f"refs/heads/{branch}")
+
+    def tips(self, *prefixes: str) -> dict[str, str]:
+        """Return every ref below the prefixes (`refs/heads/task/`) with its sha."""
+        _, out = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
+        return dict(line.rsplit(" ", 1) for line in os.fsdecode(out).splitlines())
+
+    def object(self, name: str, kind: str) -> tuple[str, bytes]:
+        """Return the sha and the content of an object; GitFailed when it is not there."""
+        with self._reading:
+            try:
+                sha, found, _, data = self.git.object(name)
+            except ValueError as e:
+                raise GitFailed(
+                    f"the object {name} is missing", hint="git fsck shows what else is damaged"
+                ) from e
+        if found != kind:
+            raise GitFailed(f"{name} is a {found}, not a {kind}")
+        return sha, data
+
+    def size(self, sha: str) -> int:
+        """Return how many bytes an object holds."""
+        with self._reading:
+            try:
+                return self.git.header(sha)[2]
+            except ValueError as e:
+                raise GitFailed(f"the object {sha} is missing") from e
+
+    def blob(self, sha: str) -> bytes:
+        """Return a file's content."""
+        return self.object(sha, "blob")[1]
+
+    def blobs(self, shas: Iterable[str]) -> Iterator[bytes]:
+        """Yield the content of many objects, in order, from one process."""
+        wanted = list(shas)
+        if not wanted:
+            return
+        _, out = self.git.run(
+            "cat-file", "--batch", "--buffer", data=("\n".join(wanted) + "\n").encode()
+        )
+        at = 0
+        for sha in wanted:
+            end = out.index(b"\n", at)
+            words = out[at:end].split(b" ")
+            if len(words) != 3:
+                raise GitFailed(f"the object {sha} is missing")
+            size = int(words[2])
+            yield out[end + 1 : end + 1 + size]
+            at = end + size + 2
+
+    def commit(self, name: str) -> Commit:
+        """Return a commit."""
+        sha, data = self.object(name, "commit")
+        return parse_commit(sha, data)
+
+    def tree(self, sha: str) -> dict[str, Entry]:
+        """Return what a tree holds, by name; do not change it."""
+        if sha == EMPTY_TREE:
+            return {}
+        found = self._trees.get(sha)
+        if found is None:
+            found = _parse_tree(self.object(sha, "tree")[1])
+            self._remember(sha, found)
+        return found
+
+    def _remember(self, sha: str, entries: dict[str, Entry]) -> None:
+        self._trees[sha] = entries
+        while len(self._trees) > 2048:
+            self._trees.popitem(last=False)
+
+    def find(self, tree: str, path: str) -> Entry | None:
+        """Return what a tree holds at a path, or None."""
+        entry: Entry | None = Entry(FOLDER, tree)
+        for name in path.split("/"):
+            if entry is None or entry.mode != FOLDER:
+                return None
+            entry = self.tree(entry.sha).get(name)
+        return entry
+
+    def read(self, tree: str, path: str) -> bytes | None:
+        """Return the file at a path of a tree, or None."""
+        entry = self.find(tree, path)
+        return self.blob(entry.sha) if entry and entry.mode != FOLDER else None
+
+    def files(self, tree: str, prefix: str = "") -> Iterator[tuple[str, Entry]]:
+        """Yield (path, entry) for everything below a tree that is not a folder."""
+        for name, entry in self.tree(tree).items():
+            if entry.mode == FOLDER:
+                yield from self.files(entry.sha, f"{prefix}{name}/")
+            else:
+                yield f"{prefix}{name}", entry
+
+    def diff(self, old: str, new: str, prefix: str = "") -> Iterator[Change]:
+        """Yield the paths in which two trees differ; equal folders are not read."""
+        if old == new:
+            return
+        before, after = self.tree(old), self.tree(new)
+        for name in sorted(before.keys() | after.keys()):
+            a, b = before.get(name), after.get(name)
+            if a == b:
+                continue
+            path = prefix + name
+            old_folder = a.sha if a and a.mode == FOLDER else EMPTY_TREE
+            new_folder = b.sha if b and b.mode == FOLDER else EMPTY_TREE
+            yield from self.diff(old_folder, new_folder, f"{path}/")
+            a = None if a and a.mode == FOLDER else a
+            b = None if b and b.mode == FOLDER else b
+            if a or b:
+                yield Change(path, a, b)
+
+    def commits(self, *revisions: str) -> list[Commit]:
+        """Return the commits of `rev-list REVISIONS`, oldest first, parents before children."""
+        _, out = self.git.run("rev-list", "--topo-order", "--reverse", *revisions)
+        shas = out.decode().split()
+        return [parse_commit(sha, data) for sha, data in zip(shas, self.blobs(shas), strict=True)]
+
+    def first_parents(self, tip: str, stop: str) -> list[Commit]:
+        """Return flow's own line from `stop` (left out) to `tip`, oldest first."""
+        return self.commits("--first-parent", f"{stop}..{tip}")
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Say whether `new` contains `old`."""
+        if old == new:
+            return True
+        code, _ = self.git.run("merge-base", "--is-ancestor", old, new, ok=(0, 1))
+        return code == 0
+
+    def merge(self, ours: str, theirs: str) -> Merge:
+        """Return the merge of two commits, made without a checkout."""
+        code, out = self.git.run(
+            "merge-tree",
+            "--write-tree",
+            "--name-only",
+            "--no-messages",
+            "-z",
+            ours,
+            theirs,
+            ok=(0, 1),
+        )
+        tree, *paths = os.fsdecode(out).split("\0")
+        conflicts = tuple(sorted({path for path in paths if path})) if code else ()
+        return Merge(tree, conflicts or (("?",) if code else ()))
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def store(self, kind: bytes, data: bytes) -> str:
+        """Write an object and return its sha.  What no ref reaches does no harm."""
+        from gitdb import IStream, LooseObjectDB
+
+        with self._writing:
+            if self._objects is None:
+                self._objects = LooseObjectDB(str(self.common / "objects"))
+            try:
+                stored = self._objects.store(IStream(kind, len(data), io.BytesIO(data)))
+            except OSError as e:
+                raise GitFailed(
+                    f"git's objects cannot be written: {e.strerror or e}",
+                    hint="make room on the disk, then run the command again; nothing was lost",
+                ) from e
+        return str(stored.hexsha.decode())
+
+    def write_blob(self, data: bytes) -> str:
+        """Write a file's content."""
+        return self.store(b"blob", data)
+
+    def write_tree(self, entries: Mapping[str, Entry]) -> str:
+        """Write a tree; names are sorted the way git sorts them (folders as if they ended in /)."""
+        ordered = sorted(
+            entries.items(),
+            key=lambda item: os.fsencode(item[0]) + (b"/" if item[1].mode == FOLDER else b""),
+        )
+        data = b"".join(
+            b"%s %s\0%s" % (entry.mode.encode(), os.fsencode(name), bytes.fromhex(entry.sha))
+            for name, entry in ordered
+        )
+        sha = self.store(b"tree", data)
+        self._remember(sha, dict(ordered))
+        return sha
+
+    def write_commit(
+        self,
+        tree: str,
+        parents: Sequence[str],
+        message: str,
+        *,
+        author: str = TOOL,
+        author_time: str = "",
+    ) -> str:
+        """Write a commit of the tool; `author` is "name <address>", its time git's own form."""
+        now = f"{int(self.clock())} +0000"
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+        lines += [f"author {_identity(author)} {author_time or now}", f"committer {TOOL} {now}"]
+        text = "\n".join(lines) + "\n\n" + message.rstrip("\n") + "\n"
+        return self.store(b"commit", text.encode("utf-8", "surrogateescape"))
+
+    def graft(self, tree: str, edits: Mapping[str, Entry | None]) -> str:
+        """Return a tree with paths replaced, added, or (None) left out; empty folders vanish."""
+        if not edits:
+            return tree
+        entries = dict(self.tree(tree))
+        below: dict[str, dict[str, Entry | None]] = {}
+        for path, entry in edits.items():
+            name, _, rest = path.partition("/")
+            if rest:
+                below.setdefault(name, {})[rest] = entry
+            elif entry is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = entry
+        for name, inner in below.items():
+            now = entries.get(name)
+            folder = now.sha if now and now.mode == FOLDER else EMPTY_TREE
+            grafted = self.graft(folder, inner)
+            if grafted == EMPTY_TREE:
+                entries.pop(name, None)
+            else:
+                entries[name] = Entry(FOLDER, grafted)
+        return self.write_tree(entries) if entries else EMPTY_TREE
+
+    def pack(self) -> None:
+        """Pack loose objects; reads go on, and nothing that somebody just wrote is dropped."""
+        self.git.attempt("maintenance", "run", "--quiet", "--task=loose-objects")
+
+    def close(self) -> None:
+        """End every process that was kept."""
+        self.git.close()
+        self.user.close()
+
+
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+def _identity(person: str) -> str:
+    """Return "name <address>" for a commit header."""
+    if re.fullmatch(r"[^<>\n\0]+ <[^<>\n\0]*>", person):
+        return person
+    name = re.sub(r"[<>\n\0]", "", person)
+    return f"{name or 'unknown'} <>"
+
+
+def parse_commit(sha: str, data: bytes) -> Commit:
+    """Return the commit that an object's bytes say."""
+    text = data.decode("utf-8", "surrogateescape")
+    head, _, message = text.partition("\n\n")
+    tree, author, committer = "", "", ""
+    parents: list[str] = []
+    for line in head.split("\n"):
+        key, _, value = line.partition(" ")
+        if key == "tree":
+            tree = value
+        elif key == "parent":
+            parents.append(value)
+        elif key == "author":
+            author = value
+        elif key == "committer":
+            committer = value
+    return Commit(sha, tree, tuple(parents), author, committer, message)
+
+
+def _parse_tree(data: bytes) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    at = 0
+    while at < len(data):
+        space = data.index(b" ", at)
+        end = data.index(b"\0", space)
+        name = os.fsdecode(data[space + 1 : end])
+        entries[name] = Entry(data[at:space].decode(), data[end + 1 : end + 21].hex())
+        at = end + 21
+    return entries
+
+
+__all__ = ["EMPTY_TREE", "TOOL", "ZERO", "Change", "Commit", "Entry", "Merge", "Repository"]

@@ -1,0 +1,424 @@
+"""A plan's state: commits on `gitflow/state/<plan>`, each an event with the state after it.
+
+A commit is the operation, its tree is the state.  `Store.load` reads it; `Store.commit` writes one
+decision: it moves the state ref from the tip that the decision was made on, together with every
+other ref that the decision concerns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from gitflow_agents import render, spec
+from gitflow_agents.errors import FlowError, GitFailed
+from gitflow_agents.graph import Graph
+from gitflow_agents.models import SCHEMA, ZERO, Event, Model, Plan, PlanState, TaskRecord, fold
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.store.refs import Refs
+from gitflow_agents.store.repository import EMPTY_TREE, FILE, FOLDER, Commit, Entry, Repository
+
+M = TypeVar("M", bound=Model)
+
+HEADS = "refs/heads/"
+BRIEFING = ".gitflow"
+"""The folder of a task branch that never reaches flow."""
+KEPT_ATTEMPTS = 3
+STATUS_EVERY = 5.0
+"""Seconds between two renderings of STATUS.md while a plan runs."""
+
+
+def state_ref(plan: str) -> str:
+    """Return the ref that holds a plan's state."""
+    return f"{HEADS}gitflow/state/{plan}"
+
+
+def plan_ref(plan: str) -> str:
+    """Return the ref where people propose a plan."""
+    return f"{HEADS}plan/{plan}"
+
+
+def try_ref(plan: str) -> str:
+    """Return the ref of the train that is being tested."""
+    return f"{HEADS}gitflow/try/{plan}"
+
+
+def attempt_ref(plan: str, task: str, number: int) -> str:
+    """Return the ref that keeps an attempt which is not the task branch's history."""
+    return f"{HEADS}gitflow/attempt/{plan}/{task}/{number}"
+
+
+def record_path(task: str) -> str:
+    """Return where a task's record stands in the state's tree."""
+    return f"tasks/{hashlib.sha1(task.encode(), usedforsecurity=False).hexdigest()[:2]}/{task}.yaml"
+
+
+@dataclass
+class Draft:
+    """One decision on its way to the state: what happened, and everything that it changes.
+
+    A task's record and the plan's state are brought forward in the snapshot at once, so that what
+    is decided next sees them; `Store.commit` writes it all, or raises and the snapshot is void.
+    """
+
+    snapshot: Snapshot
+    actor: str = ""
+    run: str = ""
+    events: list[Event] = field(default_factory=list)
+    records: dict[str, TaskRecord] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    moves: dict[str, tuple[str, str]] = field(default_factory=dict)
+    state_changed: bool = False
+
+    def tell(self, event: str, **details: Any) -> None:
+        """Add an event; `details` are fields of Event."""
+        self.events.append(
+            Event(
+                event=event,
+                plan=self.snapshot.plan.plan,
+                actor=self.actor,
+                run=self.run,
+                **details,
+            )
+        )
+
+    def put(self, record: TaskRecord) -> None:
+        """Take a task's new record."""
+        self.records[record.id] = record
+        self.snapshot.apply(record)
+
+    def set(self, **changes: Any) -> None:
+        """Change fields of the plan's state."""
+        self.snapshot.state = self.snapshot.state.model_copy(update=changes)
+        self.state_changed = True
+
+    def move(self, ref: str, old: str, new: str) -> None:
+        """Move a ref with this decision; a second move of it goes on from the first."""
+        first = self.moves[ref][0] if ref in self.moves else old
+        self.moves[ref] = (first, new)
+
+    def ordered_moves(self) -> list[tuple[str, str, str]]:
+        """Return the moves in the order in which a kill in the middle does least harm."""
+        flow = f"{HEADS}{self.snapshot.state.flow}"
+
+        def turn(ref: str) -> int:
+            if ref.startswith((f"{HEADS}gitflow/", f"{HEADS}plan/")):
+                return 0
+            return 1 if ref == flow else 2
+
+        return [(ref, *self.moves[ref]) for ref in sorted(self.moves, key=turn)]
+
+
+class Store:
+    """The plans of one repository."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        self.refs = Refs(repository)
+        self._rendered: dict[str, float] = {}
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def plans(self) -> list[str]:
+        """Return the names of all plans that were ever accepted here."""
+        return sorted(
+            ref.removeprefix(state_ref("")) for ref in self.repository.tips(state_ref(""))
+        )
+
+    def load(self, plan: str, at: str = "", known: Known | None = None) -> Snapshot | None:
+        """Return a plan as its state says it, or None when it was never accepted.
+
+        `at` names an older commit of the state.  `known` saves parsing what was parsed before.
+        """
+        name = at or state_ref(plan)
+        tip = self.repository.resolve(f"{name}^{{commit}}")
+        if tip is None:
+            if at:
+                raise FlowError(
+                    f"{at} names no commit", hint=f"git log gitflow/state/{plan} lists them"
+                )
+            return None
+        tree = self.repository.commit(tip).tree
+        known = known if known is not None else Known()
+        entries = self._entries(tree)
+        if "plan.yaml" not in entries or "spec.yaml" not in entries:
+            raise FlowError(
+                f"{name} is not the state of a plan",
+                hint=f"git log gitflow/state/{plan} lists the states of the plan",
+            )
+        wanted = [sha for sha in entries.values() if sha not in known.values]
+        contents = dict(zip(wanted, self.repository.blobs(wanted), strict=True))
+        state = known.value(entries["plan.yaml"], contents, _read_state)
+        spec_sha = entries["spec.yaml"]
+        parsed: Plan = known.value(spec_sha, contents, lambda data: spec.load_plan(data, plan))
+        records: dict[str, TaskRecord] = {}
+        for path, sha in entries.items():
+            if path.startswith("tasks/"):
+                record = known.value(sha, contents, _read_record)
+                records[record.id] = record
+        known.keep(entries.values())
+        return self.snapshot(parsed, state, tip, tree, records)
+
+    def _entries(self, tree: str) -> dict[str, str]:
+        _, out = self.repository.git.run("ls-tree", "-r", "-z", tree)
+        entries = {}
+        for line in out.decode().split("\0")[:-1]:
+            about, path = line.split("\t", 1)
+            if path.startswith("tasks/") or path in ("plan.yaml", "spec.yaml"):
+                entries[path] = about.rsplit(" ", 1)[1]
+        return entries
+
+    def snapshot(
+        self,
+        plan: Plan,
+        state: PlanState,
+        tip: str,
+        tree: str,
+        records: dict[str, TaskRecord],
+    ) -> Snapshot:
+        """Return the snapshot of a state; capabilities of earlier plans are read only if needed."""
+        graph = Graph.of(plan)
+        given: frozenset[str] = frozenset()
+        if graph.missing:
+            given = frozenset(self.provided_before(state.flow_sha, but=plan.plan))
+            graph = Graph.of(plan, given)
+        return Snapshot(plan, graph, state, tip, tree, records, given)
+
+    def provided_before(self, commit: str, but: str = "") -> dict[str, str]:
+        """Return the folded capabilities that earlier plans left at a commit, with their plan."""
+        found: dict[str, str] = {}
+        tree = self.repository.commit(commit).tree
+        folder = self.repository.find(tree, "plans")
+        if folder is None or folder.mode != FOLDER:
+            return found
+        for name, entry in self.repository.tree(folder.sha).items():
+            plan = name.removesuffix(".provides.yaml")
+            if plan != name and plan != but:
+                data = spec.from_yaml(self.repository.blob(entry.sha))
+                if isinstance(data, Mapping):
+                    for item in data.get("provides") or ():
+                        if isinstance(item, Mapping) and isinstance(item.get("name"), str):
+                            found[fold(item["name"])] = plan
+        return found
+
+    def history(self, plan: str, since: str = "") -> list[Commit]:
+        """Return the commits of a plan's state, oldest first."""
+        ref = state_ref(plan)
+        return self.repository.commits(f"{since}..{ref}" if since else ref)
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def commit(self, draft: Draft) -> str:
+        """Write one decision and move its refs together; return the state's new tip.
+
+        When it raises nothing was moved, and the snapshot must be loaded again.
+        """
+        snapshot = draft.snapshot
+        files = dict(draft.files)
+        if draft.state_changed or not snapshot.tip:
+            files["plan.yaml"] = _write(snapshot.state)
+        for task, record in draft.records.items():
+            files[record_path(task)] = _write(record)
+        if self._is_due(draft):
+            files["STATUS.md"] = render.status_page(snapshot, self.repository.clock()).encode()
+        tree = self._tree(snapshot.tree, files)
+        parents = [snapshot.tip] if snapshot.tip else []
+        commit = self.repository.write_commit(tree, parents, message(draft.events))
+        self.refs.move(
+            [
+                *draft.ordered_moves(),
+                (state_ref(snapshot.plan.plan), snapshot.tip or ZERO, commit),
+            ]
+        )
+        snapshot.tip, snapshot.tree = commit, tree
+        return commit
+
+    def _tree(self, tree: str, files: Mapping[str, bytes]) -> str:
+        return self.repository.graft(
+            tree or EMPTY_TREE,
+            {path: Entry(FILE, self.repository.write_blob(data)) for path, data in files.items()},
+        )
+
+    def _is_due(self, draft: Draft) -> bool:
+        """Say whether STATUS.md goes into this commit: at turns of the plan, else now and then."""
+        snapshot = draft.snapshot
+        name, now = snapshot.plan.plan, self.repository.clock()
+        turned = any(event.event.startswith("plan_") for event in draft.events)
+        settled = any(event.event in ("task_merged", "merge_refused") for event in draft.events)
+        late = now - self._rendered.get(name, 0) >= STATUS_EVERY
+        if turned or (settled and (late or not snapshot.frontier.has_ready)):
+            self._rendered[name] = now
+            return True
+        return False
+
+    def close(self) -> None:
+        """End every process that was kept."""
+        self.refs.close()
+        self.repository.close()
+
+
+@dataclass
+class Known:
+    """Values by the sha of the blob that holds them: content-addressed, so never stale."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def value(self, sha: str, contents: Mapping[str, bytes], read: Callable[[bytes], Any]) -> Any:
+        """Return what a blob says, reading it only the first time."""
+        if sha not in self.values:
+            self.values[sha] = read(contents[sha])
+        return self.values[sha]
+
+    @classmethod
+    def read(cls, path: Path) -> Known:
+        """Return what was kept in a file; nothing when it is missing or damaged."""
+        try:
+            kept = json.loads(path.read_bytes())
+            return cls(
+                {
+                    sha: _KINDS[kind].model_validate(value)
+                    for kind, values in kept.items()
+                    for sha, value in values.items()
+                }
+            )
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            return cls()
+
+    def write(self, path: Path) -> None:
+        """Keep the values in a file, if it can be written; it may be deleted at any time."""
+        kept: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        for sha, value in self.values.items():
+            dumped = value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            kept[type(value).__name__][sha] = dumped
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_suffix(f".{os.getpid()}")
+            draft.write_text(json.dumps(kept))
+            draft.replace(path)
+
+    def keep(self, shas: Iterable[str]) -> None:
+        """Forget every value but these."""
+        kept = set(shas)
+        self.values = {sha: value for sha, value in self.values.items() if sha in kept}
+
+
+_KINDS: Mapping[str, Any] = {kind.__name__: kind for kind in (Plan, PlanState, TaskRecord)}
+
+
+# --- records as files ----------------------------------------------------------------------------
+
+
+def _write(value: PlanState | TaskRecord) -> bytes:
+    return spec.to_yaml(
+        {"schema": SCHEMA, **value.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    )
+
+
+def _read_state(data: bytes) -> PlanState:
+    return _read(PlanState, data)
+
+
+def _read_record(data: bytes) -> TaskRecord:
+    return _read(TaskRecord, data)
+
+
+def _read(kind: type[M], data: bytes) -> M:
+    try:
+        value = spec.from_yaml(data)
+        if isinstance(value, Mapping) and value.get("schema") != SCHEMA:
+            raise FlowError(
+                f"the state was written in schema {value.get('schema')}, this version reads "
+                f"{SCHEMA}",
+                hint="install a newer gitflow-agents",
+            )
+        return kind.model_validate(value)
+    except ValidationError as e:
+        raise GitFailed(
+            f"a {kind.__name__} of the state cannot be read: {e.errors()[0]['msg']}",
+            hint="only the tool writes the state; git log gitflow/state/<plan> shows who did",
+        ) from e
+
+
+# --- events as messages --------------------------------------------------------------------------
+
+_TRAILERS = (
+    ("Gitflow-Event", "event"),
+    ("Gitflow-Plan", "plan"),
+    ("Gitflow-Task", "task"),
+    ("Gitflow-Attempt", "attempt"),
+    ("Gitflow-Status", "status"),
+    ("Gitflow-Reason", "reason"),
+    ("Gitflow-Actor", "actor"),
+    ("Gitflow-Run", "run"),
+    ("Gitflow-Agent", "agent"),
+    ("Gitflow-Model", "model"),
+    ("Gitflow-Cost-Usd", "cost_usd"),
+    ("Gitflow-Commit", "commit"),
+)
+
+
+def one_line(text: str) -> str:
+    """Return free text as one line that cannot be taken for a trailer."""
+    return re.sub(r"(?i)\bgitflow-(?=[a-z-]+:)", "gitflow ", " ".join(text.split()))
+
+
+def trailers(event: Event) -> str:
+    """Return an event as trailers, one a line."""
+    lines = []
+    for name, key in _TRAILERS:
+        value = getattr(event, key)
+        if value not in (None, ""):
+            lines.append(f"{name}: {one_line(str(value))}")
+    return "\n".join(lines)
+
+
+def message(events: Sequence[Event]) -> str:
+    """Return the message of a state commit: a subject for people, trailers for programs."""
+    told = [event.note or _told(event) for event in events]
+    plan = events[0].plan if events else ""
+    if len(told) == 1:
+        subject, body = told[0], ""
+    else:
+        subject = f"{told[0]} (and {len(told) - 1} more)"
+        body = "\n".join(f"- {one_line(line)}" for line in told) + "\n\n"
+    subject = one_line(subject)
+    return f"{plan}: {subject[:200]}\n\n{body}" + "\n".join(trailers(event) for event in events)
+
+
+def _told(event: Event) -> str:
+    what = event.event.replace("_", " ")
+    why = f": {event.reason}" if event.reason else ""
+    attempt = f" (attempt {event.attempt})" if event.attempt else ""
+    return f"{event.task} {what}{attempt}{why}".strip()
+
+
+def events_of(commit: Commit) -> Iterator[Event]:
+    """Yield the events that a commit of ours records, from its last paragraph."""
+    paragraph = commit.message.rstrip("\n").rpartition("\n\n")[2]
+    names = dict(_TRAILERS)
+    found: dict[str, Any] = {}
+    for line in paragraph.split("\n"):
+        name, _, value = line.partition(": ")
+        if name == "Gitflow-Event" and found:
+            yield Event.model_validate(found)
+            found = {}
+        if name in names:
+            found[names[name]] = value
+    if found.get("event"):
+        with contextlib.suppress(ValidationError):
+            yield Event.model_validate(found)
+
+
+def new_nonce() -> str:
+    """Return what makes a claim unlike any other."""
+    return secrets.token_hex(12)

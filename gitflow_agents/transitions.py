@@ -1,0 +1,154 @@
+"""The task state machine.
+
+Whatever decides a task's status lives in this file, and nothing here does I/O.
+Start with TRANSITIONS: it is the whole machine.
+
+Theory of operation.  A task has six stored statuses.  It waits (`pending`) until the tasks that it
+needs are on the flow branch; nothing about that waiting is stored, because it can be computed.  A
+claim (`attempt_started`) makes it `in_progress`: one agent, one attempt, one fence.  The attempt ends
+in exactly one event.  If the agent ended it, publish records `attempt_succeeded` or
+`attempt_failed`.  If nobody can tell any more, or somebody stopped it, whoever holds the plan records
+a fence: `attempt_expired` or `attempt_stopped`.  A success is only a claim of the agent and goes to
+`review`; the train turns it into `completed` by a tested merge (`task_merged`), or into `failed`
+(`merge_refused`).  So no agent can complete a task, and publish cannot merge one.
+
+`failed` waits for a person, except where the scheduler may retry: infrastructure that broke, and a
+conflict as often as `conflict_retries` allows.  `completed` is left only by `task_reverted`.
+
+Events that move no task (the plan's own) are in PLAN_EVENTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from gitflow_agents.errors import IllegalTransition
+from gitflow_agents.models import Reason, Status
+
+
+class By(StrEnum):
+    """Who records an event."""
+
+    SCHEDULER = "scheduler"
+    PUBLISH = "publish"
+    TRAIN = "train"
+    PERSON = "person"
+
+
+class Happened(StrEnum):
+    """What can happen to a task."""
+
+    ATTEMPT_STARTED = "attempt_started"
+    CLAIM_REFUSED = "claim_refused"
+    ATTEMPT_SUCCEEDED = "attempt_succeeded"
+    ATTEMPT_FAILED = "attempt_failed"
+    ATTEMPT_EXPIRED = "attempt_expired"
+    ATTEMPT_STOPPED = "attempt_stopped"
+    TASK_MERGED = "task_merged"
+    MERGE_REFUSED = "merge_refused"
+    TASK_RETRIED = "task_retried"
+
+
+class PlanHappened(StrEnum):
+    """What can happen to a plan without moving a task."""
+
+    PLAN_ACCEPTED = "plan_accepted"
+    PLAN_HELD = "plan_held"
+    PLAN_RESUMED = "plan_resumed"
+    PLAN_FINISHED = "plan_finished"
+    FLOW_CHANGED = "flow_changed"
+    TRAIN_STARTED = "train_started"
+    TRAIN_ENDED = "train_ended"
+
+
+S, E = Status, Happened
+
+TRANSITIONS: Mapping[Status, Mapping[Happened, Status]] = {
+    S.PENDING: {
+        E.ATTEMPT_STARTED: S.IN_PROGRESS,
+        E.CLAIM_REFUSED: S.FAILED,
+    },
+    S.IN_PROGRESS: {
+        E.ATTEMPT_SUCCEEDED: S.REVIEW,
+        E.ATTEMPT_FAILED: S.FAILED,
+        E.ATTEMPT_EXPIRED: S.FAILED,
+        E.ATTEMPT_STOPPED: S.PENDING,
+    },
+    S.REVIEW: {
+        E.TASK_MERGED: S.COMPLETED,
+        E.MERGE_REFUSED: S.FAILED,
+        E.TASK_RETRIED: S.PENDING,
+    },
+    S.FAILED: {E.TASK_RETRIED: S.PENDING},
+    S.COMPLETED: {},
+    S.CANCELLED: {E.TASK_RETRIED: S.PENDING},
+}
+
+RECORDED_BY: Mapping[Happened, frozenset[By]] = {
+    E.ATTEMPT_STARTED: frozenset({By.SCHEDULER}),
+    E.CLAIM_REFUSED: frozenset({By.SCHEDULER}),
+    E.ATTEMPT_SUCCEEDED: frozenset({By.PUBLISH}),
+    E.ATTEMPT_FAILED: frozenset({By.PUBLISH}),
+    E.ATTEMPT_EXPIRED: frozenset({By.SCHEDULER}),
+    E.ATTEMPT_STOPPED: frozenset({By.SCHEDULER, By.PERSON}),
+    E.TASK_MERGED: frozenset({By.TRAIN}),
+    E.MERGE_REFUSED: frozenset({By.TRAIN, By.PERSON}),
+    E.TASK_RETRIED: frozenset({By.SCHEDULER, By.PERSON}),
+}
+
+REASONS: Mapping[Happened, frozenset[Reason]] = {
+    E.CLAIM_REFUSED: frozenset({Reason.PUSH_REFUSED, Reason.PRECONDITION_FAILED}),
+    E.ATTEMPT_EXPIRED: frozenset(
+        {Reason.LEASE_LOST, Reason.TIMEOUT, Reason.FOREIGN_COMMITS, Reason.INFRASTRUCTURE}
+    ),
+    E.ATTEMPT_STOPPED: frozenset({Reason.STOPPED}),
+    E.MERGE_REFUSED: frozenset(
+        {
+            Reason.CONFLICT,
+            Reason.GATE_FAILED,
+            Reason.CHECKS_FAILED,
+            Reason.UNVERIFIED,
+            Reason.SETUP_FAILED,
+            Reason.FOREIGN_COMMITS,
+            Reason.PUSH_REFUSED,
+            Reason.REJECTED,
+        }
+    ),
+}
+"""The reasons that an event may carry, where not every reason fits."""
+
+RETRIED_BY_ITSELF = frozenset({Reason.INFRASTRUCTURE, Reason.RATE_LIMIT, Reason.LEASE_LOST})
+"""Failures that say nothing about the work: the scheduler tries again, with back-off."""
+
+
+def advance(status: Status, event: Happened, by: By, reason: Reason | None = None) -> Status:
+    """Return the status that `event`, recorded by `by`, moves a task to.
+
+    Raises IllegalTransition, and changes nothing, when the table does not allow it.
+    """
+    after = TRANSITIONS[status].get(event)
+    if after is None:
+        allowed = ", ".join(TRANSITIONS[status]) or "nothing"
+        raise IllegalTransition(
+            f"a {status} task cannot take {event}", hint=f"from {status} it can take: {allowed}"
+        )
+    if by not in RECORDED_BY[event]:
+        who = " or ".join(sorted(RECORDED_BY[event]))
+        raise IllegalTransition(f"{by} may not record {event}", hint=f"{who} records it")
+    if event in REASONS and reason not in REASONS[event]:
+        fitting = ", ".join(sorted(REASONS[event]))
+        raise IllegalTransition(
+            f"{event} cannot carry the reason {reason or 'none'}", hint=f"it can carry: {fitting}"
+        )
+    return after
+
+
+def diagram() -> str:
+    """Return the machine as a mermaid state diagram, one arrow an entry of the table."""
+    lines = ["stateDiagram-v2", "    [*] --> pending"]
+    for status, arrows in TRANSITIONS.items():
+        for event, after in arrows.items():
+            who = ", ".join(sorted(RECORDED_BY[event]))
+            lines.append(f"    {status} --> {after}: {event} ({who})")
+    return "\n".join(lines)

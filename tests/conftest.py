@@ -1,0 +1,110 @@
+"""What every test may rely on: a sealed environment, a small real repository, and the tool.
+
+No test sees the machine's git configuration, identity, tokens or editor, and none starts in the
+project's own checkout. With GITFLOW_REQUIRE=1 a test that skips itself has failed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests import repos
+from tests.repos import Cli, Repo, Result
+
+# Read once, before the seal takes it away: the tool reports GITFLOW_* names that it does not know.
+REQUIRED = os.environ.get("GITFLOW_REQUIRE") == "1"
+
+# GIT_DIR and its like point elsewhere inside a hook; MAKEFLAGS would reach a task that runs make.
+UNSEALED = ("GIT_", "GITFLOW_", "GITHUB_", "GH_", "SSH_", "XDG_", "MAKE", "MFLAGS", "LC_", "LANG")
+SEALED = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "EDITOR": "false",  # a prompt nobody expected is a failure and not a hang
+    "VISUAL": "false",
+    "LC_ALL": "C.UTF-8",
+    "COLUMNS": "80",
+}
+
+# A shared machine pauses tests for longer than any deadline; a failure must be the same twice.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=REQUIRED)
+hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Take the machine out of the environment, for fixtures of the session too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(UNSEALED)]:
+            patch.delenv(name)
+        for name, value in SEALED.items():
+            patch.setenv(name, value)
+        patch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path_factory.getbasetemp()))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        # `python` in a task's command is the one that runs the tests.
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the test's own empty home; the test starts in the folder above it, in no repository."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    return home
+
+
+@pytest.fixture(scope="session")
+def template(sealed: None, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """Return a repository with one commit on `main`; copy it, never write to it."""
+    repo = repos.init(tmp_path_factory.mktemp("template") / "repo")
+    repo.write("README.md", "# A small project\n")
+    repo.commit("first commit")
+    return repo
+
+
+@pytest.fixture
+def repo(template: Repo, tmp_path: Path) -> Repo:
+    """Return the test's own repository: one commit on `main`, nobody's name in its configuration."""
+    return repos.copy(template, tmp_path / "repo")
+
+
+@pytest.fixture
+def cli(repo: Repo) -> Cli:
+    """Return the tool, run in this process on `repo`."""
+    return Cli(repo)
+
+
+@pytest.fixture
+def tool() -> Callable[..., Result]:
+    """Return `tests.repos.tool`, which runs the installed script."""
+    return repos.tool
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not REQUIRED or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"GITFLOW_REQUIRE=1 allows no skip: {reason}"
