@@ -46,6 +46,8 @@ class Outcome:
     output: str
     turns: int | None = None
     cost_usd: float | None = None
+    left_behind: bool = False
+    """It left processes behind, which were ended."""
 
 
 class Agent(Protocol):
@@ -72,7 +74,7 @@ class Command:
             on_progress=job.on_progress,
         )
         reason, message = _verdict(ended, job.caps)
-        return Outcome(reason, message, ended.code, tail(ended.output), ended.turns)
+        return Outcome(reason, message, ended.code, tail(ended.output), ended.turns, left_behind=ended.left_behind)
 
 
 def _verdict(ended: Ended, caps: Caps) -> tuple[Reason | None, str]:

@@ -30,6 +30,7 @@ from gitflow_agents.store.state import BRIEFING, one_line
 REPORT_BYTES = 64 * 1024
 DEFAULT_GATE_SECONDS = 3600.0
 MARK = "GITFLOW_CLAIM"
+LEFT_BEHIND = "it left processes behind, which were ended"
 
 
 @dataclass(frozen=True)
@@ -292,11 +293,12 @@ class _Attempt:
         self.commands = ready.commands
         if ready.reason is not None:
             return self._result(bench, Outcome(ready.reason, ready.message, None, ""), Report())
-        if self._is_provided(bench):
+        is_provided = self._is_provided(bench)
+        if ready.commands or bench.copied or self._early_checks():
+            self.not_ours = (*bench.copied, *self.worktree.untracked(ignored=False))
+        if is_provided:
             said = "what it provides is there already; its checks passed before any work"
             return self._result(bench, Outcome(None, said, None, ""), Report(), provided=True)
-        if bench.copied or bench.executor.config.setup or plan.setup or self._early_checks():
-            self.not_ours = (*bench.copied, *self.worktree.untracked(ignored=False))
         outcome = self._agent(bench, on_progress)
         report, complaint = read_report(order.folder / "report.yaml")
         if complaint:
@@ -324,7 +326,9 @@ class _Attempt:
         """Say whether every capability has a check and all of the task's checks pass already."""
         if not self._early_checks():
             return False
-        verdict = bench.check(checks_of(self.order.plan, self.order.task))
+        checks = checks_of(self.order.plan, self.order.task)
+        # What tells soonest that there is work to do comes first.
+        verdict = bench.check(sorted(checks, key=lambda check: check.kind != "check"))
         if verdict.reason is None:
             self.commands += verdict.commands
             return True
@@ -369,14 +373,14 @@ class _Attempt:
         findings = self.executor.guard.look(order.nonce)
         tip = self._tip()
         try:
-            tree = self.worktree.save(self.not_ours or bench.copied)
+            claim_tree = repository.commit(order.claim).tree
+            tree = claim_tree if provided else self.worktree.save(self.not_ours or bench.copied)
         except GitFailed as e:
             raise GitFailed(
                 f"the work of {order.task.id} could not be saved: {e.message}",
                 hint=f"it is still in {self.worktree.path}",
             ) from e
         base_tree = repository.commit(order.base).tree
-        claim_tree = repository.commit(order.claim).tree
         stripped = merge.strip(repository, tree, base_tree)
         briefing = [c for c in repository.diff(claim_tree, tree) if c.path.startswith(BRIEFING)]
         changes = (*repository.diff(base_tree, stripped), *briefing)
@@ -410,7 +414,7 @@ class _Attempt:
             files_touched=tuple(paths),
             outside_files=tuple(outside),
             commands=self.commands,
-            risks=report.risks,
+            risks=(*report.risks, *([LEFT_BEHIND] if outcome.left_behind else [])),
             follow_ups=report.follow_ups,
             summary=report.summary,
             learned=report.learned,

@@ -161,7 +161,7 @@ def _duration(value: Any) -> Duration:
 def _timeout(value: Any) -> Duration:
     time = _duration(value)
     if not 60 <= time.seconds <= 14400:
-        raise ValueError("must be between 60 seconds and 4 hours")
+        raise ValueError("has to be between 60 seconds and 4 hours")
     return time
 
 
@@ -527,6 +527,7 @@ class Train(Model):
     cars: tuple[Car, ...]
     tip: str
     lease: Lease
+    nonce: str = ""
     base_branch_tip: str = ""
     """The base's tip when following it is the first car."""
 

@@ -53,6 +53,8 @@ class Seen:
     """Tasks in progress whose lease nobody holds any more."""
     flow_checked_out: str = ""
     """The folder in which somebody has flow checked out; then it is not moved."""
+    landed: bool = False
+    """The report of this plan is on the base: somebody merged flow."""
     train: Literal["", "passed", "failed", "lost"] = ""
     """What became of the train that the state names, once its test has ended."""
 
@@ -219,6 +221,11 @@ class Finish:
     """Put the report on flow: everything that can be merged is."""
 
 
+@dataclass(frozen=True)
+class Land:
+    """Note that flow was merged to the base; the plan is only looked at from now on."""
+
+
 Action = (
     AdoptFlow
     | Hold
@@ -231,6 +238,7 @@ Action = (
     | StartTrain
     | Claim
     | Finish
+    | Land
 )
 
 
@@ -282,6 +290,8 @@ def decide(
     state, seen = snapshot.state, snapshot.seen
     if state.status in ("landed", "closed"):
         return []
+    if seen.landed:
+        return [Land()]
     held = _held(snapshot)
     if held:
         return [] if state.held == held else [Hold(held)]
@@ -313,7 +323,7 @@ def decide(
     actions += [
         Retry(task)
         for task in sorted(snapshot.hopeful, key=order.__getitem__)
-        if may_retry(snapshot, task, now)
+        if may_retry(snapshot, task, now, limits)
     ]
     if state.held:
         return actions
@@ -350,7 +360,7 @@ def _held(snapshot: Snapshot) -> str:
     return ""
 
 
-def may_retry(snapshot: Snapshot, task: str, now: float) -> bool:
+def may_retry(snapshot: Snapshot, task: str, now: float, limits: Limits) -> bool:
     """Say whether a failed task is tried again without a person."""
     record = snapshot.record(task)
     if now < record.not_before or record.reason is None:
@@ -359,7 +369,8 @@ def may_retry(snapshot: Snapshot, task: str, now: float) -> bool:
         return record.lost < LOST_IN_A_ROW
     if record.reason is Reason.CONFLICT:
         allowed = snapshot.plan.setting(snapshot.plan.by_id[task], "conflict_retries")
-        return record.conflicts <= int(allowed)
+        left = record.used < attempts_allowed(snapshot.plan, task, limits)
+        return left and record.conflicts <= int(allowed)
     return False
 
 
@@ -413,12 +424,12 @@ def _open_wave(snapshot: Snapshot) -> int | None:
     return min(waves) if waves else None
 
 
-def wake_at(snapshot: Snapshot) -> float | None:
+def wake_at(snapshot: Snapshot, limits: Limits) -> float | None:
     """Return when something that waits by the clock is due, or None."""
     times = [
         snapshot.record(task).not_before
         for task in snapshot.hopeful
-        if may_retry(snapshot, task, math.inf)
+        if may_retry(snapshot, task, math.inf, limits)
     ]
     return min(times) if times else None
 
@@ -437,7 +448,7 @@ def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
     moving = snapshot.by_status[Status.IN_PROGRESS] or snapshot.by_status[Status.REVIEW]
     if moving or state.train is not None:
         return "running"
-    if any(may_retry(snapshot, task, math.inf) for task in snapshot.hopeful):
+    if any(may_retry(snapshot, task, math.inf, limits) for task in snapshot.hopeful):
         return "running"
     if snapshot.frontier.has_ready and not spent(snapshot, limits):
         return "running" if snapshot.records else "waiting"

@@ -35,6 +35,7 @@ from gitflow_agents.render.standing import (
     status,
     status_json,
     status_page,
+    status_schema,
 )
 from gitflow_agents.render.text import clean, duration, money, one_line, utc
 
@@ -67,6 +68,7 @@ __all__ = [
     "status",
     "status_json",
     "status_page",
+    "status_schema",
     "task_yaml",
     "utc",
     "valid",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from gitflow_agents.models import Attempt, Status, Task, fold
+from gitflow_agents.render.facts import estimated
 from gitflow_agents.render.text import (
     clean,
     code,
@@ -132,8 +133,8 @@ def _head(
         f"- working directory: {code(_folder(snapshot, task))}",
         f"- priority: {task.priority or plan.defaults.priority}",
     ]
-    if task.estimated_time is not None:
-        lines.append(f"- estimated time: {code(str(task.estimated_time))}")
+    if said := estimated(task):
+        lines.append(f"- estimated time: {code(said)}")
     yield "\n".join(lines)
 
 

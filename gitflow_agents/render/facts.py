@@ -83,6 +83,12 @@ def worked(snapshot: Snapshot, task: str) -> float:
     )
 
 
+def estimated(task: Task) -> str:
+    """Return a task's estimate as it is written, a bare number with its unit; "" for none."""
+    said = one_line(str(task.estimated_time or ""))
+    return f"{said} minutes" if said.replace(".", "", 1).isdigit() else said
+
+
 def tip(record: TaskRecord | None) -> str | None:
     """Return the commit that a task's newest attempt made or began from, if there is one."""
     if record is None:
@@ -219,7 +225,7 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
         )
     failed = snapshot.by_status[Status.FAILED]
     for task in sorted(failed, key=snapshot.plan.order.__getitem__):
-        if not retries_by_itself(snapshot, task):
+        if not retries_by_itself(snapshot, task, limits):
             record = snapshot.record(task)
             reason = f" ({record.reason})" if record.reason else ""
             next_one = next_command(snapshot, task)
@@ -236,9 +242,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             yield Waiting(what, commands=(f"gitflow-agents explain {name}/{stuck[0]}",))
 
 
-def retries_by_itself(snapshot: Snapshot, task: str) -> bool:
+def retries_by_itself(snapshot: Snapshot, task: str, limits: Limits) -> bool:
     """Say whether a failed task is tried again without a person, now or later."""
-    return may_retry(snapshot, task, math.inf)
+    return may_retry(snapshot, task, math.inf, limits)
 
 
 def _with_command(text: str) -> tuple[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gitflow_agents.graph import estimate
 from gitflow_agents.models import SCHEMA, DoneReport, Ran, Status
-from gitflow_agents.render.facts import worked
+from gitflow_agents.render.facts import estimated, worked
 from gitflow_agents.render.text import (
     bullets,
     cell,
@@ -151,9 +151,8 @@ def _result(snapshot: Snapshot, now: float) -> Iterator[str]:
         left = count(total - done, "task was", "tasks were")
         yield f"{done} of {total} tasks merged to flow branch {code(state.flow)}; {left} left out."
     else:
-        yield (
-            f"Not finished: {done} of {count(total, 'task')} merged to flow branch {code(state.flow)}."
-        )
+        of = f"{done} of {count(total, 'task')}"
+        yield f"Not finished: {of} merged to flow branch {code(state.flow)}."
 
 
 def _built(snapshot: Snapshot) -> Iterator[str]:
@@ -290,26 +289,24 @@ def _numbers(snapshot: Snapshot, now: float, cost_usd: float | None) -> Iterator
 
 
 def _estimates(snapshot: Snapshot) -> Iterator[str]:
-    rows: list[str] = []
-    estimated = actual = 0.0
-    for task in snapshot.plan.tasks:
-        if task.estimated_time is None:
-            continue
-        took = worked(snapshot, task.id)
-        estimated += estimate(task) * 60
-        actual += took
-        if len(rows) < MOST_ROWS:
-            said = duration(took) if took else ""
-            rows.append(
-                f"| {task.id} | {cell(task.name)} | {cell(task.tracker or '', 40)} | "
-                f"{cell(str(task.estimated_time), 20)} | {said} |"
-            )
-    if not rows:
+    tasks = [task for task in snapshot.plan.tasks if task.estimated_time is not None]
+    if not tasks:
         return
+    tracked = any(task.tracker for task in tasks)
+    rows = [
+        ("Task", "Title", *(["Tracker"] if tracked else []), "Estimated", "Took"),
+        ("---", "---", *(["---"] if tracked else []), "---:", "---:"),
+    ]
+    for task in tasks[:MOST_ROWS]:
+        took = worked(snapshot, task.id)
+        tracker = [cell(task.tracker or "", 40)] if tracked else []
+        said = duration(took) if took else ""
+        rows.append((task.id, cell(task.name), *tracker, cell(estimated(task), 20), said))
+    total = duration(60 * sum(map(estimate, tasks)))
+    took_all = duration(sum(worked(snapshot, task.id) for task in tasks))
+    rows.append(("all", count(len(tasks), "task"), *([""] if tracked else []), total, took_all))
     yield "## Estimates and what it took"
-    head = ["| Task | Title | Tracker | Estimated | Took |", "|---|---|---|---:|---:|"]
-    total = f"| total | | | {duration(estimated)} | {duration(actual)} |"
-    yield "\n".join([*head, *rows, total])
+    yield "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _learned(snapshot: Snapshot) -> Iterator[str]:

@@ -95,7 +95,8 @@ def _minutes(minutes: float) -> str:
 
 
 def _times(plan: Plan, schedule: Schedule, slots: int) -> Iterator[str]:
-    yield f"{f'With {count(slots, "slot")}:':<20}{_minutes(schedule.makespan)}"
+    with_slots = f"With {count(slots, 'slot')}:"
+    yield f"{with_slots:<20}{_minutes(schedule.makespan)}"
     yield f"Best possible:      {_minutes(schedule.best)} (the critical path, marked *)"
     yield f"All work together:  {_minutes(schedule.total)}"
     path = " > ".join(schedule.critical_path)
@@ -115,7 +116,7 @@ def _overlaps(overlaps: Sequence[Overlap]) -> Iterator[str]:
 
 def _cost(plan: Plan, cost: Cost) -> Iterator[str]:
     if cost.at_most is None:
-        yield "It can cost: no bound is set, neither as budget_usd of every task nor of the plan."
+        yield "What it can cost has no bound: neither every task nor the plan has a budget_usd."
     else:
         yield f"It can cost at most {money(cost.at_most)}."
     if 0 < len(cost.without_budget) < len(plan.tasks):

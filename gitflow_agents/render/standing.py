@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from typing import Any
 
 from gitflow_agents.graph import estimate
-from gitflow_agents.models import SCHEMA, Event, Limits, Status, Task
+from gitflow_agents.models import SCHEMA, Event, Limits, Reason, Status, Task
 from gitflow_agents.render.facts import (
     WORDS,
     blockers_of,
@@ -45,6 +45,17 @@ from gitflow_agents.scheduler import Snapshot, plan_status
 
 # Looking a member up on its class is slow in 3.11, and these are asked for once a task.
 _PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED
+
+PLAN_STATUSES = (
+    "waiting",
+    "running",
+    "held",
+    "blocked",
+    "failed",
+    "finished",
+    "landed",
+    "closed",
+)
 
 MOST_WAITING = 20
 """Tasks named one by one above a status; the rest are counted."""
@@ -204,7 +215,8 @@ def _estimates(snapshot: Snapshot) -> Iterator[str]:
     if done:
         took = sum(worked(snapshot, task.id) for task in done)
         said = duration(60 * sum(map(estimate, done)))
-        yield f"           {said} for the {len(done)} that are merged; they took {duration(took)}"
+        of = f"{len(done)} of {len(tasks)}"
+        yield f"           {said} for what is merged ({of}), which took {duration(took)}"
 
 
 def status_json(snapshot: Snapshot, limits: Limits, now: float, flow_sha: str) -> dict[str, Any]:
@@ -251,6 +263,57 @@ def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
         "ended_at": when(attempt.ended_at if attempt else None),
         "cost_usd": cost(record),
         "run_url": None,
+    }
+
+
+def status_schema() -> dict[str, Any]:
+    """Return the JSON schema of what `status --json` prints."""
+    text, ids_ = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+    maybe_text = {"type": ["string", "null"]}
+    maybe_time = {"type": ["string", "null"], "format": "date-time"}
+    number = {"type": "integer", "minimum": 0}
+    a_task = {
+        "id": text,
+        "title": text,
+        "status": {"enum": [which.value for which in Status]},
+        "reason": {"enum": [*(reason.value for reason in Reason), None]},
+        "wave": {"type": ["integer", "null"], "minimum": 1},
+        "attempt": number | {"description": "The newest attempt's number, 0 before the first."},
+        "branch": maybe_text,
+        "sha": maybe_text | {"description": "What the newest attempt made, or began from."},
+        "merge_sha": maybe_text,
+        "blocked_by": ids_ | {"description": "Tasks that must be completed first."},
+        "waiting_for": ids_ | {"description": "Capabilities and ids that are not on flow yet."},
+        "started_at": maybe_time,
+        "ended_at": maybe_time,
+        "cost_usd": {"type": ["number", "null"], "description": "Of all attempts together."},
+        "run_url": maybe_text,
+    }
+    a_plan = {
+        "schema": {"const": SCHEMA},
+        "plan": text,
+        "status": {"enum": list(PLAN_STATUSES)},
+        "revision": number,
+        "base": text,
+        "flow": text,
+        "flow_sha": text,
+        "authority": text | {"description": "`local`, or the remote that decides."},
+        "counts": _closed({which.value: number for which in Status}),
+        "progress": number | {"maximum": 100, "description": "Per cent of the tasks merged."},
+        "provides": ids_ | {"description": "Capabilities on flow."},
+        "ready": ids_ | {"description": "Tasks that can start now, in that order."},
+        "tasks": {"type": "array", "items": _closed(a_task)},
+    }
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, "title": "gitflow-agents status --json", **_closed(a_plan)}
+
+
+def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "properties": dict(properties),
     }
 
 

@@ -98,7 +98,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], indent: str = "") 
 def titled(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a table whose last column is cut to what the others leave of the line."""
     rows = list(rows)
-    widths = [max(columns(row[place]) for row in (head, *rows)) for place in range(len(head) - 1)]
+    lines = [head, *rows] if head else rows
+    last = len(lines[0]) - 1 if lines else 0
+    widths = [max(columns(row[place]) for row in lines) for place in range(last)]
     left = max(12, WIDTH - sum(widths) - 2 * len(widths))
     return table(head, [(*row[:-1], fit(row[-1], left)) for row in rows])
 

@@ -130,6 +130,32 @@ class Reconciler:
             if not is_busy:
                 self.worktrees.remove(self.worktrees.place(plan, name))
 
+    def clear_branches(self) -> None:
+        """Delete task branches that are merged and were left: by a kill, or checked out then."""
+        if self.config.keep_branches:
+            return
+        folder = f"{HEADS}task/{self.snapshot.plan.plan}/"
+        heads = self.store.refs.heads()
+        tips = self.store.repository.tips(folder)
+        left = []
+        for task in self.snapshot.by_status[S.COMPLETED] if tips else ():
+            record = self.snapshot.record(task)
+            ref = f"{HEADS}{record.branch}"
+            if ref in tips and ref not in heads and tips[ref] == record.attempts[-1].report:
+                left.append((ref, tips[ref], ZERO))
+        self.store.refs.move(left)
+
+    def end_run(self) -> None:
+        """Bring STATUS.md up to date when the plan stops short of its end."""
+        if self.snapshot.plan.plan in self.store.stale:
+            with self.store.refs.lock():
+                self.refresh()
+                draft = Draft(self.snapshot, self.actor, self.run)
+                done = len(self.snapshot.by_status[S.COMPLETED])
+                total = len(self.snapshot.plan.tasks)
+                draft.tell("run_ended", note=f"the run ended: {done} of {total} tasks are merged")
+                self.store.commit(draft)
+
     def lift_hold(self) -> None:
         """Go on with a held plan: whoever starts a run has looked; the lock is held."""
         held = self.snapshot.state.held
@@ -201,8 +227,20 @@ class Reconciler:
             foreign=frozenset(foreign),
             lost=frozenset(lost),
             flow_checked_out=str(self.store.refs.heads().get(f"{HEADS}{state.flow}", "")),
+            landed=self._has_landed(base_tip),
             train=self._train_seen(state.train),
         )
+
+    def _has_landed(self, base_tip: str) -> bool:
+        """Say whether the base holds the very report that finished this plan."""
+        state, repository = self.snapshot.state, self.store.repository
+        base_tip = base_tip or repository.tip(state.base) or ""
+        if state.status != "finished" or not base_tip or not self.snapshot.is_over:
+            return False
+        path = f"plans/{state.plan}.report.md"
+        here = repository.find(repository.commit(state.flow_sha).tree, path)
+        there = repository.find(repository.commit(base_tip).tree, path)
+        return here is not None and here == there
 
     def _train_seen(self, train: Train | None) -> Any:
         if train is None:
@@ -344,6 +382,11 @@ class Reconciler:
                 work.orders += [self._claim(draft, task) for task in tasks]
             case scheduler.Finish():
                 self._finish(draft)
+            case scheduler.Land():
+                base = self.snapshot.state.base
+                draft.set(status="landed")
+                draft.tell("plan_landed", note=f"landed: flow was merged to {base}")
+                self._say("plan_landed", f"the plan has landed on {base}")
 
     def _say(self, event: str, text: str, detail: str = "", **data: Any) -> None:
         plan = self.snapshot.plan.plan
@@ -931,6 +974,7 @@ class Reconciler:
             cars=coupled.cars,
             tip=coupled.tip,
             lease=new_lease(self.clock() + LEASE_MARGIN),
+            nonce=new_nonce(),
             base_branch_tip=base_tip,
         )
         tree = repository.commit(coupled.tip).tree
@@ -938,14 +982,13 @@ class Reconciler:
         if not checks or evidence is not None:
             self._take_train(draft, train, evidence or ())
             return None
-        nonce = new_nonce()
         draft.set(train=train)
         draft.move(try_ref(plan.plan), repository.resolve(try_ref(plan.plan)) or ZERO, coupled.tip)
         names = ", ".join(car.task for car in coupled.cars) or f"the base {state.base}"
         draft.tell("train_started", commit=coupled.tip, note=f"testing {names} on flow")
         self._say("train_started", f"testing {names} on {state.flow}: {len(checks)} commands")
         self.testing = coupled.tip
-        return TestJob(train, tree, checks, nonce)
+        return TestJob(train, tree, checks, train.nonce)
 
     def _checks(self, tasks: tuple[str, ...]) -> tuple[Check, ...]:
         plan = self.snapshot.plan
@@ -1070,6 +1113,8 @@ class Reconciler:
         train = state.train
         assert train is not None
         verdict = self.tests.pop(train.tip, None)
+        if verdict is None and train.lease.host == new_lease(0).host:
+            end_all(f"GITFLOW_CLAIM={train.nonce}")
         self._drop_try(draft)
         draft.set(train=None)
         if verdict is None or verdict.reason in (Reason.INFRASTRUCTURE, Reason.STOPPED):

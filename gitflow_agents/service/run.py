@@ -83,6 +83,7 @@ class Run:
                 self._end_threads()
         if self._bug is not None:
             raise self._bug
+        reconciler.end_run()
         self._pack(0)
         return self._end()
 
@@ -94,6 +95,7 @@ class Run:
             reconciler.refresh()
             reconciler.executor.guard.begin()
             reconciler.clear_worktrees()
+            reconciler.clear_branches()
             reconciler.lift_hold()
         snapshot = reconciler.snapshot
         state, plan = snapshot.state, snapshot.plan
@@ -178,7 +180,7 @@ class Run:
     def _wait(self) -> None:
         """Wait until something of ours has ended, or it is time to look around."""
         seconds = BEAT
-        due = scheduler.wake_at(self.reconciler.snapshot)
+        due = scheduler.wake_at(self.reconciler.snapshot, self.limits)
         if due is not None:
             seconds = min(seconds, max(0.01, due - self.reconciler.clock()))
         with contextlib.suppress(queue.Empty):
@@ -212,7 +214,7 @@ class Run:
             others.append(train.lease)
         if any(lease is not None and not lease_is_lost(lease, now) for lease in others):
             return True
-        return not snapshot.state.held and scheduler.wake_at(snapshot) is not None
+        return not snapshot.state.held and scheduler.wake_at(snapshot, self.limits) is not None
 
     def _pack(self, every: int) -> None:
         done = len(self.reconciler.snapshot.by_status[Status.COMPLETED])

@@ -183,12 +183,12 @@ class _Seen:
         """Return where a task's value stands, under whichever spelling the file uses."""
         entry = self.source.root["tasks"][place]
         written = next((one for one in spellings(Task)[key] if one in entry), key)
-        return self.source.trimmed(("tasks", place, written, *rest))
+        return self.source.trimmed(self.source.restored(("tasks", place, written, *rest)))
 
     def top(self, key: str, *rest: int | str) -> Path:
         """Return where a value of the plan itself stands."""
         written = next((one for one in spellings(Plan)[key] if one in self.source.root), key)
-        return self.source.trimmed((written, *rest))
+        return self.source.trimmed(self.source.restored((written, *rest)))
 
     def line(self, path: Path) -> int:
         """Return the line on which the value at `path` stands."""
@@ -366,23 +366,22 @@ def _without_itself(task: Task) -> Task:
 def _cycle(seen: _Seen, cycle: tuple[str, ...]) -> Problem:
     steps = []
     for one, other in pairwise(cycle[: _MOST_STEPS + 1]):
-        path = _edge(seen, one, other)
-        name = seen.plan.by_id[one].preconditions[int(path[-1])] if "preconditions" in path else ""
+        _, name = _edge(seen, one, other)
         steps.append(f"{one} needs `{short(name)}` of {other}" if name else f"{one} needs {other}")
     ids = [*cycle[:_MOST_STEPS], "…", cycle[-1]] if len(cycle) > _MOST_STEPS + 1 else cycle
     return seen.source.problem(
-        _edge(seen, cycle[0], cycle[1]),
+        _edge(seen, cycle[0], cycle[1])[0],
         f"{' → '.join(ids)} is a cycle: {', '.join(steps)}",
         "remove one of these needs",
     )
 
 
-def _edge(seen: _Seen, task_id: str, other: str) -> Path:
+def _edge(seen: _Seen, task_id: str, other: str) -> tuple[Path, str]:
     task, place = seen.plan.by_id[task_id], seen.place(task_id)
     for at, name in enumerate(task.preconditions):
         if seen.graph.providers.get(fold(name)) == other:
-            return ("tasks", place, "preconditions", at)
-    return ("tasks", place, "depends_on", task.depends_on.index(other))
+            return seen.path(place, "preconditions", at), name
+    return seen.path(place, "depends_on", task.depends_on.index(other)), ""
 
 
 def _branches(seen: _Seen) -> Iterator[Problem]:
@@ -487,7 +486,8 @@ def _unverified(seen: _Seen) -> Iterator[Problem]:
         return
     for place, task in seen.tasks():
         has_check = any(capability.check for capability in task.provides)
-        if not has_check and not seen.plan.verify(task):
+        is_verified = has_check or seen.plan.verify(task)
+        if not is_verified and not seen.source.root["tasks"][place].get("verify"):
             yield seen.warn(
                 seen.path(place, "verify"),
                 f"nothing verifies {_called(task.id)}",

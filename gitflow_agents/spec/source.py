@@ -114,6 +114,7 @@ class Source:
         self._mark: Mark | None = None
         self._is_ours = is_ours
         self._written: dict[int, str] = {}
+        self._kept: dict[Path, list[int]] = {}
         self._text = self._decoded(data)
         with _no_collections():
             self._read()
@@ -152,6 +153,17 @@ class Source:
         start = node.mark.index
         text = self._text[start : start + node.size]
         return node.size + len(text.encode()) - len(text)
+
+    def leave_out(self, path: Path, kept: Sequence[int]) -> None:
+        """Remember that of the list at `path` only the items at the places `kept` were kept."""
+        earlier = self._kept.get(path)
+        self._kept[path] = [earlier[place] for place in kept] if earlier else list(kept)
+
+    def restored(self, path: Path) -> Path:
+        """Return where the item at `path`, as it is counted now, stood before any was left out."""
+        *above, last = path
+        kept = self._kept.get(tuple(above))
+        return (*above, kept[last]) if kept and isinstance(last, int) else path
 
     def _find(self, path: Path, *, at_key: bool = False) -> Mark | None:
         node, mark = self.root, self._mark
@@ -444,8 +456,8 @@ def _no_collections() -> Iterator[None]:
 
 # --- the tool's own files -------------------------------------------------------------------------
 
-_HEAD = (StreamStartEvent(), DocumentStartEvent(explicit=False))
-_TAIL = (DocumentEndEvent(explicit=False), StreamEndEvent())
+_HEAD: Sequence[Event] = (StreamStartEvent(), DocumentStartEvent(explicit=False))
+_TAIL: Sequence[Event] = (DocumentEndEvent(explicit=False), StreamEndEvent())
 _MAP, _MAP_END = MappingStartEvent(None, None, True, flow_style=False), MappingEndEvent()
 _LIST, _LIST_END = SequenceStartEvent(None, None, True, flow_style=False), SequenceEndEvent()
 _NO_MAP = MappingStartEvent(None, None, True, flow_style=True)

@@ -15,7 +15,6 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 from gitflow_agents.errors import Problem
 from gitflow_agents.models import (
     PLAN_NAME,
-    SLUG,
     TASK_ID,
     VARIABLE,
     Config,
@@ -49,7 +48,6 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
 _PATTERNS = {
     PLAN_NAME: ("plan name", "use small letters, digits and `-`"),
     TASK_ID: ("task id", "use letters, digits, `.` and `-`"),
-    SLUG: ("slug", "use small letters, digits and `-`"),
     VARIABLE: ("name of a variable", "use letters, digits and `_`"),
 }
 _WANTED = {
@@ -68,6 +66,7 @@ _KINDS: Sequence[tuple[type | tuple[type, ...], str]] = (
     (list, "a list"),
     (dict, "a mapping"),
 )
+_REQUIRED = frozenset({"goal", "user_request", "tasks", "id", "task_id", "decision", "name"})
 _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
     "greater_than": ("gt", "more than"),
@@ -181,6 +180,8 @@ def sentence(
         return Said(f"`{name}` is empty", "write it, or remove it")
     if kind == "string_pattern_mismatch":
         what, rule = _PATTERNS[context["pattern"]]
+        if "slug" in name:
+            what = "slug"
         if place and "depends_on" in place:
             rule += "; a capability belongs in `preconditions`"
         return Said(f"`{text}` is not a {what}, {context['pattern'].strip('^$')}", rule)
@@ -206,7 +207,8 @@ def _unknown(model: type[BaseModel], key: str) -> Said:
     if other := near(key, known):
         return Said(f"there is no key `{key}`", f"did you mean `{other}`?", at_key=True)
     homes = [home for other, home in _HOMES if other is not model and key in keys(other)]
-    mend = f"it belongs {' or '.join(homes)}" if homes else f"the keys are {', '.join(known)}"
+    preferred = ", ".join(group[0] for group in spellings(model).values())
+    mend = f"it belongs {' or '.join(homes)}" if homes else f"the keys are {preferred}"
     return Said(f"there is no key `{key}` here", mend, at_key=True)
 
 
@@ -226,12 +228,13 @@ def _wrong_kind(name: str, wanted: str, value: Any, written: str | None) -> Said
     kind = next((words for types, words in _KINDS if isinstance(value, types)), "a date")
     key = "" if name.endswith("]") else f"{name}: "
     if value is None:
-        return Said(f"`{name}` is empty, and has to be {wanted}", "write it, or remove the key")
+        mend = "write it" if name in _REQUIRED else "write it, or remove the key"
+        return Said(f"`{name}` is empty, and has to be {wanted}", mend)
     if written:
         mend = f'write {key}"{written}"' if wanted == "text" else ""
         return Said(f"`{name}` has to be {wanted}, and {written} is {kind}", mend)
     mend = ""
-    if name == "tasks" and kind == "a mapping":
+    if name == "tasks" or (name.startswith("tasks[") and wanted == "a mapping"):
         mend = "start each task with `- id:`"
     elif isinstance(value, str) and value.strip().isdecimal() and "number" in wanted:
         mend = f"write {key}{value.strip()} without quotes"
@@ -291,8 +294,7 @@ def _without(
             is_text = error["type"] == "string_type"
             written = source.written((*path, *error["loc"])) if is_text else None
             node[last] = _GONE if written is None else written
-    swept = _swept(values)
-    assert isinstance(swept, dict)
+    swept: dict[str, Any] = _swept(values, source, path)
     return swept
 
 
@@ -302,9 +304,13 @@ def _has(node: Any, part: int | str) -> bool:
     return isinstance(node, list) and isinstance(part, int) and part < len(node)
 
 
-def _swept(value: Any) -> Any:
+def _swept(value: Any, source: Source, path: Path) -> Any:
     if isinstance(value, dict):
-        return {key: _swept(item) for key, item in value.items() if item is not _GONE}
-    return (
-        [_swept(item) for item in value if item is not _GONE] if isinstance(value, list) else value
-    )
+        kept = {key: item for key, item in value.items() if item is not _GONE}
+        return {key: _swept(item, source, (*path, key)) for key, item in kept.items()}
+    if not isinstance(value, list):
+        return value
+    places = [place for place, item in enumerate(value) if item is not _GONE]
+    if len(places) < len(value):
+        source.leave_out(path, places)
+    return [_swept(value[place], source, (*path, place)) for place in places]

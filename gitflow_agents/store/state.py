@@ -34,6 +34,9 @@ HEADS = "refs/heads/"
 BRIEFING = ".gitflow"
 """The folder of a task branch that never reaches flow."""
 KEPT_ATTEMPTS = 3
+SETTLED = frozenset(
+    "task_merged merge_refused attempt_failed attempt_expired attempt_stopped".split()
+)
 STATUS_EVERY = 5.0
 """Seconds between two renderings of STATUS.md while a plan runs."""
 
@@ -126,6 +129,8 @@ class Store:
         self.repository = repository
         self.refs = Refs(repository)
         self._rendered: dict[str, float] = {}
+        self.stale: set[str] = set()
+        """Plans whose STATUS.md does not show their last commit."""
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -253,12 +258,14 @@ class Store:
         """Say whether STATUS.md goes into this commit: at turns of the plan, else now and then."""
         snapshot = draft.snapshot
         name, now = snapshot.plan.plan, self.repository.clock()
-        turned = any(event.event.startswith("plan_") for event in draft.events)
-        settled = any(event.event in ("task_merged", "merge_refused") for event in draft.events)
+        turned = any(event.event.startswith(("plan_", "run_")) for event in draft.events)
+        settled = any(event.event in SETTLED for event in draft.events)
         late = now - self._rendered.get(name, 0) >= STATUS_EVERY
-        if turned or (settled and (late or not snapshot.frontier.has_ready)):
+        if turned or (settled and late):
             self._rendered[name] = now
+            self.stale.discard(name)
             return True
+        self.stale.add(name)
         return False
 
     def close(self) -> None:
