@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -421,8 +421,8 @@ def new(
     """
     from gitflow_agents import cache, spec
 
-    with open(os.path.join(os.path.dirname(__file__), "templates", f"{template}.yaml")) as file:
-        text = spec.template(template, text=file.read(), plan=name, goal=goal, folders=folders)
+    given = _packaged(f"templates/{template}.yaml")
+    text = spec.template(template, text=given, plan=name, goal=goal, folders=folders)
     top = cache.checkout(app.directory) or app.directory
     path = (
         os.path.join(app.directory, output) if output else os.path.join(top, f"plans/{name}.yaml")
@@ -533,7 +533,21 @@ def schema(what: str) -> None:
 
     from gitflow_agents import spec
 
-    click.echo(json.dumps(spec.schemas()[what], indent=2))
+    made = {"plan": spec.plan_schema, "config": spec.config_schema, "status": _status_schema}[what]
+    click.echo(json.dumps(made(), indent=2))
+
+
+def _status_schema() -> dict[str, Any]:
+    import json
+
+    schema: dict[str, Any] = json.loads(_packaged("status.schema.json"))
+    return schema
+
+
+def _packaged(name: str) -> str:
+    """Return the text of a file that comes with the package."""
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
 
 
 # --- before spending ------------------------------------------------------------------------------
@@ -545,9 +559,10 @@ def schema(what: str) -> None:
 @click.pass_obj
 def validate(app: App, plans: tuple[str, ...], strict: bool) -> int:
     """Find every mistake in plans, with its place and its mending."""
+    from gitflow_agents import render
     from gitflow_agents.errors import InvalidFile
 
-    told = []
+    told: list[dict[str, Any]] = []
     code = 0
     for plan in plans:
         try:
@@ -563,7 +578,7 @@ def validate(app: App, plans: tuple[str, ...], strict: bool) -> int:
             if not app.json:
                 if not app.quiet:
                     app.problems(reading.warnings)
-                app.note(f"{plan} is valid: {len(reading.plan.tasks)} tasks")
+                app.note(render.valid(plan, reading.plan))
     if app.json:
         app.write({"schema": 1, "valid": code == 0, "plans": told})
     return code
@@ -740,7 +755,9 @@ def show(app: App, what: str, at: str) -> None:
     now = _now()
     if task:
         app.answer(
-            lambda: render.show_task(snapshot, task, now),
+            lambda: render.show_task(
+                snapshot, task, now, app.service.attempt_report(snapshot, task)
+            ),
             lambda: render.show_task_json(snapshot, task, now),
         )
     else:
@@ -782,9 +799,9 @@ def log(app: App, plan: str, follow: bool) -> None:
     while True:
         for entry in app.service.history(plan, seen):
             seen = entry.sha
+            facts = (entry.at, entry.subject, entry.events)
             app.answer(
-                lambda e=entry: render.log_line(e.at, e.subject, e.events),
-                lambda e=entry: render.log_json(e.sha, e.at, e.subject, e.events),
+                partial(render.log_line, *facts), partial(render.log_json, entry.sha, *facts)
             )
         if not follow:
             break

@@ -20,6 +20,7 @@ from gitflow_agents.render.facts import (
     what_next,
     when,
 )
+from gitflow_agents.render.reports import ended
 from gitflow_agents.render.shape import graph_text
 from gitflow_agents.render.text import (
     WIDTH,
@@ -147,7 +148,11 @@ def show_task(
     lines += _block("Description", task.description)
     lines += _attempts(record.attempts, now)
     lines += _block("Message", record.message)
-    if report is not None:
+    commands = (*(report.commands if report else ()), *record.evidence)
+    for ran in {ran.command: ran for ran in commands}.values():
+        if ran.code != 0:
+            lines += _block(f"{ran.kind} {fit(ran.command, 50)}: {ended(ran)}", ran.tail or "-")
+    if report is not None and report.outcome != "succeeded":
         lines += _block("Last lines of the agent", report.output_tail)
     lines += _block("Summary", record.summary)
     return screen(lines)

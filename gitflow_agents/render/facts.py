@@ -6,10 +6,11 @@ Start with `waiting`: what goes on only when a person does something.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gitflow_agents.models import Limits, Reason, Status, Task, TaskRecord, fold
+from gitflow_agents.models import Limits, Status, Task, TaskRecord, fold
 from gitflow_agents.render.text import clean, count, duration, fit, ids, one_line, short, utc
 from gitflow_agents.scheduler import Snapshot, attempts_allowed, may_retry, plan_status, spent
 
@@ -180,6 +181,7 @@ def sentence(snapshot: Snapshot, task: str, now: float) -> str:
 
 
 def what_next(snapshot: Snapshot, task: str) -> list[str]:
+    """Return the line with the next command for a task that waits for a person, else nothing."""
     if snapshot.status(task) is Status.FAILED and not retries_by_itself(snapshot, task):
         return [f"      $ {next_command(snapshot, task)}"]
     return []
@@ -216,13 +218,16 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
         yield Waiting("the plan is held", why, (*commands, run))
     elif status == "waiting":
         yield Waiting("nothing was started yet", commands=(run,))
+    elif where := snapshot.seen.flow_checked_out:
+        what = f"{state.flow} is checked out in {where}, so nothing is merged"
+        yield Waiting(what, commands=(f"git -C {shlex.quote(where)} switch --detach", run))
     used_up = spent(snapshot, limits)
     if used_up and snapshot.by_status[_PENDING]:
-        yield Waiting(
-            used_up,
-            "raise `limits` in the plan, and in the config where it has one too",
-            (f"gitflow-agents edit {name}", run),
-        )
+        if spent(snapshot, snapshot.plan.limits):
+            why = "the plan says so; put what is left into a plan of its own"
+            yield Waiting(used_up, why, (f"gitflow-agents new {name[:61]}-2",))
+        else:
+            yield Waiting(used_up, "the config says so; raise it there, then", (run,))
     failed = snapshot.by_status[Status.FAILED]
     for task in sorted(failed, key=snapshot.plan.order.__getitem__):
         if not retries_by_itself(snapshot, task, limits):
@@ -242,9 +247,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             yield Waiting(what, commands=(f"gitflow-agents explain {name}/{stuck[0]}",))
 
 
-def retries_by_itself(snapshot: Snapshot, task: str, limits: Limits) -> bool:
+def retries_by_itself(snapshot: Snapshot, task: str, limits: Limits | None = None) -> bool:
     """Say whether a failed task is tried again without a person, now or later."""
-    return may_retry(snapshot, task, math.inf, limits)
+    return may_retry(snapshot, task, math.inf, limits or snapshot.plan.limits)
 
 
 def _with_command(text: str) -> tuple[str, tuple[str, ...]]:
@@ -268,29 +273,9 @@ def _worn_out(snapshot: Snapshot, limits: Limits) -> list[str]:
     ]
 
 
-_SEE_THE_WORK = frozenset(
-    {
-        Reason.CONFLICT,
-        Reason.CHECKS_FAILED,
-        Reason.GATE_FAILED,
-        Reason.UNVERIFIED,
-        Reason.PATH_VIOLATION,
-        Reason.PROTECTED_PATH,
-        Reason.NEEDS_WORKFLOW_PERMISSION,
-        Reason.FOREIGN_COMMITS,
-        Reason.TOO_LARGE,
-    }
-)
-"""Failures that are understood by looking at what was changed."""
-
-
 def next_command(snapshot: Snapshot, task: str) -> str:
     """Return what a person types next about a task."""
-    record = snapshot.record(task)
-    attempt = record.attempt
-    sees = record.reason in _SEE_THE_WORK and attempt is not None and bool(attempt.tip)
-    verb = "diff" if sees else "show"
-    return f"gitflow-agents {verb} {snapshot.plan.plan}/{task}"
+    return f"gitflow-agents show {snapshot.plan.plan}/{task}"
 
 
 def last_line(record: TaskRecord) -> str:

@@ -177,7 +177,7 @@ def _flow_names(plan: str) -> Iterable[str]:
 
 
 def _our_accepting_commit(store: Store, plan: Plan, tip: str, blob: str) -> str:
-    """Return the flow tip when it is this very plan's accepting commit of a run that was cut off."""
+    """Return the flow tip when it is this plan's accepting commit, of a run that was cut off."""
     if not tip:
         return ""
     commit = store.repository.commit(tip)

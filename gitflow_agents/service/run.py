@@ -1,6 +1,6 @@
 """`run`: passes over one plan until nothing can move, with the attempts in threads beside them.
 
-A pass is short and holds the lock; an attempt is long and holds nothing.  An attempt that ends wakes
+A pass is short and holds the lock; an attempt is long and holds nothing.  When one ends, it wakes
 the next pass.  An interruption ends the agents, keeps what they did, and gives the tasks back.
 """
 
@@ -23,7 +23,8 @@ from gitflow_agents.execute import Order, Verdict, remove_quietly
 from gitflow_agents.models import SCHEMA, Limits, Reason, Status
 from gitflow_agents.runner import Stop, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service.reconcile import Reconciler, TestJob, Told
+from gitflow_agents.service.desk import Desk, TestJob, Told
+from gitflow_agents.service.reconcile import Reconciler
 
 BEAT = 2.0
 """Seconds between two looks when nothing of ours ends."""
@@ -45,6 +46,7 @@ class RunEnd:
 class Run:
     """One run of one plan by this process."""
 
+    desk: Desk
     reconciler: Reconciler
     limits: Limits
     slots: int
@@ -90,14 +92,14 @@ class Run:
     # --- before -----------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        reconciler = self.reconciler
-        with reconciler.store.refs.lock():
+        desk, reconciler = self.desk, self.reconciler
+        with desk.store.refs.lock():
             reconciler.refresh()
-            reconciler.executor.guard.begin()
+            desk.executor.guard.begin()
             reconciler.clear_worktrees()
             reconciler.clear_branches()
             reconciler.lift_hold()
-        snapshot = reconciler.snapshot
+        snapshot = desk.snapshot
         state, plan = snapshot.state, snapshot.plan
         self.tell(
             Told(
@@ -107,7 +109,7 @@ class Run:
                 {
                     "schema": SCHEMA,
                     "event": "run_started",
-                    "at": reconciler.clock(),
+                    "at": desk.clock(),
                     "plan": plan.plan,
                     "plan_branch": f"plan/{plan.plan}",
                     "flow": state.flow,
@@ -115,12 +117,12 @@ class Run:
                     "revision": state.revision,
                     "tasks": len(plan.tasks),
                     "parallel": self.slots,
-                    "working_directory": str(reconciler.store.repository.home),
+                    "working_directory": str(desk.store.repository.home),
                     "agents": ["command"],
                 },
                 f"plan branch: plan/{plan.plan}\n"
-                f"working directory: {reconciler.store.repository.home}\n"
-                f"worktrees: {reconciler.worktrees.root / plan.plan}\n"
+                f"working directory: {desk.store.repository.home}\n"
+                f"worktrees: {desk.worktrees.root / plan.plan}\n"
                 f"agents: command",
             )
         )
@@ -142,13 +144,13 @@ class Run:
         thread.start()
 
     def _attempt(self, order: Order) -> None:
-        reconciler, task = self.reconciler, order.task.id
+        desk, task = self.desk, order.task.id
 
         def on_progress(line: str) -> None:
             data = {
                 "schema": SCHEMA,
                 "event": "attempt_progress",
-                "at": reconciler.clock(),
+                "at": desk.clock(),
                 "plan": order.plan.plan,
                 "task": task,
                 "progress": line,
@@ -156,33 +158,33 @@ class Run:
             self.tell(Told("attempt_progress", f"{task}: {line}", data))
 
         try:
-            result = reconciler.executor.execute(order, on_progress)
-            published = reconciler.publish(order, result)
+            result = desk.executor.execute(order, on_progress)
+            published = self.reconciler.attempts.publish(order, result)
             if published and result.report.reason is None:
                 remove_quietly(order.folder)
         except GitFailed as e:
-            reconciler.failures[task] = e
+            desk.failures[task] = e
         except OSError as e:
-            reconciler.failures[task] = GitFailed(f"the disk or a folder failed: {e}")
+            desk.failures[task] = GitFailed(f"the disk or a folder failed: {e}")
 
     def _test(self, job: TestJob) -> None:
-        reconciler = self.reconciler
+        desk = self.desk
         try:
-            verdict = reconciler.executor.test(
-                reconciler.snapshot.plan, job.train.tip, job.tree, job.checks, job.nonce
+            verdict = desk.executor.test(
+                desk.snapshot.plan, job.train.tip, job.tree, job.checks, job.nonce
             )
         except (GitFailed, OSError) as e:
             verdict = Verdict(Reason.INFRASTRUCTURE, str(e), ())
         if self.stop.is_set() and verdict.reason is not None:
             verdict = Verdict(Reason.STOPPED, "interrupted", ())
-        reconciler.tests[job.train.tip] = verdict
+        desk.tests[job.train.tip] = verdict
 
     def _wait(self) -> None:
         """Wait until something of ours has ended, or it is time to look around."""
         seconds = BEAT
-        due = scheduler.wake_at(self.reconciler.snapshot, self.limits)
+        due = scheduler.wake_at(self.desk.snapshot, self.limits)
         if due is not None:
-            seconds = min(seconds, max(0.01, due - self.reconciler.clock()))
+            seconds = min(seconds, max(0.01, due - self.desk.clock()))
         with contextlib.suppress(queue.Empty):
             self._take(self._ended.get(timeout=seconds))
             while True:
@@ -192,16 +194,16 @@ class Run:
         thread = self._threads.pop(name, None)
         if thread is not None:
             thread.join()
-        if name in self.reconciler.own:
-            self.reconciler.ended.add(name)
-        elif name == self.reconciler.testing:
-            self.reconciler.testing = ""
+        if name in self.desk.own:
+            self.desk.ended.add(name)
+        elif name == self.desk.testing:
+            self.desk.testing = ""
         self._pack(PACK_EVERY)
 
     def _may_move(self) -> bool:
         """Say whether waiting can help: somebody else works on this plan, or a retry is due."""
-        snapshot = self.reconciler.snapshot
-        now = self.reconciler.clock()
+        snapshot = self.desk.snapshot
+        now = self.desk.clock()
         if snapshot.state.status in ("finished", "landed", "closed") and snapshot.is_over:
             return False
         others = [
@@ -217,10 +219,10 @@ class Run:
         return not snapshot.state.held and scheduler.wake_at(snapshot, self.limits) is not None
 
     def _pack(self, every: int) -> None:
-        done = len(self.reconciler.snapshot.by_status[Status.COMPLETED])
+        done = len(self.desk.snapshot.by_status[Status.COMPLETED])
         if done - self._packed > every:
             self._packed = done
-            self.reconciler.store.repository.pack()
+            self.desk.store.repository.pack()
 
     def _end_threads(self) -> None:
         if self._threads:
@@ -231,9 +233,9 @@ class Run:
     # --- after ------------------------------------------------------------------------------------
 
     def _end(self) -> RunEnd:
-        snapshot = self.reconciler.snapshot
+        snapshot = self.desk.snapshot
         name = snapshot.plan.plan
-        status = scheduler.plan_status(snapshot, self.limits, self.reconciler.clock())
+        status = scheduler.plan_status(snapshot, self.limits, self.desk.clock())
         done, all_ = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
         counted = f"{done} of {all_} tasks are merged to {snapshot.state.flow}"
         look = f"gitflow-agents status {name}"

@@ -40,7 +40,8 @@ from gitflow_agents.service.accept import (
     proposal_of,
     propose,
 )
-from gitflow_agents.service.reconcile import Reconciler, Told
+from gitflow_agents.service.desk import Desk, Told
+from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.run import Run, RunEnd, run_id
 from gitflow_agents.store import Guard, Known, Repository, Store, Worktrees, create_repository
 from gitflow_agents.store.state import BRIEFING, HEADS, events_of, plan_ref, state_ref
@@ -442,7 +443,7 @@ class Service:
         executor = Executor(
             self.repository, worktrees, guard, self.config, self.environ, stop, self.clock
         )
-        reconciler = Reconciler(
+        desk = Desk(
             self.store,
             self.config,
             worktrees,
@@ -454,7 +455,7 @@ class Service:
             self.clock,
         )
         slots = _slots(jobs, limits)
-        return Run(reconciler, limits, slots, barrier, stop, on_event).go()
+        return Run(desk, Reconciler(desk), limits, slots, barrier, stop, on_event).go()
 
     def _accepted(self, plan: str, on_event: Callable[[Told], None]) -> Snapshot:
         name, data = self._source(plan)

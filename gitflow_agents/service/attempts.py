@@ -1,0 +1,567 @@
+"""One attempt from claim to conclusion, as commits: everything that happens to a task's branch.
+
+A claim cuts the branch, publish puts the result on it, and a fence ends it from outside.  None of
+them merges anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gitflow_agents import merge, render, scheduler, spec
+from gitflow_agents.errors import LostRace
+from gitflow_agents.execute import Order, Result
+from gitflow_agents.models import SCHEMA, ZERO, Attempt, DoneReport, Reason, Status, TaskRecord
+from gitflow_agents.runner import end_all, new_lease
+from gitflow_agents.service.desk import Desk, Told
+from gitflow_agents.store import CheckedOut, Draft, Entry, Store
+from gitflow_agents.store.repository import FILE
+from gitflow_agents.store.state import (
+    BRIEFING,
+    HEADS,
+    KEPT_ATTEMPTS,
+    attempt_ref,
+    events_of,
+    new_nonce,
+    one_line,
+)
+from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
+
+E, S = Happened, Status
+LEASE_MARGIN = 15 * 60.0
+"""Seconds beyond its timeout for which another host leaves an attempt alone."""
+
+UNWANTED = frozenset(
+    {
+        Reason.PROTECTED_PATH,
+        Reason.PATH_VIOLATION,
+        Reason.NEEDS_WORKFLOW_PERMISSION,
+        Reason.TOO_LARGE,
+        Reason.BAD_BASE,
+        Reason.SECRET_FOUND,
+    }
+)
+"""Refusals after which the work is kept beside the branch, and is not brought back by itself."""
+
+
+@dataclass
+class Attempts:
+    """What can happen to attempts; each method stages its part of a decision."""
+
+    desk: Desk
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def claim(self, draft: Draft, task: str) -> Order:
+        """Cut a task's branch from flow, with its briefing and what an earlier attempt left."""
+        snapshot, repository = self.desk.snapshot, self.desk.store.repository
+        plan, state = snapshot.plan, snapshot.state
+        record = snapshot.record(task)
+        number = (record.attempt.number if record.attempt else 0) + 1
+        branch = record.branch or self._branch(task)
+        nonce = new_nonce()
+        flow_tree = repository.commit(state.flow_sha).tree
+        former, conflict = self._former_work(record)
+        briefing = {
+            f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
+            f"{BRIEFING}/brief.md": render.brief(
+                snapshot,
+                task,
+                branch=branch,
+                attempt=number,
+                kept=tuple(a.kept for a in record.attempts if a.kept),
+                conflict=conflict,
+            ).encode(),
+        }
+        entries: dict[str, Entry | None] = {
+            path: Entry(FILE, repository.write_blob(data)) for path, data in briefing.items()
+        }
+        name = plan.by_id[task].name
+        claim = repository.write_commit(
+            repository.graft(flow_tree, entries),
+            [state.flow_sha],
+            f"claim {task}: {one_line(name)[:160]}\n\n"
+            f"Gitflow-Event: {E.ATTEMPT_STARTED}\nGitflow-Plan: {plan.plan}\n"
+            f"Gitflow-Task: {task}\nGitflow-Attempt: {number}\nGitflow-Claim: {nonce}",
+        )
+        if former and former != flow_tree:
+            claim = repository.write_commit(
+                repository.graft(former, entries),
+                [claim],
+                f"bring back the work of attempt {number - 1} of {task}",
+            )
+        ref = f"{HEADS}{branch}"
+        tip = repository.resolve(ref)
+        attempts = self._keep_branch(draft, record, tip)
+        draft.move(ref, tip or ZERO, claim)
+        now = self.desk.clock()
+        timeout = plan.setting(plan.by_id[task], "timeout").seconds
+        attempt = Attempt(
+            number=number,
+            agent=plan.setting(plan.by_id[task], "agent"),
+            actor=self.desk.actor,
+            host=new_lease(0).host,
+            started_at=now,
+            base=state.flow_sha,
+        )
+        draft.put(
+            record.model_copy(
+                update={
+                    "status": advance(record.status, E.ATTEMPT_STARTED, By.SCHEDULER),
+                    "reason": None,
+                    "message": "",
+                    "branch": branch,
+                    "claim": claim,
+                    "nonce": nonce,
+                    "lease": new_lease(now + timeout + LEASE_MARGIN),
+                    "attempts": (*attempts, attempt),
+                    "not_before": 0.0,
+                }
+            )
+        )
+        note = f"{task} started, attempt {number}"
+        draft.tell(
+            E.ATTEMPT_STARTED,
+            task=task,
+            attempt=number,
+            status=S.IN_PROGRESS,
+            agent=attempt.agent,
+            commit=claim,
+            note=note,
+        )
+        self.desk.say(
+            E.ATTEMPT_STARTED,
+            f"{task} started{f' (attempt {number})' if number > 1 else ''}: {name}",
+            task=task,
+            attempt=number,
+            status=S.IN_PROGRESS,
+            branch=branch,
+        )
+        folder = self.desk.store.refs.folder / "attempts" / plan.plan / task / str(number)
+        base = state.flow_sha
+        return Order(plan, plan.by_id[task], number, nonce, branch, claim, base, folder)
+
+    def _branch(self, task: str) -> str:
+        if not self._names:
+            self._names = spec.branches(self.desk.snapshot.plan)
+        return self._names[task]
+
+    def _former_work(self, record: TaskRecord) -> tuple[str, tuple[str, ...]]:
+        """Return flow's tree with the last attempt's work on it, or the paths in conflict."""
+        attempt, repository = record.attempt, self.desk.store.repository
+        if attempt is None or not attempt.tip or repository.resolve(attempt.tip) is None:
+            return "", ()
+        if record.reason in UNWANTED:
+            return "", ()
+        tree, conflict = merge.merged(
+            repository, self.desk.snapshot.state.flow_sha, attempt.tip, attempt.base
+        )
+        return ("", conflict) if conflict else (tree, ())
+
+    def _keep_branch(
+        self, draft: Draft, record: TaskRecord, tip: str | None
+    ) -> tuple[Attempt, ...]:
+        """Keep the branch's old tip below `gitflow/attempt/`, and only the last few of those."""
+        plan, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
+        attempts = list(record.attempts)
+        number = attempts[-1].number if attempts else 0
+        known = {self._tip_of(a) for a in attempts if a.kept}
+        if tip and tip not in known and not self._is_bare_claim(tip):
+            ref = self.desk.free_attempt_ref(plan, record.id, number, tip)
+            draft.move(ref, ZERO, tip)
+            if attempts and not attempts[-1].kept:
+                attempts[-1] = attempts[-1].model_copy(update={"kept": ref.removeprefix(HEADS)})
+        for place, attempt in enumerate(attempts[: -KEPT_ATTEMPTS or None]):
+            old = repository.resolve(f"{HEADS}{attempt.kept}") if attempt.kept else None
+            if old:
+                draft.move(f"{HEADS}{attempt.kept}", old, ZERO)
+            attempts[place] = attempt.model_copy(update={"kept": ""})
+        return tuple(attempts)
+
+    def _tip_of(self, attempt: Attempt) -> str | None:
+        return self.desk.store.repository.resolve(f"{HEADS}{attempt.kept}")
+
+    def _is_bare_claim(self, tip: str) -> bool:
+        events = list(events_of(self.desk.store.repository.commit(tip)))
+        return bool(events) and events[0].event == E.ATTEMPT_STARTED
+
+    def fail_claim(self, draft: Draft, task: str, reason: Reason, message: str) -> None:
+        record = self.desk.snapshot.record(task)
+        status = advance(record.status, E.CLAIM_REFUSED, By.SCHEDULER, reason)
+        draft.put(
+            record.model_copy(
+                update={"status": status, "reason": reason, "message": one_line(message)}
+            )
+        )
+        draft.tell(E.CLAIM_REFUSED, task=task, status=status, reason=reason, note=message)
+        self.desk.say(
+            E.CLAIM_REFUSED, f"{task} failed: {reason}: {message}", task=task, reason=reason
+        )
+
+    def publish(self, order: Order, result: Result) -> str:
+        """Put an attempt's result on its task's branch, expecting exactly the claim.
+
+        Returns the event commit, or nothing when the attempt was fenced off: its work is then kept
+        below `gitflow/attempt/`.  A stopped attempt is left to the next pass, which fences it.
+        """
+        repository = self.desk.store.repository
+        plan, task = order.plan, order.task
+        last, refused = self._our_commits(order, result)
+        report = result.report
+        if report.reason is None and refused is None and not report.already_provided:
+            refused = merge.refusal(repository, result.changes, plan, task, self.desk.config)
+        if refused is not None:
+            report = report.model_copy(
+                update={
+                    "outcome": "failed",
+                    "reason": refused.reason,
+                    "message": one_line(refused.message),
+                }
+            )
+        if report.reason is Reason.STOPPED:
+            self.desk.results[task.id] = (result, last)
+            return ""
+        # A refused result leaves only its event on the branch; the work is kept beside it.
+        aside = report.reason in UNWANTED
+        parent = order.claim if aside else last
+        files = {
+            f"{BRIEFING}/report.yaml": spec.to_yaml(
+                report.model_dump(mode="json", by_alias=True, exclude_none=True)
+            ),
+            f"{BRIEFING}/report.md": render.done_report(report).encode(),
+        }
+        edits: dict[str, Entry | None] = {
+            path: Entry(FILE, repository.write_blob(data)) for path, data in files.items()
+        }
+        happened = E.ATTEMPT_SUCCEEDED if report.reason is None else E.ATTEMPT_FAILED
+        why = f": {report.reason}" if report.reason else ""
+        trailer = f"\nGitflow-Reason: {report.reason}" if report.reason else ""
+        event = repository.write_commit(
+            repository.graft(repository.commit(parent).tree, edits),
+            [parent],
+            f"{task.id}: {happened.replace('_', ' ')}{why}\n\n{report.message}\n\n"
+            f"Gitflow-Event: {happened}\nGitflow-Plan: {plan.plan}\nGitflow-Task: {task.id}\n"
+            f"Gitflow-Attempt: {order.number}{trailer}",
+        )
+        kept = attempt_ref(plan.plan, task.id, order.number)
+        ref = f"{HEADS}{order.branch}"
+        moves = [(kept, ZERO, last)] if aside and last != order.claim else []
+        try:
+            self.desk.store.refs.move([*moves, (ref, order.claim, event)])
+        except (LostRace, CheckedOut) as e:
+            with self.desk.store.refs.lock():
+                self.desk.store.refs.move(
+                    [
+                        (
+                            self.desk.free_attempt_ref(plan.plan, task.id, order.number, event),
+                            ZERO,
+                            event,
+                        )
+                    ]
+                )
+            self.desk.tell(
+                Told(
+                    "attempt_fenced",
+                    f"{task.id}: its result was not taken: {e.message}; the work is kept",
+                    {
+                        "schema": SCHEMA,
+                        "event": "attempt_fenced",
+                        "at": self.desk.clock(),
+                        "plan": plan.plan,
+                        "task": task.id,
+                        "kept": aside_ref.removeprefix(HEADS),
+                    },
+                )
+            )
+            return ""
+        return event
+
+    def _our_commits(self, order: Order, result: Result) -> tuple[str, merge.Refused | None]:
+        repository = self.desk.store.repository
+        subject = f"{order.task.id}: {one_line(order.task.name)[:160]}"
+        author = f"{result.report.agent} <{result.report.agent}@agent.gitflow-agents.localhost>"
+        try:
+            last = merge.recreate(repository, order.claim, result.tip, result.tree, subject, author)
+            return last, None
+        except ValueError as e:
+            refused = merge.Refused(Reason.BAD_BASE, str(e))
+        except merge.TooManyCommits as e:
+            refused = merge.Refused(Reason.TOO_LARGE, e.message)
+        return repository.write_commit(result.tree, [order.claim], subject, author=author), refused
+
+    def conclude(self, draft: Draft, task: str) -> None:
+        """Tell the state what publish recorded on the task's branch."""
+        if task in self.desk.results:
+            self._stopped(draft, task)
+            return
+        if task in self.desk.failures:
+            self._let_down(draft, task)
+            return
+        record, repository = self.desk.snapshot.record(task), self.desk.store.repository
+        tip = repository.tip(record.branch) or ""
+        order = self.desk.own.pop(task, None)
+        self.desk.ended.discard(task)
+        if not tip or not is_result(self.desk.store, record, tip):
+            self._foreign(draft, record, tip)
+            return
+        commit = repository.commit(tip)
+        report = self.desk.report(commit.tree)
+        event = next(events_of(commit))
+        happened = E(event.event)
+        reason = report.reason if happened is E.ATTEMPT_FAILED else None
+        status = advance(record.status, happened, By.PUBLISH, reason)
+        lost = reason in RETRIED_BY_ITSELF
+        kept = attempt_ref(self.desk.snapshot.plan.plan, task, record.attempts[-1].number)
+        aside = repository.resolve(kept) if reason in UNWANTED else None
+        attempt = record.attempts[-1].model_copy(
+            update={
+                "ended_at": report.ended_at,
+                "outcome": "succeeded" if reason is None else "failed",
+                "reason": reason,
+                "message": report.message,
+                "tip": aside or commit.parents[0],
+                "kept": kept.removeprefix(HEADS) if aside else "",
+                "report": tip,
+                "cost_usd": report.cost_usd,
+                "turns": report.turns,
+            }
+        )
+        losses = record.lost + 1 if lost else 0
+        draft.put(
+            record.model_copy(
+                update={
+                    "status": status,
+                    "reason": reason,
+                    "message": report.message if reason else "",
+                    "lease": None,
+                    "attempts": (*record.attempts[:-1], attempt),
+                    "used": record.used + (not lost),
+                    "lost": losses,
+                    "not_before": self.desk.clock() + scheduler.back_off(losses) if lost else 0.0,
+                }
+            )
+        )
+        draft.tell(
+            happened,
+            task=task,
+            attempt=attempt.number,
+            status=status,
+            reason=reason,
+            agent=attempt.agent,
+            cost_usd=report.cost_usd,
+            commit=tip,
+            note=f"{task} {happened.replace('_', ' ')}" + (f": {reason}" if reason else ""),
+        )
+        name = self.desk.snapshot.plan.plan
+        if reason is None:
+            done = "is provided already" if report.already_provided else "is done, to be merged"
+            self.desk.say(
+                happened, f"{task} {done}", task=task, attempt=attempt.number, status=status
+            )
+            return
+        log = order.folder / "output.log" if order else None
+        tail = _detail(report)
+        more = [f"next: gitflow-agents show {name}/{task}"]
+        if log is not None and log.exists():
+            more.append(f"all of its output: {log}")
+        self.desk.say(
+            happened,
+            f"{task} failed: {reason}: {report.message}",
+            "\n".join([*tail, *more]),
+            task=task,
+            attempt=attempt.number,
+            status=status,
+            reason=reason,
+            message=report.message,
+        )
+
+    def _stopped(self, draft: Draft, task: str) -> None:
+        """End an attempt that was interrupted; what it did so far stays on the branch."""
+        result, last = self.desk.results.pop(task)
+        self.desk.own.pop(task, None)
+        self.desk.ended.discard(task)
+        self._fence(draft, task, E.ATTEMPT_STOPPED, Reason.STOPPED, last, "interrupted", result)
+
+    def _let_down(self, draft: Draft, task: str) -> None:
+        """End an attempt whose result git or the disk did not take; it says nothing of the work."""
+        why = self.desk.failures.pop(task)
+        record = self.desk.snapshot.record(task)
+        self.desk.own.pop(task, None)
+        self.desk.ended.discard(task)
+        last = self._rescue(record)
+        self._fence(draft, task, E.ATTEMPT_EXPIRED, Reason.INFRASTRUCTURE, last, why.message, None)
+
+    def expire(self, draft: Draft, task: str, reason: Reason) -> None:
+        """End an attempt that nobody works on any more, keeping what it did."""
+        record = self.desk.snapshot.record(task)
+        if reason is Reason.FOREIGN_COMMITS:
+            tip = self.desk.store.repository.tip(record.branch) or ""
+            self._foreign(draft, record, tip)
+            return
+        last = record.claim
+        if record.lease is not None and record.lease.host == new_lease(0).host:
+            end_all(f"GITFLOW_CLAIM={record.nonce}")
+            last = self._rescue(record)
+        self._fence(draft, task, E.ATTEMPT_EXPIRED, reason, last, "its run died", None)
+
+    def _rescue(self, record: TaskRecord) -> str:
+        """Return a commit of what a dead attempt left in its worktree, and remove the worktree."""
+        plan, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
+        worktree = self.desk.worktrees.place(plan, record.id)
+        if not (worktree.admin / "index").exists():
+            self.desk.worktrees.remove(worktree)
+            return record.claim
+        tree = worktree.save()
+        if tree == repository.commit(record.claim).tree:
+            last = record.claim
+        else:
+            message = f"what attempt {record.attempts[-1].number} of {record.id} left unfinished"
+            last = repository.write_commit(tree, [record.claim], message)
+        self.desk.worktrees.remove(worktree)
+        return last
+
+    def _fence(
+        self,
+        draft: Draft,
+        task: str,
+        happened: Happened,
+        reason: Reason,
+        last: str,
+        why: str,
+        result: Result | None,
+    ) -> None:
+        """End an attempt from outside: a commit on its branch after which publish cannot follow."""
+        record, repository = self.desk.snapshot.record(task), self.desk.store.repository
+        plan, attempt = self.desk.snapshot.plan.plan, record.attempts[-1]
+        fence = repository.write_commit(
+            repository.commit(last).tree,
+            [last],
+            f"{task}: {happened.replace('_', ' ')}: {why}\n\n"
+            f"Gitflow-Event: {happened}\nGitflow-Plan: {plan}\nGitflow-Task: {task}\n"
+            f"Gitflow-Attempt: {attempt.number}\nGitflow-Reason: {reason}",
+        )
+        draft.move(f"{HEADS}{record.branch}", record.claim, fence)
+        status = advance(record.status, happened, By.SCHEDULER, reason)
+        is_lost = happened is E.ATTEMPT_EXPIRED
+        draft.put(
+            record.model_copy(
+                update={
+                    "status": status,
+                    "reason": reason,
+                    "message": why,
+                    "lease": None,
+                    "lost": record.lost + is_lost,
+                    "not_before": self._not_before(record.lost + 1, reason) if is_lost else 0.0,
+                    "attempts": (
+                        *record.attempts[:-1],
+                        attempt.model_copy(
+                            update={
+                                "ended_at": result.report.ended_at if result else self.desk.clock(),
+                                "outcome": "expired" if is_lost else "stopped",
+                                "reason": reason,
+                                "message": why,
+                                "tip": last,
+                                "report": fence,
+                            }
+                        ),
+                    ),
+                }
+            )
+        )
+        draft.tell(
+            happened,
+            task=task,
+            attempt=attempt.number,
+            status=status,
+            reason=reason,
+            commit=fence,
+            note=f"{task} {happened.replace('_', ' ')}: {why}",
+        )
+        self.desk.say(
+            happened,
+            f"{task} {'was lost' if is_lost else 'was stopped'}: {why}; its work is kept",
+            task=task,
+            attempt=attempt.number,
+            status=status,
+            reason=reason,
+        )
+
+    def _not_before(self, losses: int, reason: Reason) -> float:
+        """Return when to try again: at once after a run that died here, else with back-off."""
+        if reason is Reason.LEASE_LOST:
+            return 0.0
+        return self.desk.clock() + scheduler.back_off(losses)
+
+    def _foreign(self, draft: Draft, record: TaskRecord, tip: str) -> None:
+        """Fail an attempt whose branch somebody else moved; what they put there is kept."""
+        plan, task = self.desk.snapshot.plan.plan, record.id
+        self.desk.own.pop(task, None)
+        self.desk.ended.discard(task)
+        end_all(f"GITFLOW_CLAIM={record.nonce}")
+        number = record.attempts[-1].number
+        what = f"is at {tip[:12]} now" if tip else "was deleted"
+        message = f"{record.branch} {what}; somebody moved it while attempt {number} was running"
+        if tip:
+            ref = self.desk.free_attempt_ref(plan, task, number, tip)
+            draft.move(ref, self.desk.store.repository.resolve(ref) or ZERO, tip)
+            message += f"; what is there is kept as {ref.removeprefix(HEADS)} too"
+        status = advance(record.status, E.ATTEMPT_EXPIRED, By.SCHEDULER, Reason.FOREIGN_COMMITS)
+        attempt = record.attempts[-1].model_copy(
+            update={
+                "ended_at": self.desk.clock(),
+                "outcome": "expired",
+                "reason": Reason.FOREIGN_COMMITS,
+                "message": message,
+            }
+        )
+        draft.put(
+            record.model_copy(
+                update={
+                    "status": status,
+                    "reason": Reason.FOREIGN_COMMITS,
+                    "message": message,
+                    "lease": None,
+                    "attempts": (*record.attempts[:-1], attempt),
+                }
+            )
+        )
+        draft.tell(
+            E.ATTEMPT_EXPIRED,
+            task=task,
+            attempt=number,
+            status=status,
+            reason=Reason.FOREIGN_COMMITS,
+            commit=tip,
+            note=message,
+        )
+        self.desk.say(
+            E.ATTEMPT_EXPIRED,
+            f"{task} failed: {Reason.FOREIGN_COMMITS}: {message}",
+            task=task,
+            reason=Reason.FOREIGN_COMMITS,
+        )
+
+    def retry(self, draft: Draft, task: str) -> None:
+        record = self.desk.snapshot.record(task)
+        status = advance(record.status, E.TASK_RETRIED, By.SCHEDULER)
+        draft.put(record.model_copy(update={"status": status}))
+        note = f"{task} is tried again: {record.reason}"
+        draft.tell(E.TASK_RETRIED, task=task, status=status, reason=record.reason, note=note)
+        self.desk.say(E.TASK_RETRIED, note, task=task, reason=record.reason)
+
+
+def is_result(store: Store, record: TaskRecord, tip: str) -> bool:
+    """Say whether a branch ends in what publish recorded for the task's newest attempt."""
+    attempt = record.attempt
+    return attempt is not None and any(
+        event.task == record.id
+        and event.attempt == attempt.number
+        and event.event in (E.ATTEMPT_SUCCEEDED, E.ATTEMPT_FAILED)
+        for event in events_of(store.repository.commit(tip))
+    )
+
+
+def _detail(report: DoneReport) -> list[str]:
+    """Return the last lines that tell why an attempt failed."""
+    broken = [command for command in report.commands if command.code != 0]
+    said = broken[-1].tail if broken else report.output_tail
+    return said.splitlines()[-10:]

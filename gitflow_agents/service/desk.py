@@ -1,0 +1,93 @@
+"""What one process has at hand for one plan: its tools, the snapshot, and what it works on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gitflow_agents import spec
+from gitflow_agents.errors import FlowError
+from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
+from gitflow_agents.models import SCHEMA, Config, DoneReport, Train
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.store import Store, Worktrees
+from gitflow_agents.store.state import BRIEFING, attempt_ref, one_line
+
+
+@dataclass(frozen=True)
+class Told:
+    """One thing that happened: a line for people, an object for programs, and lines of detail."""
+
+    event: str
+    text: str
+    data: Mapping[str, Any]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class TestJob:
+    """A train to be tested: the tree, and what must pass on it."""
+
+    train: Train
+    tree: str
+    checks: tuple[Check, ...]
+    nonce: str
+
+
+@dataclass
+class Desk:
+    """The tools of a run, and the attempts and the train that this process is working on."""
+
+    store: Store
+    config: Config
+    worktrees: Worktrees
+    executor: Executor
+    snapshot: Snapshot
+    actor: str
+    tell: Callable[[Told], None]
+    run: str = ""
+    clock: Callable[[], float] = time.time
+    own: dict[str, Order] = field(default_factory=dict)
+    """Attempts that this process is working on, or that ended and are not yet in the state."""
+    ended: set[str] = field(default_factory=set)
+    """Those that have ended."""
+    results: dict[str, tuple[Result, str]] = field(default_factory=dict)
+    """Of those that were stopped: what they did, and the commit of it."""
+    failures: dict[str, FlowError] = field(default_factory=dict)
+    """Those that git or the disk let down."""
+    tests: dict[str, Verdict] = field(default_factory=dict)
+    """Verdicts of this process by the train's tip."""
+    testing: str = ""
+    """The tip of the train that is being tested by this process."""
+    pending: list[Told] = field(default_factory=list)
+    """What will be told once the decision is written."""
+
+    def say(self, event: str, text: str, detail: str = "", **data: Any) -> None:
+        plan = self.snapshot.plan.plan
+        self.pending.append(
+            Told(
+                event,
+                one_line(text),
+                {"schema": SCHEMA, "event": event, "at": self.clock(), "plan": plan, **data},
+                detail,
+            )
+        )
+
+    def flush(self) -> None:
+        """Tell what a written decision did."""
+        for told in self.pending:
+            self.tell(told)
+        self.pending.clear()
+
+    def report(self, tree: str) -> DoneReport:
+        data = self.store.repository.read(tree, f"{BRIEFING}/report.yaml") or b"{}"
+        return DoneReport.model_validate(spec.from_yaml(data))
+
+    def free_attempt_ref(self, plan: str, task: str, number: int, tip: str) -> str:
+        ref, place = attempt_ref(plan, task, number), 1
+        while self.store.repository.resolve(ref) not in (None, tip):
+            place += 1
+            ref = f"{attempt_ref(plan, task, number)}.{place}"
+        return ref
