@@ -74,7 +74,14 @@ class Command:
             on_progress=job.on_progress,
         )
         reason, message = _verdict(ended, job.caps)
-        return Outcome(reason, message, ended.code, tail(ended.output), ended.turns, left_behind=ended.left_behind)
+        return Outcome(
+            reason,
+            message,
+            ended.code,
+            tail(ended.output),
+            ended.turns,
+            left_behind=ended.left_behind,
+        )
 
 
 def _verdict(ended: Ended, caps: Caps) -> tuple[Reason | None, str]:

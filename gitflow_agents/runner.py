@@ -44,7 +44,7 @@ PASSED_ON = frozenset(
 """Variables that reach a command; tokens and agent sockets are not among them."""
 
 
-# --- who is alive -----------------------------------------------------------------------------------
+# --- who is alive ---------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
@@ -140,7 +140,7 @@ def end_all(mark: str, group: int | None = None) -> bool:
     return any_left
 
 
-# --- running ----------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

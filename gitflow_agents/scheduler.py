@@ -242,7 +242,7 @@ Action = (
 )
 
 
-# --- how much may happen ---------------------------------------------------------------------------
+# --- how much may happen --------------------------------------------------------------------------
 
 
 def limits_of(plan: Plan, config: Config) -> Limits:
@@ -268,7 +268,7 @@ def spent(snapshot: Snapshot, limits: Limits) -> str:
     return ""
 
 
-# --- the decision ----------------------------------------------------------------------------------
+# --- the decision ---------------------------------------------------------------------------------
 
 
 def decide(
@@ -285,7 +285,7 @@ def decide(
     """Return what is due now, in order.
 
     `now` is in seconds since the epoch.  `slots` says how many attempts this caller can start.
-    With `stopping` nothing new begins.  With `barrier` a wave starts when the one before it is over.
+    With `stopping` nothing new begins.  With `barrier` a wave starts when the former one is over.
     """
     state, seen = snapshot.state, snapshot.seen
     if state.status in ("landed", "closed"):

@@ -5,12 +5,12 @@ Start with TRANSITIONS: it is the whole machine.
 
 Theory of operation.  A task has six stored statuses.  It waits (`pending`) until the tasks that it
 needs are on the flow branch; nothing about that waiting is stored, because it can be computed.  A
-claim (`attempt_started`) makes it `in_progress`: one agent, one attempt, one fence.  The attempt ends
-in exactly one event.  If the agent ended it, publish records `attempt_succeeded` or
-`attempt_failed`.  If nobody can tell any more, or somebody stopped it, whoever holds the plan records
-a fence: `attempt_expired` or `attempt_stopped`.  A success is only a claim of the agent and goes to
-`review`; the train turns it into `completed` by a tested merge (`task_merged`), or into `failed`
-(`merge_refused`).  So no agent can complete a task, and publish cannot merge one.
+claim (`attempt_started`) makes it `in_progress`: one agent, one attempt, one fence.  The attempt
+ends in exactly one event.  If the agent ended it, publish records `attempt_succeeded` or
+`attempt_failed`.  If nobody can tell any more, or somebody stopped it, whoever holds the plan
+records a fence: `attempt_expired` or `attempt_stopped`.  A success is only a claim of the agent and
+goes to `review`; the train turns it into `completed` by a tested merge (`task_merged`), or into
+`failed` (`merge_refused`).  So no agent can complete a task, and publish cannot merge one.
 
 `failed` waits for a person, except where the scheduler may retry: infrastructure that broke, and a
 conflict as often as `conflict_retries` allows.  `completed` is left only by `task_reverted`.

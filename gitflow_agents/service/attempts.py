@@ -249,15 +249,8 @@ class Attempts:
             self.desk.store.refs.move([*moves, (ref, order.claim, event)])
         except (LostRace, CheckedOut) as e:
             with self.desk.store.refs.lock():
-                self.desk.store.refs.move(
-                    [
-                        (
-                            self.desk.free_attempt_ref(plan.plan, task.id, order.number, event),
-                            ZERO,
-                            event,
-                        )
-                    ]
-                )
+                aside_ref = self.desk.free_attempt_ref(plan.plan, task.id, order.number, event)
+                self.desk.store.refs.move([(aside_ref, ZERO, event)])
             self.desk.tell(
                 Told(
                     "attempt_fenced",

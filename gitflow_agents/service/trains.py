@@ -348,10 +348,7 @@ class Trains:
         report = render.final_report(snapshot, self.desk.clock()).encode()
         edits: dict[str, Entry | None] = {
             f"plans/{name}.yaml": spec_blob,
-            f"plans/{name}.report.md": Entry(
-                FILE,
-                repository.write_blob(render.final_report(snapshot, self.desk.clock()).encode()),
-            ),
+            f"plans/{name}.report.md": Entry(FILE, repository.write_blob(report)),
             f"plans/{name}.provides.yaml": Entry(
                 FILE, repository.write_blob(render.provides_yaml(snapshot))
             ),

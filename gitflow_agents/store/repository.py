@@ -6,10 +6,12 @@ written freely; a ref moves only in `refs.py`, and a worktree is made only in `w
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import io
 import os
 import re
+import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -121,32 +123,27 @@ class Git:
     def attempt(self, *args: str, data: bytes | None = None) -> tuple[int, bytes, str]:
         """Return git's exit code, standard output and standard error, whatever they are."""
         self.started += 1
-        kwargs: dict[str, Any] = {}
-        stream = None
-        if data is not None:
-            # A real file: GitPython hands it to git as it is, so nothing is copied by a thread.
-            import tempfile
-
-            stream = tempfile.TemporaryFile()
-            stream.write(data)
-            stream.seek(0)
-            kwargs["istream"] = stream
-        try:
-            code, out, err = self._git.execute(
-                ["git", *args],
-                with_extended_output=True,
-                with_exceptions=False,
-                stdout_as_string=False,
-                strip_newline_in_stdout=False,
-                **kwargs,
-            )
-        except (OSError, self._missing()) as e:
-            raise FlowError(
-                "git cannot be started", hint="install git 2.38 or newer and put it on PATH"
-            ) from e
-        finally:
-            if stream is not None:
-                stream.close()
+        with contextlib.ExitStack() as stack:
+            kwargs: dict[str, Any] = {}
+            if data is not None:
+                # A real file: GitPython hands it to git as it is, so no thread copies anything.
+                stream = stack.enter_context(tempfile.TemporaryFile())
+                stream.write(data)
+                stream.seek(0)
+                kwargs["istream"] = stream
+            try:
+                code, out, err = self._git.execute(
+                    ["git", *args],
+                    with_extended_output=True,
+                    with_exceptions=False,
+                    stdout_as_string=False,
+                    strip_newline_in_stdout=False,
+                    **kwargs,
+                )
+            except (OSError, self._missing()) as e:
+                raise FlowError(
+                    "git cannot be started", hint="install git 2.38 or newer and put it on PATH"
+                ) from e
         return int(code), bytes(out), err if isinstance(err, str) else err.decode(errors="replace")
 
     def partner(self, *args: str) -> Any:
