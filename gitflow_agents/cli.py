@@ -72,9 +72,10 @@ class App:
         stream = sys.stderr if err else sys.stdout
         if stream.isatty():
             text = text.translate(_CONTROLS)
-        if colour:
-            text = click.style(text, fg=colour)
-        click.echo(text, nl=not text.endswith("\n"), err=err, color=self._color)
+        # What is not coloured by us goes out as it is, a file's own escape codes too.
+        color = self._color if colour else True
+        text = click.style(text, fg=colour) if colour else text
+        click.echo(text, nl=not text.endswith("\n"), err=err, color=color)
 
     @property
     def _color(self) -> bool | None:

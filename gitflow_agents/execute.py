@@ -112,20 +112,27 @@ class Executor:
     # --- an attempt -------------------------------------------------------------------------------
 
     def execute(self, order: Order, on_progress: Callable[[str], None] | None = None) -> Result:
-        """Do one attempt and return what came of it; its processes and its worktree are gone.
+        """Do one attempt and return what came of it; its processes are gone.
 
-        Raises GitFailed when its work could not be saved; the worktree then stays.
+        The worktree stays until `clear`: its work is safe only when it is published.  Raises
+        GitFailed when its work could not be saved.
         """
         began = self.clock()
         order.folder.mkdir(parents=True, exist_ok=True)
         worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)
         attempt = _Attempt(self, order, worktree, began)
         try:
-            result = attempt.work(on_progress)
+            return attempt.work(on_progress)
         finally:
             end_all(f"{MARK}={order.nonce}")
-        self.worktrees.remove(worktree)
-        return result
+
+    def clear(self, order: Order, *, keep_output: bool) -> None:
+        """Remove what an attempt needed, now that its work is kept in git."""
+        self.worktrees.remove(self.worktrees.place(order.plan.plan, order.task.id))
+        if not keep_output:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(order.folder)
+                order.folder.parent.rmdir()
 
     # --- a train ----------------------------------------------------------------------------------
 
@@ -296,6 +303,7 @@ class _Attempt:
         is_provided = self._is_provided(bench)
         if ready.commands or bench.copied or self._early_checks():
             self.not_ours = (*bench.copied, *self.worktree.untracked(ignored=False))
+            note_not_ours(self.order.folder, self.not_ours)
         if is_provided:
             said = "what it provides is there already; its checks passed before any work"
             return self._result(bench, Outcome(None, said, None, ""), Report(), provided=True)
@@ -426,9 +434,7 @@ class _Attempt:
         return Result(tree, tip, changes, done)
 
     def _tip(self) -> str:
-        head = self.worktree.head
-        if head.startswith("ref: "):
-            return self.executor.repository.resolve(head[5:]) or self.order.claim
+        head = self.worktree.head.removeprefix("ref: ")
         return self.executor.repository.resolve(f"{head}^{{commit}}") or self.order.claim
 
     def _verify(self, bench: Bench, stripped: str, message: str) -> tuple[Reason | None, str]:
@@ -480,10 +486,18 @@ def read_report(path: Path) -> tuple[Report, str]:
         return Report(), f"the agent's report was left out: {e.message}"
 
 
-def remove_quietly(folder: Path) -> None:
-    """Remove a folder of ours when nobody needs it any more."""
-    with contextlib.suppress(OSError):
-        shutil.rmtree(folder)
+def note_not_ours(folder: Path, paths: Sequence[str]) -> None:
+    """Note what is nobody's work, for whoever has to save the worktree if we die."""
+    (folder / "not-ours").write_text("\0".join(paths), errors="surrogateescape")
+
+
+def read_not_ours(folder: Path) -> tuple[str, ...]:
+    """Return what an attempt noted as nobody's work."""
+    try:
+        text = (folder / "not-ours").read_text(errors="surrogateescape")
+    except OSError:
+        return ()
+    return tuple(path for path in text.split("\0") if path)
 
 
 __all__ = ["Check", "Executor", "Order", "Result", "Verdict", "checks_of", "gate_of"]

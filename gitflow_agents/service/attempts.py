@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from gitflow_agents import merge, render, scheduler, spec
 from gitflow_agents.errors import LostRace
-from gitflow_agents.execute import Order, Result
+from gitflow_agents.execute import Order, Result, read_not_ours
 from gitflow_agents.models import SCHEMA, ZERO, Attempt, DoneReport, Reason, Status, TaskRecord
 from gitflow_agents.runner import end_all, new_lease
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.store import CheckedOut, Draft, Entry, Store
-from gitflow_agents.store.repository import FILE
+from gitflow_agents.store.repository import FILE, TOOL
 from gitflow_agents.store.state import (
     BRIEFING,
     HEADS,
@@ -136,7 +136,7 @@ class Attempts:
             status=S.IN_PROGRESS,
             branch=branch,
         )
-        folder = self.desk.store.refs.folder / "attempts" / plan.plan / task / str(number)
+        folder = self.desk.attempt_folder(task, number)
         base = state.flow_sha
         return Order(plan, plan.by_id[task], number, nonce, branch, claim, base, folder)
 
@@ -218,6 +218,9 @@ class Attempts:
                 }
             )
         if report.reason is Reason.STOPPED:
+            # The next pass fences it; until then this ref is all that holds the work.
+            kept = attempt_ref(plan.plan, task.id, order.number)
+            self.desk.store.refs.move([(kept, repository.resolve(kept) or ZERO, last)])
             self.desk.results[task.id] = (result, last)
             return ""
         # A refused result leaves only its event on the branch; the work is kept beside it.
@@ -291,8 +294,8 @@ class Attempts:
             return
         record, repository = self.desk.snapshot.record(task), self.desk.store.repository
         tip = repository.tip(record.branch) or ""
-        order = self.desk.own.pop(task, None)
-        self.desk.ended.discard(task)
+        order = self.desk.own.get(task)
+        self.desk.afterwards.append(lambda: self.desk.forget(task))
         if not tip or not is_result(self.desk.store, record, tip):
             self._foreign(draft, record, tip)
             return
@@ -369,17 +372,17 @@ class Attempts:
 
     def _stopped(self, draft: Draft, task: str) -> None:
         """End an attempt that was interrupted; what it did so far stays on the branch."""
-        result, last = self.desk.results.pop(task)
-        self.desk.own.pop(task, None)
-        self.desk.ended.discard(task)
+        result, last = self.desk.results[task]
+        self.desk.afterwards.append(lambda: self.desk.forget(task))
         self._fence(draft, task, E.ATTEMPT_STOPPED, Reason.STOPPED, last, "interrupted", result)
+        number = self.desk.snapshot.record(task).attempts[-1].number
+        draft.move(attempt_ref(self.desk.snapshot.plan.plan, task, number), last, ZERO)
 
     def _let_down(self, draft: Draft, task: str) -> None:
         """End an attempt whose result git or the disk did not take; it says nothing of the work."""
-        why = self.desk.failures.pop(task)
+        why = self.desk.failures[task]
         record = self.desk.snapshot.record(task)
-        self.desk.own.pop(task, None)
-        self.desk.ended.discard(task)
+        self.desk.afterwards.append(lambda: self.desk.forget(task))
         last = self._rescue(record)
         self._fence(draft, task, E.ATTEMPT_EXPIRED, Reason.INFRASTRUCTURE, last, why.message, None)
 
@@ -397,20 +400,22 @@ class Attempts:
         self._fence(draft, task, E.ATTEMPT_EXPIRED, reason, last, "its run died", None)
 
     def _rescue(self, record: TaskRecord) -> str:
-        """Return a commit of what a dead attempt left in its worktree, and remove the worktree."""
-        plan, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
-        worktree = self.desk.worktrees.place(plan, record.id)
+        """Return a commit of what a dead attempt left in its worktree, which can go then."""
+        plan, repository = self.desk.snapshot.plan, self.desk.store.repository
+        worktree = self.desk.worktrees.place(plan.plan, record.id)
+        self.desk.afterwards.append(lambda: self.desk.worktrees.remove(worktree))
         if not (worktree.admin / "index").exists():
-            self.desk.worktrees.remove(worktree)
-            return record.claim
-        tree = worktree.save()
-        if tree == repository.commit(record.claim).tree:
-            last = record.claim
-        else:
-            message = f"what attempt {record.attempts[-1].number} of {record.id} left unfinished"
-            last = repository.write_commit(tree, [record.claim], message)
-        self.desk.worktrees.remove(worktree)
-        return last
+            return record.claim  # git writes the index last: nobody has worked there yet
+        number = record.attempts[-1].number
+        copied = (*self.desk.config.copy_, *plan.copy_)
+        noted = read_not_ours(self.desk.attempt_folder(record.id, number))
+        tree = worktree.save((*copied, *noted))
+        tip = worktree.tip(record.claim)
+        message = f"what attempt {number} of {record.id} left unfinished"
+        try:
+            return merge.recreate(repository, record.claim, tip, tree, message, TOOL)
+        except (ValueError, merge.TooManyCommits):
+            return repository.write_commit(tree, [record.claim], message)
 
     def _fence(
         self,
@@ -487,8 +492,7 @@ class Attempts:
     def _foreign(self, draft: Draft, record: TaskRecord, tip: str) -> None:
         """Fail an attempt whose branch somebody else moved; what they put there is kept."""
         plan, task = self.desk.snapshot.plan.plan, record.id
-        self.desk.own.pop(task, None)
-        self.desk.ended.discard(task)
+        self.desk.afterwards.append(lambda: self.desk.forget(task))
         end_all(f"GITFLOW_CLAIM={record.nonce}")
         number = record.attempts[-1].number
         what = f"is at {tip[:12]} now" if tip else "was deleted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gitflow_agents import spec
@@ -63,6 +64,8 @@ class Desk:
     """The tip of the train that is being tested by this process."""
     pending: list[Told] = field(default_factory=list)
     """What will be told once the decision is written."""
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+    """What will be done then: a decision that is not written must leave no trace."""
 
     def say(self, event: str, text: str, detail: str = "", **data: Any) -> None:
         plan = self.snapshot.plan.plan
@@ -75,11 +78,35 @@ class Desk:
             )
         )
 
-    def flush(self) -> None:
-        """Tell what a written decision did."""
-        for told in self.pending:
+    def written(self) -> None:
+        """The decision is in git: do what follows from it, and tell it."""
+        afterwards, self.afterwards = self.afterwards, []
+        for act in afterwards:
+            act()
+        pending, self.pending = self.pending, []
+        for told in pending:
             self.tell(told)
+
+    def dropped(self) -> None:
+        """The decision was not written: nothing of it happened."""
+        self.afterwards.clear()
         self.pending.clear()
+
+    def attempt_folder(self, task: str, number: int) -> Path:
+        """Return the folder for an attempt's report, progress and output, outside every tree."""
+        folder = self.store.refs.folder / "attempts" / self.snapshot.plan.plan
+        return folder / task / str(number)
+
+    def forget_test(self, tip: str) -> None:
+        """The verdict on a train is in the state."""
+        self.tests.pop(tip, None)
+
+    def forget(self, task: str) -> None:
+        """The attempt at a task is in the state; this process has no more to do with it."""
+        self.own.pop(task, None)
+        self.ended.discard(task)
+        self.results.pop(task, None)
+        self.failures.pop(task, None)
 
     def report(self, tree: str) -> DoneReport:
         data = self.store.repository.read(tree, f"{BRIEFING}/report.yaml") or b"{}"

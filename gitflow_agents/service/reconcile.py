@@ -192,7 +192,7 @@ class Reconciler:
             try:
                 if self.desk.executor.alarms:
                     self.hold(draft, self.desk.executor.alarms[0])
-                    self.desk.executor.alarms.clear()
+                    self.desk.afterwards.append(self.desk.executor.alarms.clear)
                 while True:
                     actions = scheduler.decide(
                         self.desk.snapshot,
@@ -216,7 +216,7 @@ class Reconciler:
                     work.acted = True
                 self._singly = False
             except (CheckedOut, RefRefused, LostRace) as e:
-                self.desk.pending.clear()
+                self.desk.dropped()
                 self.reload()
                 if self._singly and not isinstance(e, LostRace):
                     self._refuse(actions, e)
@@ -225,11 +225,11 @@ class Reconciler:
                     self._singly = not isinstance(e, LostRace)
                 return Work(acted=True)
             except BaseException:
-                self.desk.pending.clear()
+                self.desk.dropped()
                 raise
         for order in work.orders:
             self.desk.own[order.task.id] = order
-        self.desk.flush()
+        self.desk.written()
         return work
 
     def _after(self, actions: list[scheduler.Action]) -> Seen:
@@ -266,7 +266,7 @@ class Reconciler:
             draft, task, Reason.PUSH_REFUSED, f"{why.message}; {why.hint}".rstrip("; ")
         )
         self.desk.store.commit(draft)
-        self.desk.flush()
+        self.desk.written()
 
     def _do(self, draft: Draft, action: scheduler.Action, work: Work) -> None:
         match action:

@@ -19,7 +19,7 @@ from typing import Any
 
 from gitflow_agents import scheduler
 from gitflow_agents.errors import ExitCode, GitFailed
-from gitflow_agents.execute import Order, Verdict, remove_quietly
+from gitflow_agents.execute import Order, Verdict
 from gitflow_agents.models import SCHEMA, Limits, Reason, Status
 from gitflow_agents.runner import Stop, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
@@ -160,8 +160,7 @@ class Run:
         try:
             result = desk.executor.execute(order, on_progress)
             published = self.reconciler.attempts.publish(order, result)
-            if published and result.report.reason is None:
-                remove_quietly(order.folder)
+            desk.executor.clear(order, keep_output=not published or bool(result.report.reason))
         except GitFailed as e:
             desk.failures[task] = e
         except OSError as e:

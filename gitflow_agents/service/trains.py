@@ -205,7 +205,8 @@ class Trains:
         state = self.desk.snapshot.state
         train = state.train
         assert train is not None
-        verdict = self.desk.tests.pop(train.tip, None)
+        verdict = self.desk.tests.get(train.tip)
+        self.desk.afterwards.append(lambda: self.desk.forget_test(train.tip))
         if verdict is None and train.lease.host == new_lease(0).host:
             end_all(f"GITFLOW_CLAIM={train.nonce}")
         self._drop_try(draft)

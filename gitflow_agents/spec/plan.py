@@ -574,7 +574,7 @@ def _relations(seen: _Seen) -> Iterator[Problem]:
             path = seen.path(place, "enables", at)
             if other not in seen.graph.requires:
                 yield seen.warn(path, f"`enables` names {short(other)}, and there is no such task")
-            elif not related.needs(other, task.id):
+            elif related.needs(other, task.id) is False:
                 reason = f"`enables` names {other}, which does not need {_called(task.id)}"
                 yield seen.warn(path, reason, f"remove it, or let {other} need {_called(task.id)}")
         for at, other in enumerate(task.parallel_with or ()):
@@ -592,17 +592,23 @@ class _Related:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._known: dict[str, set[str]] = {}
+        self._of: str | None = None
+        self._needed: set[str] = set()
+        self._steps = 2_000_000
 
-    def needs(self, task_id: str, other: str) -> bool:
+    def needs(self, task_id: str, other: str) -> bool | None:
+        """Say whether `task_id` needs `other`; None when finding that out would take too long."""
         if other in self._graph.requires[task_id]:
             return True
         wave = self._graph.wave
         if wave.get(task_id, 0) <= wave.get(other, 0):
             return False
-        if task_id not in self._known:
-            self._known[task_id] = self._graph.ancestors(task_id)
-        return other in self._known[task_id]
+        if task_id != self._of:
+            if self._steps < 0:
+                return None
+            self._of, self._needed = task_id, self._graph.ancestors(task_id)
+            self._steps -= len(self._needed)
+        return other in self._needed
 
 
 def _totals(seen: _Seen) -> Iterator[Problem]:

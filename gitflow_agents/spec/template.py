@@ -1,8 +1,9 @@
 """New plans from templates.
 
 A template is a plan file with `$plan` and `$goal`.  A part of it between `#{ for each folder` and
-`#}` is written once for each folder, and there `$id`, `$folder` (a YAML text) and `$argument` (a
-word of a shell command, for a block that begins with `|`) stand for it.  A dollar sign is `$$`.
+`#}` is written once for each folder, and there `$id`, `$title` and `$folder` (YAML texts) and
+`$argument` (a word of a shell command, for a block that begins with `|`) stand for it.  A dollar
+sign is `$$`.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ def template(name: str, *, text: str, plan: str, goal: str, folders: Sequence[st
         raise UsageError(f"the template `{name}` takes no folders", hint="leave them out")
     values = {"plan": plan, "goal": quoted(goal)}
     each = [values | _folder(*numbered) for numbered in enumerate(dict.fromkeys(folders), start=1)]
-    return "".join(
+    filled = (
         "".join(_filled(name, piece, one) for one in each)
         if place % 2
         else _filled(name, piece, values)
         for place, piece in enumerate(pieces)
     )
+    return "".join(filled).rstrip("\n") + "\n"
 
 
 def _folder(number: int, folder: str) -> dict[str, str]:
@@ -55,7 +57,12 @@ def _folder(number: int, folder: str) -> dict[str, str]:
         reason = f"{folder!r} is not a folder's name"
     if reason:
         raise UsageError(reason, hint="write it from the top of the repository")
-    return {"id": f"{number:03}", "folder": quoted(folder), "argument": shlex.quote(folder)}
+    return {
+        "id": f"{number:03}",
+        "title": quoted(f"Change {folder}"),
+        "folder": quoted(folder),
+        "argument": shlex.quote(folder),
+    }
 
 
 def _filled(name: str, piece: str, values: Mapping[str, str]) -> str:

@@ -86,11 +86,18 @@ def near(name: str, known: Iterable[str]) -> str:
     """Return the known name that looks most like `name`, or an empty string."""
     import difflib  # only a mistake needs it
 
+    if len(name) > _COMPARED:
+        return ""
     folded: dict[str, str] = {}
     for other in known:
-        folded.setdefault(other.casefold(), other)
+        if len(other) <= _COMPARED:
+            folded.setdefault(other.casefold(), other)
     found = difflib.get_close_matches(name.casefold(), folded, 1, 0.6)
     return folded[found[0]] if found else ""
+
+
+_COMPARED = 200
+"""Characters of the longest names that are compared: it takes their square."""
 
 
 def short(text: str) -> str:

@@ -42,6 +42,15 @@ class Worktree:
         except OSError as e:
             raise GitFailed(f"the worktree {self.path} lost its HEAD") from e
 
+    def tip(self, otherwise: str) -> str:
+        """Return the commit that HEAD names, through a branch or not; `otherwise` when none."""
+        try:
+            head = (self.admin / "HEAD").read_text().strip().removeprefix("ref: ")
+        except OSError:
+            return otherwise
+        code, out, _ = self.git.attempt("rev-parse", "--verify", "-q", f"{head}^{{commit}}")
+        return out.decode().strip() if code == 0 else otherwise
+
     def save(self, left_out: Sequence[str] = ()) -> str:
         """Return the tree of everything in the worktree, but ignored files and `left_out`."""
         with contextlib.suppress(OSError):
