@@ -62,6 +62,10 @@ class App:
 
         return Service(self.directory)
 
+    def path(self, name: str) -> str:
+        """Return a path that was given on the command line as it is from where we are."""
+        return name if self.directory == "." else os.path.join(self.directory, name)
+
     def close(self) -> None:
         """End the service, if one was started."""
         if "service" in vars(self):
@@ -82,9 +86,9 @@ class App:
         return False if self.no_color else None
 
     def note(self, text: str) -> None:
-        """Print what nobody asked for but most like to know; `--quiet` leaves it out."""
-        if not self.quiet:
-            self.say(text, err=self.json)
+        """Print what nobody asked for but most people like to know."""
+        if not (self.quiet or self.json):
+            self.say(text)
 
     def answer(self, text: Callable[[], str], value: Callable[[], Any]) -> None:
         """Print the answer, for people or as one JSON value on one line."""
@@ -135,7 +139,7 @@ def as_json(problem: Problem) -> dict[str, Any]:
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     app = ctx.ensure_object(App)
     if value and param.name == "directory":
-        value = os.path.join(app.directory, value)
+        value = app.path(value)
     if value and param.name:
         setattr(app, param.name, value)
 
@@ -373,22 +377,24 @@ def main() -> None:
 
 
 @_verb("begin")
-@click.argument("directory", metavar="[DIR]", type=click.Path(file_okay=False), default="")
+@click.argument("folder", metavar="[DIR]", type=click.Path(file_okay=False), default="")
 @click.pass_obj
-def demo(app: App, directory: str) -> int:
+def demo(app: App, folder: str) -> int:
     """Make a small real repository and run a plan in it.
 
     DIR is a new or empty folder, else a temporary one is made. It needs no network and no key.
     """
     from gitflow_agents.service import create_demo
 
-    if directory:
-        app.directory = os.path.join(app.directory, directory)
+    if folder:
+        app.directory = app.path(folder)
     else:
         import tempfile
 
         app.directory = tempfile.mkdtemp(prefix="gitflow-demo-")
     plan = create_demo(app.directory)
+    if app.json:
+        app.write({"schema": 1, "event": "demo_made", "folder": app.directory, "plan": plan})
     app.note(f"a small repository with the plan {plan} is in {app.directory}")
     code = _run(app, plan)
     app.note(f"look around: cd {app.directory}")
@@ -425,9 +431,7 @@ def new(
     given = _packaged(f"templates/{template}.yaml")
     text = spec.template(template, text=given, plan=name, goal=goal, folders=folders)
     top = cache.checkout(app.directory) or app.directory
-    path = (
-        os.path.join(app.directory, output) if output else os.path.join(top, f"plans/{name}.yaml")
-    )
+    path = app.path(output) if output else os.path.join(top, "plans", f"{name}.yaml")
     _write_new(path, text.encode())
     shown = os.path.relpath(path)
     app.note(f"wrote {shown}\nnext: {NAME} validate {shown}")
@@ -440,11 +444,11 @@ def _write_new(path: str, data: bytes) -> None:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(path, "xb") as file:
             file.write(data)
-    except FileExistsError:
-        raise FlowError(
-            f"{path} exists and stays as it is", hint="choose another name, or --output PATH"
-        ) from None
     except OSError as e:
+        if os.path.lexists(path):
+            raise FlowError(
+                f"{path} exists and stays as it is", hint="choose another name, or --output PATH"
+            ) from None
         raise FlowError(f"{path} cannot be written: {e.strerror}") from e
 
 
@@ -699,7 +703,7 @@ class _Teller:
 
     def _tell(self, told: Told) -> None:
         if self.app.json:
-            self.app.write(told.data)
+            self.app.write({"schema": 1, **told.data})
         elif not self.app.quiet:
             self.app.say(told.text, colour=_COLOURS.get(told.event, ""))
             for line in told.detail.splitlines():

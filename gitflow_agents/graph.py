@@ -360,29 +360,28 @@ class Frontier:
         """Return the tasks that these completions made ready; completing twice changes nothing."""
         turn, wakes = self._graph._turn, self._graph._wakes
         status, unmet, counts = self._status, self._unmet, self._counts
-        done = 0
-        woken: list[int] = []
-        for place in [turn[task_id] for task_id in task_ids]:
+        fresh: list[int] = []
+        for place in list(map(turn.__getitem__, task_ids)):
             old = status[place]
-            if old is _PENDING:
-                if self._head < len(self._queue):
-                    self._leave(place)
-            elif old is _COMPLETED:
+            if old is _COMPLETED:
                 continue
-            else:
+            if old is not _PENDING:
                 counts[old] -= 1
                 counts[_PENDING] += 1
-            done += 1
+            elif self._head < len(self._queue):
+                self._leave(place)
             status[place] = _COMPLETED
+            fresh.append(place)
+        counts[_PENDING] -= len(fresh)
+        counts[_COMPLETED] += len(fresh)
+        # Only now, because one of these tasks may need another one of them.
+        woken: list[int] = []
+        for place in fresh:
             for waiter in wakes[place]:
                 left = unmet[waiter] - 1
                 unmet[waiter] = left
-                if not left:
+                if not left and status[waiter] is _PENDING:
                     woken.append(waiter)
-        counts[_PENDING] -= done
-        counts[_COMPLETED] += done
-        # Looked at last: a task of this very call may have needed another one of it.
-        woken = [place for place in woken if status[place] is _PENDING]
         return self._enter(woken) if woken else []
 
     def reopen(self, task_id: str) -> list[str]:

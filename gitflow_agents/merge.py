@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gitflow_agents.errors import GitFailed
+from gitflow_agents.graph import covers
 from gitflow_agents.models import Car, Config, Plan, Reason, Task
 from gitflow_agents.store import Change, Commit, Repository
 from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE, SYMLINK
@@ -157,14 +158,7 @@ def outside_files(paths: Sequence[str], plan: Plan, task: Task) -> list[str]:
         entries = [folder.rstrip("/") + "/"]
     if not entries:
         return []
-    return [path for path in paths if not any(_names(entry, path) for entry in entries)]
-
-
-def _names(entry: str, path: str) -> bool:
-    entry = posixpath.normpath(entry)
-    if entry == ".":
-        return True
-    return path == entry or path.startswith(entry + "/") or fnmatch.fnmatchcase(path, entry)
+    return [path for path in paths if not any(covers(entry, path) for entry in entries)]
 
 
 def _leaves(path: str, target: bytes) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-from gitflow_agents.graph import Frontier, Graph
+from gitflow_agents.graph import Frontier, Graph, attempts_allowed
 from gitflow_agents.models import (
     Config,
     Limits,
@@ -34,8 +34,6 @@ LOST_IN_A_ROW = 10
 """Attempts lost to infrastructure in a row before a person has to look."""
 PARALLEL = 3
 """Attempts at once when nobody says otherwise."""
-ATTEMPTS = 3
-"""Attempts that an agent may end when nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -252,13 +250,6 @@ def limits_of(plan: Plan, config: Config) -> Limits:
     )
 
 
-def attempts_allowed(plan: Plan, task: str, limits: Limits) -> int:
-    """Return how many attempts an agent may end on a task."""
-    own = plan.setting(plan.by_id[task], "attempts")
-    allowed = [n for n in (own, limits.attempts) if n is not None]
-    return min(allowed) if allowed else ATTEMPTS
-
-
 def spent(snapshot: Snapshot, limits: Limits) -> str:
     """Return which limit of the plan is used up, as a sentence, or nothing."""
     if limits.budget_usd is not None and snapshot.cost_usd >= limits.budget_usd:
@@ -302,7 +293,6 @@ def decide(
     if seen.flow == "ahead":
         return [AdoptFlow()]
     actions: list[Action] = []
-    gone: set[str] = set()
     order = snapshot.plan.order
     for task in sorted(snapshot.by_status[Status.IN_PROGRESS], key=order.__getitem__):
         if task in seen.concluded:
@@ -311,9 +301,6 @@ def decide(
             actions.append(Expire(task, Reason.FOREIGN_COMMITS))
         elif task in seen.lost:
             actions.append(Expire(task, Reason.LEASE_LOST))
-        else:
-            continue
-        gone.add(task)
     actions += [
         Disown(task)
         for task in sorted(snapshot.by_status[Status.REVIEW] & seen.foreign, key=order.__getitem__)
@@ -450,7 +437,11 @@ def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
         return "running"
     if any(may_retry(snapshot, task, math.inf, limits) for task in snapshot.hopeful):
         return "running"
-    if snapshot.frontier.has_ready and not spent(snapshot, limits):
+    may_start = (
+        snapshot.record(task).used < attempts_allowed(snapshot.plan, task, limits)
+        for task in snapshot.frontier.in_order()
+    )
+    if any(may_start) and not spent(snapshot, limits):
         return "running" if snapshot.records else "waiting"
     if snapshot.is_over:
         return "running"  # the report is still missing

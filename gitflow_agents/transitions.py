@@ -110,6 +110,7 @@ REASONS: Mapping[Happened, frozenset[Reason]] = {
             Reason.CHECKS_FAILED,
             Reason.UNVERIFIED,
             Reason.SETUP_FAILED,
+            Reason.PRECONDITION_FAILED,
             Reason.FOREIGN_COMMITS,
             Reason.PUSH_REFUSED,
             Reason.REJECTED,
@@ -130,8 +131,10 @@ def advance(status: Status, event: Happened, by: By, reason: Reason | None = Non
     after = TRANSITIONS[status].get(event)
     if after is None:
         allowed = ", ".join(TRANSITIONS[status]) or "nothing"
+        article = "an" if status is S.IN_PROGRESS else "a"
         raise IllegalTransition(
-            f"a {status} task cannot take {event}", hint=f"from {status} it can take: {allowed}"
+            f"{article} {status} task cannot take {event}",
+            hint=f"from {status} it can take: {allowed}",
         )
     if by not in RECORDED_BY[event]:
         who = " or ".join(sorted(RECORDED_BY[event]))

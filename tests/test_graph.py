@@ -611,6 +611,19 @@ def test_a_barrier_waits_for_the_whole_wave() -> None:
     )
 
 
+def test_what_ends_together_is_over_before_anything_starts() -> None:
+    plan = plan_of(
+        {"id": "a"},
+        {"id": "b"},
+        {"id": "late", "depends_on": ["a"]},
+        {"id": "soon", "depends_on": ["b"], "priority": "high"},
+    )
+    assert schedule(plan, Graph.of(plan), 2).rows[2:] == (
+        Slot("soon", 10, 20, 1),
+        Slot("late", 10, 20, 2),
+    )
+
+
 def test_other_lengths_and_another_default_can_be_given() -> None:
     graph = Graph.of(HOUSE)
     by_name = schedule(HOUSE, graph, 9, minutes=lambda task: len(task.id))
@@ -737,18 +750,21 @@ def test_overlaps_stop_at_the_limit() -> None:
     assert len(overlaps(plan, graph, limit=10_000)) == 100 * 99 // 2
 
 
-def test_two_tasks_far_apart_in_a_big_plan_overlap_too() -> None:
-    chained = [
-        {"id": f"t{n}", "files": ["README.md"], "depends_on": [f"t{n - 1}"] * (n > 0)}
-        for n in range(9000)
+def test_overlaps_are_found_at_both_ends_of_a_big_plan() -> None:
+    files = {"files": ["README.md"]}
+    chained = [{"id": f"t{n}", "depends_on": [f"t{n - 1}"] * (n > 0), **files} for n in range(5000)]
+    ends = [{"id": name, "depends_on": ["t4999"], **files} for name in ("left", "right")]
+    plan = plan_of({"id": "alone", **files}, *chained, *ends)
+    assert overlaps(plan, Graph.of(plan), limit=10_000) == [
+        *(Overlap("README.md", "alone", f"t{n}") for n in range(5000)),
+        Overlap("README.md", "alone", "left"),
+        Overlap("README.md", "alone", "right"),
+        Overlap("README.md", "left", "right"),
     ]
-    plan = plan_of(*chained, {"id": "alone", "files": ["README.md"]}, {"id": "no", "files": ["x"]})
-    found = overlaps(plan, Graph.of(plan), limit=10_000)
-    assert found == [Overlap("README.md", f"t{n}", "alone") for n in range(9000)]
 
 
 def test_far_too_many_globs_hide_no_plain_overlap() -> None:
-    files = [[f"**/*_{n}.py", f"src/m{n}.py"] for n in range(2000)]
+    files = [[f"**/*_{n}.py", f"src/m{n}.py"] for n in range(800)]
     plan = plan_of(
         *({"id": f"t{n}", "files": row} for n, row in enumerate(files)),
         {"id": "z", "files": ["src/m7.py"]},

@@ -24,7 +24,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "core": frozenset(
         {"models", "spec", "graph", "transitions", "scheduler", "commands", "render", "errors"}
     ),
-    "edges": frozenset({"store", "merge", "agents", "runner", "github", "cache"}),
+    "edges": frozenset({"store", "merge", "agents", "runner", "execute", "github", "cache"}),
     "service": frozenset({"service"}),
     "doors": frozenset({"cli", "mcp", "__main__"}),
 }

@@ -72,7 +72,8 @@ def task_yaml(snapshot: Snapshot, task_id: str, branch: str, attempt: int) -> by
             _ids("completed_tasks", (other for other in plan.order if other in completed)),
         ]
     )
-    return to_yaml(head) + tail.encode()
+    # Somewhere behind a text that ends in empty lines the emitter ends the document; ours goes on.
+    return to_yaml(head).removesuffix(b"...\n") + tail.encode()
 
 
 def _ids(key: str, ids: Iterable[str]) -> str:

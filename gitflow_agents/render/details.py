@@ -13,11 +13,11 @@ from gitflow_agents.render.facts import (
     counts_line,
     estimated,
     lacking,
+    last_line,
     on_flow,
     percent,
     sentence,
     tip,
-    what_next,
     when,
 )
 from gitflow_agents.render.reports import ended
@@ -125,10 +125,11 @@ def show_task(
     plan, record = snapshot.plan, snapshot.record(task_id)
     task = plan.by_id[task_id]
     graph = snapshot.graph
+    has_work = record.status is not _PENDING and any(past.tip for past in record.attempts)
     lines = [
         fit(f"{plan.plan}/{task_id}  {task.name}", WIDTH),
         *wrapped(sentence(snapshot, task_id, now), "  ", "  "),
-        *what_next(snapshot, task_id),
+        *([f"      $ gitflow-agents diff {plan.plan}/{task_id}"] if has_work else []),
         "",
         *_field("Branch", record.branch),
         *([f"Merge      {record.merge}"] if record.merge else []),
@@ -147,7 +148,8 @@ def show_task(
     ]
     lines += _block("Description", task.description)
     lines += _attempts(record.attempts, now)
-    lines += _block("Message", record.message)
+    if one_line(record.message) != last_line(record):
+        lines += _block("Message", record.message)
     commands = (*(report.commands if report else ()), *record.evidence)
     for ran in {ran.command: ran for ran in commands}.values():
         if ran.code != 0:

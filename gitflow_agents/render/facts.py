@@ -10,9 +10,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from gitflow_agents.graph import attempts_allowed
 from gitflow_agents.models import Limits, Status, Task, TaskRecord, fold
 from gitflow_agents.render.text import clean, count, duration, fit, ids, one_line, short, utc
-from gitflow_agents.scheduler import Snapshot, attempts_allowed, may_retry, plan_status, spent
+from gitflow_agents.scheduler import Snapshot, may_retry, plan_status, spent
 
 # Looking a member up on its class is slow in 3.11, and these are asked for once a task.
 _PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED

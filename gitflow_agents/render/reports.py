@@ -18,6 +18,7 @@ from gitflow_agents.render.text import (
     count,
     duration,
     fence,
+    fit,
     inline,
     money,
     one_line,
@@ -30,7 +31,7 @@ from gitflow_agents.spec import to_yaml
 
 MOST_ROWS = 1000
 """Rows of one table in a report; what is left out is counted."""
-_SUMMARY = 2_000
+_SUMMARY = 600
 
 
 # --- an attempt -----------------------------------------------------------------------------------
@@ -115,10 +116,10 @@ def ended(ran: Ran) -> str:
 # --- a plan ---------------------------------------------------------------------------------------
 
 
-def final_report(snapshot: Snapshot, now: float, *, cost_usd: float | None = None) -> str:
+def final_report(snapshot: Snapshot, now: float) -> str:
     """Return `plans/<plan>.report.md`: what was built, how it was proved, what it took.
 
-    `now` is in seconds since the epoch.  `cost_usd` replaces the sum of what attempts reported.
+    `now` is in seconds since the epoch.
     """
     return (
         "\n\n".join(
@@ -127,7 +128,7 @@ def final_report(snapshot: Snapshot, now: float, *, cost_usd: float | None = Non
                 *_built(snapshot),
                 *_unfinished(snapshot),
                 *_verification(snapshot),
-                *_numbers(snapshot, now, cost_usd),
+                *_numbers(snapshot, now),
                 *_estimates(snapshot),
                 *_learned(snapshot),
             ]
@@ -163,7 +164,7 @@ def _built(snapshot: Snapshot) -> Iterator[str]:
         if task.id not in completed:
             continue
         if len(lines) == MOST_ROWS:
-            lines.append(f"- … and {count(len(completed) - MOST_ROWS, 'task')} more")
+            lines.append(f"- … and {count(len(completed) - MOST_ROWS, 'more task')}")
             break
         record = snapshot.record(task.id)
         tracker = f" [{inline(task.tracker)}]" if task.tracker else ""
@@ -171,7 +172,7 @@ def _built(snapshot: Snapshot) -> Iterator[str]:
         line = f"- **{task.id}** {inline(task.name)}{tracker}{merge}"
         summary = one_line(record.summary)
         if summary:
-            line += f"\n  {inline(shortened(summary, _SUMMARY))}"
+            line += f":\n  {inline(shortened(summary, _SUMMARY))}"
         lines.append(line)
     yield "\n".join(lines) or "Nothing yet."
 
@@ -186,12 +187,12 @@ def _unfinished(snapshot: Snapshot) -> Iterator[str]:
             if task.id in which:
                 record = snapshot.record(task.id)
                 said = ": ".join(
-                    part for part in (record.reason or "", inline(record.message)) if part
+                    part for part in (record.reason or "", inline(fit(record.message, 300))) if part
                 )
                 why = f" ({said})" if said else ""
                 lines.append(f"- **{task.id}** {inline(task.name)}{why}")
         if len(lines) > MOST_ROWS:
-            lines[MOST_ROWS:] = [f"- … and {len(lines) - MOST_ROWS} more"]
+            lines[MOST_ROWS:] = [f"- … and {count(len(lines) - MOST_ROWS, 'more task')}"]
         yield f"## {title}"
         yield "\n".join(lines)
     over = len(snapshot.by_status[Status.COMPLETED]) + len(failed) + len(cancelled)
@@ -221,20 +222,23 @@ def proofs(snapshot: Snapshot) -> list[Proof]:
             if ran.code == 0 and ran.kind != "setup":
                 key = (ran.kind, ran.command)
                 times[key] = times.get(key, 0) + 1
-                if (found := tests_passed(ran.tail)) is not None:
+                if (found := passed_in(ran.tail)) is not None:
                     tests[key] = max(found, tests.get(key, 0))
     return [Proof(*key, number, tests.get(key)) for key, number in times.items()]
 
 
 _PYTEST = re.compile(r"\b(\d+) passed\b[^\n]{0,200} in \d+(?:\.\d+)?s\b")
-_UNITTEST = re.compile(r"^Ran (\d+) tests? in \S+$(?s:.*?)^OK\b", re.MULTILINE)
+_UNITTEST = re.compile(r"^Ran (\d+) tests? in \S+$", re.MULTILINE)
+_OK = re.compile(r"^OK\b", re.MULTILINE)
 
 
-def tests_passed(output: str) -> int | None:
+def passed_in(output: str) -> int | None:
     """Return how many tests the end of an output of pytest or unittest says passed, else None."""
     text = clean(output)
-    found = _PYTEST.findall(text) or _UNITTEST.findall(text)
-    return int(found[-1]) if found else None
+    if found := _PYTEST.findall(text):
+        return int(found[-1])
+    runs = list(_UNITTEST.finditer(text))
+    return int(runs[-1][1]) if runs and _OK.search(text, runs[-1].end()) else None
 
 
 def _verification(snapshot: Snapshot) -> Iterator[str]:
@@ -257,19 +261,18 @@ def _verification(snapshot: Snapshot) -> Iterator[str]:
     head = ["| Command that passed | Kind | Times | Tests passing |", "|---|---|---:|---:|"]
     yield "\n".join([*head, *rows])
     if len(passed) > MOST_ROWS:
-        yield f"… and {count(len(passed) - MOST_ROWS, 'command')} more."
+        yield f"… and {count(len(passed) - MOST_ROWS, 'more command')}."
 
 
-def _numbers(snapshot: Snapshot, now: float, cost_usd: float | None) -> Iterator[str]:
+def _numbers(snapshot: Snapshot, now: float) -> Iterator[str]:
     plan, state = snapshot.plan, snapshot.state
     attempts = [attempt for record in snapshot.records.values() for attempt in record.attempts]
     silent = sum(attempt.cost_usd is None for attempt in attempts)
-    cost = snapshot.cost_usd if cost_usd is None else cost_usd
-    if cost_usd is None and attempts and silent == len(attempts):
+    if attempts and silent == len(attempts):
         money_said = "unknown (no attempt reported it)"
     else:
-        money_said = money(cost)
-        if cost_usd is None and silent:
+        money_said = money(snapshot.cost_usd)
+        if silent:
             money_said += f" and more ({silent} of {count(len(attempts), 'attempt')} did not say)"
     waves = max(snapshot.graph.wave.values(), default=0)
     lines = [

@@ -76,17 +76,16 @@ def _waiting_lines(snapshot: Snapshot, limits: Limits, now: float, file: str) ->
     if not found and state.status == "finished" and snapshot.is_over:
         yield f"  to take the result over into {state.base}:"
         yield f"      $ git merge {state.flow}"
-    elif not found and _is_still(snapshot):
+    run = f"gitflow-agents run {snapshot.plan.plan}"
+    is_asked = any(run in thing.commands for thing in found)
+    if not is_asked and _is_still(snapshot) and plan_status(snapshot, limits, now) == "running":
         yield "  nothing is at work just now; to go on:"
-        yield f"      $ gitflow-agents run {snapshot.plan.plan}"
+        yield f"      $ {run}"
 
 
 def _is_still(snapshot: Snapshot) -> bool:
-    """Say whether something could start or be merged and nobody works on anything."""
-    state = snapshot.state
-    if state.status in ("landed", "closed") or state.train is not None:
-        return False
-    return not snapshot.by_status[Status.IN_PROGRESS]
+    """Say whether nobody works on anything: no attempt, no train."""
+    return snapshot.state.train is None and not snapshot.by_status[Status.IN_PROGRESS]
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -346,7 +345,7 @@ def ready_text(snapshot: Snapshot) -> str:
 def _waits_for(snapshot: Snapshot, task: Task) -> str:
     if blocking := blockers_of(snapshot, task.id):
         return ids(blocking)
-    return ", ".join(fit(text, 40) for text in lacking(snapshot, task)) or "a free slot"
+    return ", ".join(fit(text, 40) for text in lacking(snapshot, task))
 
 
 # --- STATUS.md ------------------------------------------------------------------------------------
@@ -469,7 +468,8 @@ def log_line(at: float, subject: str, events: Sequence[Event] = ()) -> str:
 
 
 def _actor(events: Sequence[Event]) -> str:
-    actors = list(dict.fromkeys(one_line(event.actor) for event in events if event.actor))
+    names = (one_line(event.actor).partition(" <")[0] for event in events)
+    actors = [name for name in dict.fromkeys(names) if name]
     return f"  ({', '.join(actors)})" if actors else ""
 
 

@@ -96,8 +96,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], indent: str = "") 
 
 
 def titled(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return a table whose last column is cut to what the others leave of the line."""
+    """Return a table whose last column is cut to what the others leave of the line.
+
+    Without a head, a column in which nothing stands takes no room.
+    """
     rows = list(rows)
+    if not head and rows:
+        kept = [place for place in range(len(rows[0])) if any(row[place] for row in rows)]
+        rows = [[row[place] for place in kept] for row in rows]
     lines = [head, *rows] if head else rows
     last = len(lines[0]) - 1 if lines else 0
     widths = [max(columns(row[place]) for row in lines) for place in range(last)]

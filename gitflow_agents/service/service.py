@@ -318,7 +318,8 @@ class Service:
         graph = Graph.of(plan)
         given: frozenset[str] = frozenset()
         if graph.missing and base_sha:
-            given = frozenset(self.store.provided_before(base_sha, but=plan.plan))
+            before = self.store.provided_before(base_sha, but=plan.plan)
+            given = frozenset(before.keys() - graph.providers.keys())
             graph = Graph.of(plan, given)
         return Snapshot(plan, graph, state, "", "", {}, given)
 

@@ -310,7 +310,7 @@ class Trains:
             attempt=attempt.number,
             status=status,
             merge_sha=commit,
-            progress=round(self.desk.snapshot.progress, 4),
+            progress=int(100 * self.desk.snapshot.progress),
         )
 
     def adopt_flow(self, draft: Draft) -> None:

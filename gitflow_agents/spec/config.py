@@ -30,8 +30,9 @@ from gitflow_agents.spec.wording import (
 Names = tuple[str, ...]
 """The keys on the way to a value of the config."""
 
+_PREFIX = "GITFLOW_"
 OWN_VARIABLES = frozenset(
-    f"GITFLOW_{name}"
+    f"{_PREFIX}{name}"
     for name in "ATTEMPT BRIEF CLAIM MAX_TURNS PLAN PROGRESS REPORT REQUIRE TASK".split()
 )
 """Variables that the tool sets for an agent or for its own tests; they configure nothing."""
@@ -39,7 +40,7 @@ OWN_VARIABLES = frozenset(
 
 def variables() -> dict[str, Names]:
     """Return every variable that overrides something in the config, with the path of its key."""
-    return {f"GITFLOW_{'_'.join(path).upper()}": path for path in _paths(Config)}
+    return {f"{_PREFIX}{'_'.join(path).upper()}": path for path in _paths(Config)}
 
 
 def _paths(model: type[BaseModel]) -> Iterator[Names]:
@@ -91,19 +92,19 @@ def _overrides(
     environ: Mapping[str, str], problems: list[Problem]
 ) -> Iterator[tuple[str, Names, str]]:
     known = variables()
-    ours = [name for name in environ if name.startswith("GITFLOW_") and environ[name]]
+    ours = [name for name in environ if name.startswith(_PREFIX) and environ[name]]
     # Shorter paths first: GITFLOW_LIMITS sets them all, GITFLOW_LIMITS_PARALLEL then one of them.
     for name in sorted(ours, key=lambda name: (len(known.get(name, ())), name)):
         if name in known:
             yield name, known[name], environ[name]
         elif name not in OWN_VARIABLES:
-            key = name.removeprefix("GITFLOW_").lower()
+            key = name.removeprefix(_PREFIX).lower()
             if key in LATER[Config]:
                 reason, mend = f"`{key}` is not built yet in this version", "unset it"
             else:
-                other = near(name, known)
+                other = near(key, (one.removeprefix(_PREFIX) for one in known))
                 reason = "there is no such variable"
-                mend = f"did you mean {other}?" if other else "unset it"
+                mend = f"did you mean {_PREFIX}{other}?" if other else "unset it"
             problems.append(Problem(name, 0, 0, "", reason, mend))
 
 
@@ -115,7 +116,8 @@ def _value(name: str, path: Names, text: str) -> tuple[Any, list[Problem]]:
     try:
         source = Source(text.encode("utf-8", "surrogateescape"), name)
     except InvalidFile as error:
-        return None, [Problem(name, 0, 0, "", each.reason, each.mend) for each in error.problems]
+        mend = 'write a list of commands or names as ["one", "two"]'
+        return None, [Problem(name, 0, 0, "", each.reason, mend) for each in error.problems]
     if source.problems:
         return None, [Problem(name, 0, 0, "", each.reason, each.mend) for each in source.problems]
     value = plain(source.root)

@@ -24,7 +24,7 @@ from gitflow_agents.spec.names import (
     branch,
     clashes,
 )
-from gitflow_agents.spec.source import Map, Path, Seq, Source
+from gitflow_agents.spec.source import Map, Path, Seq, Source, no_collections
 from gitflow_agents.spec.wording import checked, near, short, spellings
 
 MOST_TASKS = 20_000
@@ -41,6 +41,7 @@ class Reading:
     warnings: tuple[Problem, ...] = ()
 
 
+@no_collections()
 def load_plan(data: bytes, name: str) -> Plan:
     """Return the plan of a file that was accepted before; `name` is its name if it says none.
 
@@ -53,6 +54,7 @@ def load_plan(data: bytes, name: str) -> Plan:
     return plan
 
 
+@no_collections()
 def read_plan(
     data: bytes,
     *,
@@ -68,8 +70,8 @@ def read_plan(
     folded capabilities that are there before the plan begins.
     """
     source = Source(data, file)
-    plan, places, problems = _validated(source, name)
-    problems += source.problems
+    plan, places, found = _validated(source, name)
+    problems = [*source.problems, *found]
     if plan is not None:
         seen = _Seen(source, plan, places, Graph.of(plan, given), config)
         for rule in (*RULES, *ADVICE):
@@ -148,15 +150,18 @@ def _task(source: Source, place: int, entry: Any) -> tuple[Task | None, list[Pro
         length = source.length(entry)
         if length > MOST_OF_A_TASK:
             reason = f"the task has {length:,} bytes, and may have {MOST_OF_A_TASK:,} (64 KiB)"
-            small = {key: value for key, value in entry.items() if _is_small(value)}
+            small = {key: _cut(value) for key, value in entry.items() if not _is_long(value)}
             task, _ = checked(Task, source, path, small, stand_ins)
             return task, [source.problem(path, reason, "move a part of it into files")]
     return checked(Task, source, path, entry, stand_ins)
 
 
-def _is_small(value: Any) -> bool:
-    size = value.size if isinstance(value, Map | Seq) else len(str(value))
-    return bool(size <= MOST_OF_A_TASK // 8)
+def _is_long(value: Any) -> bool:
+    return isinstance(value, Map | Seq) and value.size > MOST_OF_A_TASK // 8
+
+
+def _cut(value: Any) -> Any:
+    return value[:1000] if isinstance(value, str) else value
 
 
 # --- what the rules look at -----------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
 from gitflow_agents.models import (
     AgentConfig,
@@ -18,6 +19,7 @@ from gitflow_agents.models import (
     ConfigLimits,
     Decision,
     Defaults,
+    Duration,
     Limits,
     Plan,
     Task,
@@ -135,10 +137,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
 
 def plan_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a plan file."""
-    schema = _schema(Plan, "A plan of gitflow-agents")
-    # The file's own name can stand in for the plan's.
-    schema["required"].remove("plan")
-    return schema
+    return _schema(Plan, "A plan of gitflow-agents")
 
 
 def config_schema() -> dict[str, Any]:
@@ -146,9 +145,16 @@ def config_schema() -> dict[str, Any]:
     return _schema(Config, "The config of gitflow-agents")
 
 
+class _Generator(GenerateJsonSchema):
+    def encode_default(self, dft: Any) -> Any:
+        return str(dft) if isinstance(dft, Duration) else super().encode_default(dft)
+
+
 def _schema(model: type[BaseModel], title: str) -> dict[str, Any]:
-    schema = model.model_json_schema(mode="validation", by_alias=True)
+    schema = model.model_json_schema(mode="validation", by_alias=True, schema_generator=_Generator)
     definitions = schema.get("$defs", {})
+    if model is Plan:
+        schema["required"].remove("plan")  # the file's name can stand in for it
     for each, about in ABOUT.items():
         part = schema if each is model else definitions.get(each.__name__)
         if part is not None:

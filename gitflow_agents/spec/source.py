@@ -2,7 +2,7 @@
 
 A file's events are turned into values in one loop, without a tree of nodes in between: that is
 faster than the library's own loader, needs no recursion however deep the text is, and remembers
-the mark of every key and value, so that a problem found later still has its line and column.
+where every key and value stands, so that a problem found later still has its line and column.
 
 Scalars mean what YAML 1.1 says, but a key is always text, a tag cannot make anything that is not
 plain data, and what aliases stand for is counted, so that a small file cannot become a large one.
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import gc
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from io import StringIO
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 from yaml.constructor import SafeConstructor
@@ -66,37 +68,28 @@ class _Merge:
 
 
 _MERGE = _Merge()
-
-
-class Mark(Protocol):
-    """A place in a text, counted from 0 in characters."""
-
-    @property
-    def index(self) -> int: ...
-    @property
-    def line(self) -> int: ...
-    @property
-    def column(self) -> int: ...
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 class Map(dict[str, Any]):
-    """A mapping with its own mark and, in the order of its items, those of keys and values.
+    """A mapping that remembers where it stands: `start`, and the `starts` of keys and values.
 
-    `size` is the characters that it takes up, those behind aliases counted each time.
+    Places count characters from the beginning of the file; `starts` has two for each item, in
+    their order.  `size` is the characters that it takes up, those behind aliases counted each time.
     """
 
-    __slots__ = ("mark", "marks", "size")
-    mark: Mark
-    marks: list[Mark]
+    __slots__ = ("size", "start", "starts")
+    start: int
+    starts: list[int]
     size: int
 
 
 class Seq(list[Any]):
-    """A list with its own mark and those of its items; `size` as in `Map`."""
+    """A list that remembers where it stands: as `Map`, with one of the `starts` for each item."""
 
-    __slots__ = ("mark", "marks", "size")
-    mark: Mark
-    marks: list[Mark]
+    __slots__ = ("size", "start", "starts")
+    start: int
+    starts: list[int]
     size: int
 
 
@@ -111,12 +104,12 @@ class Source:
         self.file = file
         self.root: Any = None
         self.problems: list[Problem] = []
-        self._mark: Mark | None = None
+        self._start = 0
         self._is_ours = is_ours
         self._written: dict[int, str] = {}
         self._kept: dict[Path, list[int]] = {}
         self._text = self._decoded(data)
-        with _no_collections():
+        with no_collections():
             self._read()
 
     def problem(
@@ -128,13 +121,11 @@ class Source:
 
     def position(self, path: Path, *, at_key: bool = False) -> tuple[int, int]:
         """Return line and column, from 1, of the value at `path`, or of the nearest one above."""
-        mark = self._find(path, at_key=at_key)
-        return (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        return self._line_and_column(self._find(path, at_key=at_key))
 
     def written(self, path: Path) -> str | None:
         """Return how the number, date or the like at `path` is written; None for all else."""
-        mark = self._find(path)
-        return self._written.get(mark.index) if mark else None
+        return self._written.get(self._find(path))
 
     def trimmed(self, path: Path) -> Path:
         """Return `path` up to the first scalar on its way."""
@@ -150,8 +141,7 @@ class Source:
 
     def length(self, node: Map | Seq) -> int:
         """Return the bytes that `node` takes up, those behind aliases counted each time."""
-        start = node.mark.index
-        text = self._text[start : start + node.size]
+        text = self._text[node.start : node.start + node.size]
         return node.size + len(text.encode()) - len(text)
 
     def leave_out(self, path: Path, kept: Sequence[int]) -> None:
@@ -165,18 +155,26 @@ class Source:
         kept = self._kept.get(tuple(above))
         return (*above, kept[last]) if kept and isinstance(last, int) else path
 
-    def _find(self, path: Path, *, at_key: bool = False) -> Mark | None:
-        node, mark = self.root, self._mark
+    def _find(self, path: Path, *, at_key: bool = False) -> int:
+        node, start = self.root, self._start
         for depth, part in enumerate(path, start=1):
             if isinstance(node, Map) and part in node:
                 place = 2 * list(node).index(str(part))
-                mark = node.marks[place + (not (at_key and depth == len(path)))]
+                start = node.starts[place + (not (at_key and depth == len(path)))]
             elif isinstance(node, Seq) and isinstance(part, int) and part < len(node):
-                mark = node.marks[part]
+                start = node.starts[part]
             else:
                 break
             node = node[part]
-        return mark
+        return start
+
+    def _line_and_column(self, start: int) -> tuple[int, int]:
+        line = bisect_right(self._lines, start)
+        return line, start - self._lines[line - 1] + 1
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        return [0, *(match.end() for match in _LINE_END.finditer(self._text))]
 
     def _decoded(self, data: bytes) -> str:
         if len(data) > MOST_BYTES:
@@ -211,38 +209,34 @@ class Source:
         stack: list[tuple[Any, Any, Any, int]] = []
         node: Any = None
         key: Any = None
-        key_mark: Any = None
+        key_start: Any = None
         extra = 0  # characters behind the aliases of `node` so far
         spent = 0  # the same of the whole file
         values = documents = 0
         anchors: dict[str, tuple[Any, int, str | None]] = {}
         open_anchors: dict[int, str] = {}
 
-        def wrong(reason: str, mend: str = "", mark: Mark | None = None) -> Problem:
-            mark = mark or event.start_mark
+        def wrong(reason: str, mend: str = "", at: int = -1) -> None:
             frames = [*((one[0], one[1]) for one in stack), (node, key)]
             path = [
                 len(one) if type(one) is Seq else name for one, name in frames if one is not None
             ]
-            place = (mark.line + 1, mark.column + 1)
-            found = Problem(
-                self.file, *place, shown([part for part in path if part is not None]), reason, mend
-            )
-            self.problems.append(found)
-            return found
+            key_path = shown(part for part in path if part is not None)
+            place = self._line_and_column(event.start_mark.index if at < 0 else at)
+            self.problems.append(Problem(self.file, *place, key_path, reason, mend))
 
         while True:
             event = next_event()
             kind = type(event)
             if kind is ScalarEvent:
                 value: Any = event.value
-                mark = event.start_mark
+                start = event.start_mark.index
                 values += 1
                 if values > MOST_VALUES:
                     wrong(f"the file has over {MOST_VALUES:,} values")
                     break
                 if node.__class__ is Map and key is None:
-                    key, key_mark = value, mark
+                    key, key_start = value, start
                     if event.anchor or event.tag:
                         wrong("a key cannot have an anchor or a tag", "remove it")
                     if event.style == '"' and (reason := self._unfit(value)):
@@ -253,28 +247,28 @@ class Source:
                 if event.implicit[0]:
                     for tag, pattern in _RESOLVERS.get(value[:1], ()):
                         if pattern.match(value):
-                            self._written[mark.index] = value
+                            self._written[start] = value
                             value = _plain(tag, value)
                             break
                 elif event.style == '"' and (reason := self._unfit(value)):
                     wrong(reason, "remove it")
-                    value = ""
+                    value = _SURROGATE.sub("", value.replace("\0", ""))
                 if event.tag is not None:
                     value, reason = _tagged(event.tag, value)
                     if reason:
                         wrong(reason, "remove the tag")
                 if event.anchor is not None:
-                    written = self._written.get(mark.index)
+                    written = self._written.get(start)
                     anchors[event.anchor] = (value, len(event.value), written)
             elif kind is MappingEndEvent or kind is SequenceEndEvent:
-                value, mark = node, node.mark
-                node.size = event.end_mark.index - mark.index + extra
+                value, start = node, node.start
+                node.size = event.end_mark.index - start + extra
                 if open_anchors and id(node) in open_anchors:
                     anchors[open_anchors.pop(id(node))] = (node, node.size, None)
                 if kind is MappingEndEvent and _MERGE in node and not _merged(node):
-                    wrong("`<<` merges mappings, and this is none", "write `<<: *name`", mark)
+                    wrong("`<<` merges mappings, and this is none", "write `<<: *name`", start)
                 inside = extra
-                node, key, key_mark, extra = stack.pop()
+                node, key, key_start, extra = stack.pop()
                 extra += inside
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
                 if len(stack) >= DEEPEST:
@@ -285,15 +279,15 @@ class Source:
                     break
                 if event.tag is not None and event.tag not in _CONTAINER_TAGS:
                     wrong(f"the tag `{_short(event.tag)}` is not allowed", "remove the tag")
-                stack.append((node, key, key_mark, extra))
+                stack.append((node, key, key_start, extra))
                 node = Map() if kind is MappingStartEvent else Seq()
-                node.mark, node.marks = event.start_mark, []
+                node.start, node.starts = event.start_mark.index, []
                 key, extra = None, 0
                 if event.anchor is not None:
                     open_anchors[id(node)] = event.anchor
                 continue
             elif kind is AliasEvent:
-                mark = event.start_mark
+                start = event.start_mark.index
                 if node.__class__ is Map and key is None:
                     wrong("an alias cannot be a key", "write the key out")
                     break
@@ -304,7 +298,7 @@ class Source:
                     break
                 value, size, written = anchors[event.anchor]
                 if written is not None:
-                    self._written[mark.index] = written
+                    self._written[start] = written
                 extra += size
                 spent += size + 8
                 if spent > MOST_BYTES:
@@ -322,21 +316,23 @@ class Source:
                         break
                 continue
             if node is None:
-                self.root, self._mark = value, mark
+                self.root, self._start = value, start
             elif node.__class__ is Map:
                 if key in node:
-                    first = node.marks[2 * list(node).index(key)].line + 1
-                    wrong(f"the key `{key}` is on line {first} too", "remove one of them", key_mark)
+                    first, _ = self._line_and_column(node.starts[2 * list(node).index(key)])
+                    wrong(
+                        f"the key `{key}` is on line {first} too", "remove one of them", key_start
+                    )
                 else:
                     node[key] = value
-                    node.marks += (key_mark, mark)
+                    node.starts += (key_start, start)
                     if len(node) > MOST_KEYS and not self._is_ours:
-                        wrong(f"a mapping has over {MOST_KEYS} keys", "", key_mark)
+                        wrong(f"a mapping has over {MOST_KEYS} keys", "", key_start)
                         break
                 key = None
             else:
                 node.append(value)
-                node.marks.append(mark)
+                node.starts.append(start)
         raise InvalidFile(self.file, self.problems)
 
     def _unfit(self, text: str) -> str:
@@ -352,24 +348,21 @@ class Source:
         reason = f"this is not YAML: {error.problem or error.context}"
         if mark is None:
             return self._refusal(reason)
+        line, column = self._line_and_column(mark.index)
         if error.context and error.context_mark and error.context_mark.line != mark.line:
             reason += f" ({error.context} that starts on line {error.context_mark.line + 1})"
         character = self._text[mark.index : mark.index + 1]
         mend = _mend(error.problem or "", character)
-        return self._refusal(reason, mend, mark.line + 1, mark.column + 1)
+        return self._refusal(reason, mend, line, column)
 
     def _not_text(self, error: yaml.YAMLError) -> InvalidFile:
         found = Reader.NON_PRINTABLE.search(self._text)
         if found is None:
             return self._refusal(f"this is not YAML: {' '.join(str(error).split())}")
-        before = self._text[: found.start()]
-        line = before.count("\n") + 1
-        column = found.start() - before.rfind("\n")
         return self._refusal(
             f"the character U+{ord(found[0]):04X} is not allowed",
             'remove it, or write it as an escape between "quotes"',
-            line,
-            column,
+            *self._line_and_column(found.start()),
         )
 
 
@@ -408,7 +401,7 @@ def _short(tag: str) -> str:
 def _merged(node: Any) -> bool:
     """Put what stands behind the `<<` of a mapping into it; say whether that was possible."""
     place = 2 * list(node).index(_MERGE)
-    del node.marks[place : place + 2]
+    del node.starts[place : place + 2]
     merged = node.pop(_MERGE)
     others = merged if isinstance(merged, Seq) else [merged]
     for other in others:
@@ -417,7 +410,7 @@ def _merged(node: Any) -> bool:
         for at, (key, value) in enumerate(other.items()):
             if key not in node:
                 node[key] = value
-                node.marks += other.marks[2 * at : 2 * at + 2]
+                node.starts += other.starts[2 * at : 2 * at + 2]
     return True
 
 
@@ -442,9 +435,12 @@ def shown(path: Iterable[Any]) -> str:
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
-    # Nothing made here refers to itself, and looking for such things in a tree that only grows
-    # takes as long as reading it.
+def no_collections() -> Iterator[None]:
+    """Leave the garbage collector out of something short.
+
+    Nothing that is made here refers to itself, and looking for such things again and again in a
+    tree that only grows takes as long as making it.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

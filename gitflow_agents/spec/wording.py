@@ -194,7 +194,7 @@ def sentence(
         return Said(f"`{text}` is not a {what}, {context['pattern'].strip('^$')}", rule)
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return Said(f"`{name}` is {text}, and has to be {words} {context[bound]}")
+        return Said(f"`{name}` is {text}, and has to be {words} {context[bound]:g}")
     if kind == "finite_number":
         return Said(f"`{name}` is {text}, and has to be finite")
     if kind == "value_error":

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import io
+import hashlib
 import os
 import re
+import secrets
 import tempfile
 import threading
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gitflow_agents.errors import FlowError, GitFailed
 from gitflow_agents.models import ZERO
+
+V = TypeVar("V")
 
 OLDEST_GIT = (2, 38)
 TOOL = "gitflow-agents <gitflow-agents@localhost>"
 """Who commits what the tool records."""
 
+_SHA_LINE = re.compile(rb"[0-9a-f]{40}\n")
 FILE, EXECUTABLE, SYMLINK, FOLDER, SUBMODULE = "100644", "100755", "120000", "40000", "160000"
 
 # What a merge gives must not depend on the person's settings.
@@ -229,10 +234,11 @@ class Repository:
                 "GIT_COMMITTER_EMAIL": TOOL.split("<")[1][:-1],
             },
         )
+        self._common = os.fspath(self.common)
         self._reading = threading.Lock()
-        self._objects: Any = None
-        self._writing = threading.Lock()
+        # What was read or written lately, by sha: objects never change.
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+        self._commits: OrderedDict[str, Commit] = OrderedDict()
 
     def _look(self) -> None:
         code, out, err = self.user.attempt("version")
@@ -277,6 +283,8 @@ class Repository:
         self.home = self.common if self.is_bare else self._main_checkout()
 
     def _main_checkout(self) -> Path:
+        if self.top is not None and _git_directory(self.top) == os.path.realpath(self.common):
+            return self.top
         _, out, _ = self.user.attempt("worktree", "list", "--porcelain", "-z")
         first = out.split(b"\0", 1)[0]
         return Path(os.fsdecode(first.removeprefix(b"worktree ")))
@@ -330,11 +338,23 @@ class Repository:
         """Return the sha that a revision names now, or None."""
         if not name or "\n" in name or name.startswith("-"):
             return None
+        loose = self._loose(name) if name.startswith("refs/heads/") else ""
+        if loose:
+            return loose
         with self._reading:
             try:
                 return self.git.header(name)[0]
             except ValueError:
                 return None
+
+    def _loose(self, ref: str) -> str:
+        """Return what the file of a branch says; nothing where git must be asked."""
+        try:
+            with open(f"{self._common}/{ref}", "rb") as file:
+                said = file.read(64)
+        except (OSError, ValueError):
+            return ""
+        return said[:40].decode() if _SHA_LINE.fullmatch(said) else ""
 
     def tip(self, branch: str) -> str | None:
         """Return the commit that a branch points at now, or None."""
@@ -390,8 +410,12 @@ class Repository:
 
     def commit(self, name: str) -> Commit:
         """Return a commit."""
-        sha, data = self.object(name, "commit")
-        return parse_commit(sha, data)
+        found = self._commits.get(name)
+        if found is None:
+            sha, data = self.object(name, "commit")
+            found = parse_commit(sha, data)
+            _remember(self._commits, sha, found)
+        return found
 
     def tree(self, sha: str) -> dict[str, Entry]:
         """Return what a tree holds, by name; do not change it."""
@@ -400,13 +424,8 @@ class Repository:
         found = self._trees.get(sha)
         if found is None:
             found = _parse_tree(self.object(sha, "tree")[1])
-            self._remember(sha, found)
+            _remember(self._trees, sha, found)
         return found
-
-    def _remember(self, sha: str, entries: dict[str, Entry]) -> None:
-        self._trees[sha] = entries
-        while len(self._trees) > 2048:
-            self._trees.popitem(last=False)
 
     def find(self, tree: str, path: str) -> Entry | None:
         """Return what a tree holds at a path, or None."""
@@ -485,19 +504,30 @@ class Repository:
 
     def store(self, kind: bytes, data: bytes) -> str:
         """Write an object and return its sha.  What no ref reaches does no harm."""
-        from gitdb import IStream, LooseObjectDB
-
-        with self._writing:
-            if self._objects is None:
-                self._objects = LooseObjectDB(str(self.common / "objects"))
+        whole = b"%s %d\0%s" % (kind, len(data), data)
+        sha = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+        folder = f"{self._common}/objects/{sha[:2]}"
+        path = f"{folder}/{sha[2:]}"
+        if os.path.exists(path):
+            return sha
+        # git's own name for an object that is not whole yet: its gc clears away what a kill left.
+        part = f"{folder}/tmp_obj_{secrets.token_hex(8)}"
+        try:
+            os.makedirs(folder, exist_ok=True)
             try:
-                stored = self._objects.store(IStream(kind, len(data), io.BytesIO(data)))
-            except OSError as e:
-                raise GitFailed(
-                    f"git's objects cannot be written: {e.strerror or e}",
-                    hint="make room on the disk, then run the command again; nothing was lost",
-                ) from e
-        return str(stored.hexsha.decode())
+                with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "wb") as file:
+                    file.write(zlib.compress(whole, 1))
+                os.rename(part, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(part)
+                raise
+        except OSError as e:
+            raise GitFailed(
+                f"git's objects cannot be written: {e.strerror or e}",
+                hint="make room on the disk, then run the command again; nothing was lost",
+            ) from e
+        return sha
 
     def write_blob(self, data: bytes) -> str:
         """Write a file's content."""
@@ -514,7 +544,7 @@ class Repository:
             for name, entry in ordered
         )
         sha = self.store(b"tree", data)
-        self._remember(sha, dict(ordered))
+        _remember(self._trees, sha, dict(ordered))
         return sha
 
     def write_commit(
@@ -531,7 +561,10 @@ class Repository:
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
         lines += [f"author {_identity(author)} {author_time or now}", f"committer {TOOL} {now}"]
         text = "\n".join(lines) + "\n\n" + message.rstrip("\n") + "\n"
-        return self.store(b"commit", text.encode("utf-8", "surrogateescape"))
+        data = text.encode("utf-8", "surrogateescape")
+        sha = self.store(b"commit", data)
+        _remember(self._commits, sha, parse_commit(sha, data))
+        return sha
 
     def graft(self, tree: str, edits: Mapping[str, Entry | None]) -> str:
         """Return a tree with paths replaced, added, or (None) left out; empty folders vanish."""
@@ -568,6 +601,24 @@ class Repository:
 
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+REMEMBERED = 2048
+"""Commits, and trees, that are held in memory."""
+
+
+def _remember(known: OrderedDict[str, V], sha: str, value: V) -> None:
+    known[sha] = value
+    while len(known) > REMEMBERED:
+        known.popitem(last=False)
+
+
+def _git_directory(checkout: Path) -> str:
+    """Return the git directory of a checkout: its `.git`, or what a file of that name points at."""
+    link = checkout / ".git"
+    if link.is_file():
+        with contextlib.suppress(OSError):
+            text = os.fsdecode(link.read_bytes()).removeprefix("gitdir: ").rstrip("\n")
+            return os.path.realpath(checkout / text)
+    return os.path.realpath(link)
 
 
 def _identity(person: str) -> str:

@@ -195,7 +195,9 @@ class Store:
         graph = Graph.of(plan)
         given: frozenset[str] = frozenset()
         if graph.missing:
-            given = frozenset(self.provided_before(state.flow_sha, but=plan.plan))
+            # What a task of this plan provides is waited for, though an earlier plan gave it too.
+            before = self.provided_before(state.flow_sha, but=plan.plan)
+            given = frozenset(before.keys() - graph.providers.keys())
             graph = Graph.of(plan, given)
         return Snapshot(plan, graph, state, tip, tree, records, given)
 
@@ -410,20 +412,22 @@ def _told(event: Event) -> str:
 
 
 def events_of(commit: Commit) -> Iterator[Event]:
-    """Yield the events that a commit of ours records, from its last paragraph."""
+    """Yield the events that a commit of ours records, from its last paragraph.
+
+    Trailers that make no event are somebody else's: anybody can write them.
+    """
     paragraph = commit.message.rstrip("\n").rpartition("\n\n")[2]
     names = dict(_TRAILERS)
-    found: dict[str, Any] = {}
+    found: list[dict[str, str]] = []
     for line in paragraph.split("\n"):
         name, _, value = line.partition(": ")
-        if name == "Gitflow-Event" and found:
-            yield Event.model_validate(found)
-            found = {}
-        if name in names:
-            found[names[name]] = value
-    if found.get("event"):
+        if name == "Gitflow-Event":
+            found.append({})
+        if found and name in names:
+            found[-1][names[name]] = value
+    for event in found:
         with contextlib.suppress(ValidationError):
-            yield Event.model_validate(found)
+            yield Event.model_validate(event)
 
 
 def new_nonce() -> str:

@@ -78,8 +78,8 @@ class Worktrees:
 
     def __init__(self, repository: Repository, folder: str) -> None:
         self.repository = repository
-        base = repository.common / "gitflow-agents" if repository.is_bare else repository.home
-        self.root = base / folder
+        self.base = repository.common / "gitflow-agents" if repository.is_bare else repository.home
+        self.root = self.base / folder
         self._excluded = False
 
     def exclude(self) -> None:
@@ -112,8 +112,8 @@ class Worktrees:
         tree = self.place(plan, name)
         self.remove(tree)
         try:
-            tree.path.mkdir(parents=True)
-            tree.admin.mkdir(parents=True)
+            _make_folder(tree.path)
+            _make_folder(tree.admin)
             (tree.admin / "commondir").write_text("../..\n")
             (tree.admin / "gitdir").write_text(f"{tree.path}/.git\n")
             (tree.admin / "HEAD").write_text(f"{commit}\n")
@@ -135,9 +135,10 @@ class Worktrees:
         remove_folder(tree.path)
         remove_folder(tree.admin)
         with contextlib.suppress(OSError):
-            tree.path.parent.rmdir()
-        with contextlib.suppress(OSError):
-            tree.path.parent.parent.rmdir()
+            for folder in tree.path.parents:
+                if folder == self.base:
+                    break
+                folder.rmdir()  # stops at the first that holds anything
 
     def existing(self, plan: str) -> list[str]:
         """Return the names of this plan's worktrees that have an admin folder."""
@@ -147,6 +148,15 @@ class Worktrees:
         except OSError:
             return []
         return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder; when an attempt ends it takes the empty folders above with it, so ask again."""
+    for _ in range(100):
+        with contextlib.suppress(FileNotFoundError):
+            path.mkdir(parents=True)
+            return
+    path.mkdir(parents=True)
 
 
 def remove_folder(path: Path) -> None:
