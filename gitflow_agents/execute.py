@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from gitflow_agents import merge, spec
 from gitflow_agents.agents import AGENTS, Job, Outcome
-from gitflow_agents.errors import FlowError, GitFailed
+from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
-from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, shell
+from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, read_plain, shell
 from gitflow_agents.store import Change, Guard, Repository, Worktree, Worktrees, committer_address
 from gitflow_agents.store.state import BRIEFING, one_line
 
@@ -285,6 +285,8 @@ class _Attempt:
     commands: tuple[Ran, ...] = ()
     not_ours: tuple[str, ...] = ()
     """What the set-up or an early check left beside the tree; nobody's work."""
+    began_work: bool = False
+    """The agent was started; before that there is nothing to keep."""
 
     def work(self, on_progress: Callable[[str], None] | None) -> Result:
         order, plan = self.order, self.order.plan
@@ -303,10 +305,11 @@ class _Attempt:
         is_provided = self._is_provided(bench)
         if ready.commands or bench.copied or self._early_checks():
             self.not_ours = (*bench.copied, *self.worktree.untracked(ignored=False))
-            note_not_ours(self.order.folder, self.not_ours)
+        note_not_ours(self.order.folder, self.not_ours)
         if is_provided:
             said = "what it provides is there already; its checks passed before any work"
             return self._result(bench, Outcome(None, said, None, ""), Report(), provided=True)
+        self.began_work = True
         outcome = self._agent(bench, on_progress)
         report, complaint = read_report(order.folder / "report.yaml")
         if complaint:
@@ -379,10 +382,12 @@ class _Attempt:
         """Save the worktree, compare what must be left alone, verify, and write the report."""
         order, repository = self.order, self.executor.repository
         findings = self.executor.guard.look(order.nonce)
-        tip = self._tip()
+        claim_tree = repository.commit(order.claim).tree
+        tip, tree = order.claim, claim_tree
         try:
-            claim_tree = repository.commit(order.claim).tree
-            tree = claim_tree if provided else self.worktree.save(self.not_ours or bench.copied)
+            if self.began_work:
+                tree = self.worktree.save(self.not_ours)
+                tip, tree = merge.without(repository, order.claim, self._tip(), tree, bench.copied)
         except GitFailed as e:
             raise GitFailed(
                 f"the work of {order.task.id} could not be saved: {e.message}",
@@ -468,22 +473,24 @@ def _over_budget(order: Order, report: Report) -> str:
 def read_report(path: Path) -> tuple[Report, str]:
     """Return what an agent wrote of its work, and a complaint when that cannot be read."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(REPORT_BYTES + 1)
+        data = read_plain(path, REPORT_BYTES + 1)
     except FileNotFoundError:
         return Report(), ""
     except OSError as e:
         return Report(), f"the agent's report cannot be read: {e.strerror}"
     if len(data) > REPORT_BYTES:
         return Report(), "the agent's report is larger than 64 KiB and was left out"
+    if not data.strip():
+        return Report(), ""
     try:
         return Report.model_validate(spec.from_yaml(data, file="report.yaml") or {}), ""
     except ValidationError as e:
         error = e.errors()[0]
         where = ".".join(str(part) for part in error["loc"])
         return Report(), f"the agent's report was left out: {where}: {error['msg']}"
-    except FlowError as e:
-        return Report(), f"the agent's report was left out: {e.message}"
+    except InvalidFile as e:
+        first = e.problems[0]
+        return Report(), f"the agent's report was left out: line {first.line}: {first.reason}"
 
 
 def note_not_ours(folder: Path, paths: Sequence[str]) -> None:
@@ -491,12 +498,12 @@ def note_not_ours(folder: Path, paths: Sequence[str]) -> None:
     (folder / "not-ours").write_text("\0".join(paths), errors="surrogateescape")
 
 
-def read_not_ours(folder: Path) -> tuple[str, ...]:
-    """Return what an attempt noted as nobody's work."""
+def read_not_ours(folder: Path) -> tuple[str, ...] | None:
+    """Return what an attempt noted as nobody's work, or None when it did not get as far."""
     try:
         text = (folder / "not-ours").read_text(errors="surrogateescape")
     except OSError:
-        return ()
+        return None if folder.is_dir() else ()
     return tuple(path for path in text.split("\0") if path)
 
 

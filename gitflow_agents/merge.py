@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.graph import covers
 from gitflow_agents.models import Car, Config, Plan, Reason, Task
-from gitflow_agents.store import Change, Commit, Repository
+from gitflow_agents.store import Change, Commit, Entry, Repository
 from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE, SYMLINK
 from gitflow_agents.store.state import BRIEFING
 
@@ -177,6 +177,27 @@ def _some(paths: Sequence[str], most: int = 5) -> str:
 def strip(repository: Repository, tree: str, base_tree: str) -> str:
     """Return a task's tree with `.gitflow` as the base has it: it never reaches flow."""
     return repository.graft(tree, {BRIEFING: repository.tree(base_tree).get(BRIEFING)})
+
+
+def without(
+    repository: Repository, claim: str, tip: str, tree: str, paths: Sequence[str]
+) -> tuple[str, str]:
+    """Return a result's tip and tree with `paths` as the claim has them, whoever committed them.
+
+    The tip is the claim when a commit on the way holds one: its history cannot be kept then.
+    """
+    if not paths:
+        return tip, tree
+    base = repository.commit(claim).tree
+    names = [posixpath.normpath(path) for path in paths]
+    own = {name: repository.find(base, name) for name in names}
+
+    def others(tree: str) -> dict[str, Entry | None]:
+        return {name: old for name, old in own.items() if repository.find(tree, name) != old}
+
+    history = repository.commits(tip, f"^{claim}") if tip != claim else ()
+    is_clean = not any(others(commit.tree) for commit in history)
+    return tip if is_clean else claim, repository.graft(tree, others(tree))
 
 
 def recreate(

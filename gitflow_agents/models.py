@@ -456,6 +456,10 @@ class Ran(Model):
     tail: str = ""
 
 
+EVERYWHERE = ("**",)
+"""Stands for paths too many to list."""
+
+
 class Attempt(Model):
     """One attempt at a task: numbered, ended once, never reopened."""
 
@@ -476,6 +480,8 @@ class Attempt(Model):
     """The ref that holds `tip` when it is not the task branch."""
     report: str = ""
     """The event commit whose `.gitflow/` holds the attempt's report."""
+    touched: tuple[str, ...] = ()
+    """The paths that it changed; `EVERYWHERE` when there are very many."""
     cost_usd: float | None = None
     turns: int | None = None
 
@@ -499,6 +505,8 @@ class TaskRecord(Model):
     lost: int = 0
     """Attempts in a row that were lost to infrastructure."""
     conflicts: int = 0
+    conflict_paths: tuple[str, ...] = ()
+    """Where it did not merge; such a path is given to one task at a time from then on."""
     not_before: float = 0
     merge: str = ""
     summary: str = ""

@@ -8,10 +8,13 @@ ended, also what left the group.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import selectors
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -239,14 +242,13 @@ def shell(
             os.close(writer)
             return Ended(None, 0, f"/bin/sh cannot be started in {cwd}: {e.strerror}")
         os.close(writer)
-        pump = _Pump(reader, sink)
-        pump.start()
-        why, turns = _watch(process, pump, caps, stop, began, progress, on_progress)
+        pump = _Pump(process, reader, sink)
+        why, turns = _watch(pump, caps, stop, began, progress, on_progress)
         if why is not None:
-            _end(process, mark)
+            _end(process, pump, mark)
         left = end_all(mark, process.pid)
         process.wait()
-        pump.join(timeout=GRACE)
+        pump.finish(GRACE)
         code: int | None = process.returncode
         if code == 126 or code == 127:
             pass  # kept: the caller tells "could not start" from "failed"
@@ -254,7 +256,6 @@ def shell(
 
 
 def _watch(
-    process: subprocess.Popen[bytes],
     pump: _Pump,
     caps: Caps,
     stop: Stop,
@@ -264,15 +265,9 @@ def _watch(
 ) -> tuple[Reason | None, int | None]:
     """Return why the process must end now, or None when it ended by itself; and its turns."""
     said, turns = "", None
-    pause = 0.001
     while True:
-        try:
-            process.wait(timeout=pause)
-            done = True
-        except subprocess.TimeoutExpired:
-            done = False
-        pause = min(pause * 2, TICK)
-        if progress is not None and (done or pause == TICK):
+        done = pump.wait(TICK)
+        if progress is not None:
             line = _last_line(progress)
             if line != said:
                 said = line
@@ -294,63 +289,105 @@ def _watch(
             return Reason.TURNS, turns
 
 
-def _end(process: subprocess.Popen[bytes], mark: str) -> None:
+def _end(process: subprocess.Popen[bytes], pump: _Pump, mark: str) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGTERM)
     for pid in marked(mark):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=GRACE)
+    pump.wait(GRACE)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _last_line(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 4096))
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = read_plain(path, 4096, end=True).decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return lines[-1][:200] if lines else ""
+    return tail(lines[-1], 1)[:200] if lines else ""
 
 
-class _Pump(threading.Thread):
-    """Reads a command's output as fast as it comes, and keeps a bounded part of it."""
+def read_plain(path: Path, most: int, *, end: bool = False) -> bytes:
+    """Return the first bytes of a file that somebody else made, or the last.
 
-    def __init__(self, fd: int, sink: object) -> None:
-        super().__init__(daemon=True)
+    Raises OSError for anything but a plain file: to read from a pipe is to wait for ever.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        if end:
+            file.seek(max(0, about.st_size - most))
+        return file.read(most)
+
+
+class _Pump:
+    """Reads a command's output as fast as it comes, keeps a bounded part of it, and sees its end.
+
+    It is no thread: whoever waits for the command reads for it.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], fd: int, sink: object) -> None:
+        self._process = process
         self._fd = fd
         self._sink = sink
         self._head = 0
         self._tail = bytearray()
         self._dropped = 0
         self.heard = time.monotonic()
+        self._events = selectors.DefaultSelector()
+        self._events.register(fd, selectors.EVENT_READ)
+        self._life = -1
+        if sys.platform == "linux":
+            # A process that ends is seen at once; elsewhere it is asked now and then.
+            with contextlib.suppress(OSError, AttributeError):
+                self._life = os.pidfd_open(process.pid)
+                self._events.register(self._life, selectors.EVENT_READ)
 
-    def run(self) -> None:
-        while True:
-            try:
-                data = os.read(self._fd, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            self.heard = time.monotonic()
-            room = OUTPUT // 2 - self._head
-            if room > 0:
-                self._write(data[:room])
-                self._head += min(room, len(data))
-                data = data[room:]
-            self._tail += data
-            if len(self._tail) > OUTPUT:
-                self._dropped += len(self._tail) - OUTPUT // 2
-                del self._tail[: -OUTPUT // 2]
+    def wait(self, seconds: float) -> bool:
+        """Read for so long at most, or until the command has ended; say whether it has."""
+        until = time.monotonic() + seconds
+        pause = seconds if self._life >= 0 else 0.001
+        while self._process.poll() is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self._read(min(left, pause))
+            pause = min(pause * 2, 0.05) if self._life < 0 else pause
+        return True
+
+    def finish(self, seconds: float) -> None:
+        """Read what is left, for so long at most: somebody else may hold the other end open."""
+        if self._life >= 0:
+            self._events.unregister(self._life)
+            os.close(self._life)
+        until = time.monotonic() + seconds
+        while self._events.get_map() and time.monotonic() < until:
+            self._read(max(0.0, until - time.monotonic()))
+        self._events.close()
         os.close(self._fd)
         if self._dropped:
             self._write(b"\n[... %d bytes left out ...]\n" % self._dropped)
         self._write(bytes(self._tail))
+
+    def _read(self, seconds: float) -> None:
+        if self._fd not in [key.fd for key, _ in self._events.select(seconds)]:
+            return
+        data = os.read(self._fd, 65536)
+        if not data:
+            self._events.unregister(self._fd)
+            return
+        self.heard = time.monotonic()
+        room = OUTPUT // 2 - self._head
+        if room > 0:
+            self._write(data[:room])
+            self._head += min(room, len(data))
+            data = data[room:]
+        self._tail += data
+        if len(self._tail) > OUTPUT:
+            self._dropped += len(self._tail) - OUTPUT // 2
+            del self._tail[: -OUTPUT // 2]
 
     def _write(self, data: bytes) -> None:
         # A full disk must not block the agent; what it said is then lost, what it did is not.

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
-from gitflow_agents.graph import Frontier, Graph, attempts_allowed
+from gitflow_agents.graph import Frontier, Graph, attempts_allowed, covers
 from gitflow_agents.models import (
+    EVERYWHERE,
     Config,
     Limits,
     Plan,
@@ -76,6 +77,8 @@ class Snapshot:
     by_status: dict[Status, set[str]] = field(init=False)
     hopeful: set[str] = field(init=False, default_factory=set)
     """Failed tasks whose reason may be retried without a person."""
+    contended: set[str] = field(init=False, default_factory=set)
+    """Paths in which some task did not merge."""
     cost_usd: float = field(init=False, default=0)
     minutes: float = field(init=False, default=0)
 
@@ -120,6 +123,7 @@ class Snapshot:
             self.frontier.move(record.id, before, record.status)
 
     def _hope(self, record: TaskRecord) -> None:
+        self.contended.update(record.conflict_paths)
         by_itself = record.reason in RETRIED_BY_ITSELF or record.reason is Reason.CONFLICT
         if record.status is Status.FAILED and by_itself:
             self.hopeful.add(record.id)
@@ -284,9 +288,9 @@ def decide(
     if seen.landed:
         return [Land()]
     held = _held(snapshot)
-    if held:
-        return [] if state.held == held else [Hold(held)]
-    if state.held and state.held.startswith(FLOW_TROUBLE):
+    if held and state.held != held:
+        return [Hold(held)]
+    if not held and state.held.startswith(FLOW_TROUBLE):
         return [Resume()]
     if seen.flow_checked_out:
         train = 0
@@ -371,9 +375,43 @@ def _cars(snapshot: Snapshot, longest: int) -> tuple[str, ...]:
     completed = snapshot.by_status[Status.COMPLETED]
     waiting = sorted(snapshot.by_status[Status.REVIEW], key=snapshot.plan.order.__getitem__)
     cars = [
-        task for task in waiting if all(need in completed for need in snapshot.graph.requires[task])
+        task
+        for task in waiting
+        if all(need in completed for need in snapshot.graph.requires[task])
+        and not _gives_way(snapshot, task)
     ]
     return tuple(cars[:limit])
+
+
+def _gives_way(snapshot: Snapshot, task: str) -> bool:
+    """Say whether a task waits for one that is tried again after a conflict in the same paths.
+
+    Without this the second try meets the next conflict, and of many tasks that add to one list all
+    but a few would fail.  Of two that are done, the earlier one goes first, so none waits for ever.
+    """
+    if not snapshot.contended:
+        return False
+    attempt = snapshot.record(task).attempt
+    touched = attempt.touched if attempt else ()
+    place = snapshot.plan.order[task]
+    for other in snapshot.by_status[Status.IN_PROGRESS] | snapshot.by_status[Status.REVIEW]:
+        paths = snapshot.record(other).conflict_paths
+        is_ahead = (
+            snapshot.status(other) is Status.IN_PROGRESS or snapshot.plan.order[other] < place
+        )
+        meets = touched == EVERYWHERE or not set(paths).isdisjoint(touched)
+        if other != task and paths and is_ahead and meets:
+            return True
+    return False
+
+
+def _wants(snapshot: Snapshot, task: str) -> set[str]:
+    """Return the contended paths that a task will change, as far as anybody can tell."""
+    record = snapshot.records.get(task)
+    files = snapshot.plan.by_id[task].files
+    known = set(record.conflict_paths) if record else set()
+    named = {path for path in snapshot.contended if any(covers(entry, path) for entry in files)}
+    return known | named
 
 
 def _can_go_on(snapshot: Snapshot) -> bool:
@@ -388,8 +426,21 @@ def _claims(
     if free <= 0 or spent(snapshot, limits):
         return ()
     wave = _open_wave(snapshot) if barrier else None
+    held: set[str] = set()
+    if snapshot.contended:
+        for other in snapshot.by_status[Status.IN_PROGRESS] | snapshot.by_status[Status.REVIEW]:
+            held |= _wants(snapshot, other)
 
     def fits(task: str) -> bool:
+        if snapshot.contended:
+            wanted = _wants(snapshot, task)
+            if not wanted.isdisjoint(held) or not may_start(task):
+                return False
+            held.update(wanted)
+            return True
+        return may_start(task)
+
+    def may_start(task: str) -> bool:
         record = snapshot.records.get(task)
         if wave is not None and snapshot.graph.wave[task] != wave:
             return False

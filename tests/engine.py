@@ -112,12 +112,12 @@ def go(
 
 def record(repo: Repo, id: str, name: str = PLAN) -> dict[str, Any]:
     """Return what the state keeps of a task."""
-    return dict(_yaml(repo.show(f"gitflow/state/{name}", record_path(id))))
+    return dict(read_yaml(repo.show(f"gitflow/state/{name}", record_path(id))))
 
 
 def state(repo: Repo, name: str = PLAN) -> dict[str, Any]:
     """Return what the state keeps of a plan."""
-    return dict(_yaml(repo.show(f"gitflow/state/{name}", "plan.yaml")))
+    return dict(read_yaml(repo.show(f"gitflow/state/{name}", "plan.yaml")))
 
 
 def refs(repo: Repo) -> dict[str, str]:
@@ -274,14 +274,45 @@ def _trees(repo: Repo, commit: str) -> dict[str, dict[str, Any]]:
     for path in paths:
         head, _, said = said.partition(b"\n")
         size = int(head.split()[-1])
-        value = _yaml(said[:size].decode())
+        value = read_yaml(said[:size].decode())
         said = said[size + 1 :]
         assert path == record_path(value["id"])
         found[value["id"]] = value
     return found
 
 
-def _yaml(text: str) -> dict[str, Any]:
+def read_yaml(text: str) -> dict[str, Any]:
+    """Return what a YAML file of the tool says."""
     value = yaml.load(text, _Loader)
     assert isinstance(value, dict)
     return value
+
+
+# --- people beside a run --------------------------------------------------------------------------
+
+
+def commits(repo: Repo, branch: str, message: str = "by hand", **files: str) -> str:
+    """Put a commit with these files onto a branch as a person would elsewhere; return its sha.
+
+    `__` in a name stands for a dot.
+    """
+    index = {"GIT_INDEX_FILE": str(repo.path / ".git" / "index-of-the-test")}
+    repo.git("read-tree", branch, env=index)
+    for name, text in files.items():
+        blob = repo.git("hash-object", "-w", "--stdin", stdin=text)
+        path = name.replace("__", ".")
+        repo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
+    made = repo.git("commit-tree", repo.git("write-tree", env=index), "-p", branch, "-m", message)
+    repo.git("update-ref", f"refs/heads/{branch}", made)
+    return made
+
+
+def settled(*ids: str, name: str = PLAN) -> str:
+    """Return shell words that wait until each of these tasks is in review or beyond."""
+    return "".join(
+        until(
+            f"git show gitflow/state/{name}:{record_path(id)} 2>/dev/null"
+            " | grep -qE '^status: (review|completed|failed)$'"
+        )
+        for id in ids
+    )

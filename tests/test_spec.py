@@ -610,11 +610,11 @@ def test_a_plan_too_big_beside_its_tasks_is_refused() -> None:
     ]
 
 
-def test_more_problems_than_anybody_reads_end_in_a_count() -> None:
+def test_there_is_an_end_to_what_is_told() -> None:
     data = b"goal: g\ntasks:\n" + b"- {id: 1}\n" * 10_002
     found = told(data)
     assert len(found) == 10_001
-    assert found[-1].endswith("1 more problems follow (mend these first)")
+    assert found[-1].endswith("there are more problems than these 10,000 (mend these first)")
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -1190,6 +1190,21 @@ def test_a_wrong_number_of_tasks_is_told() -> None:
         "2:14: warning: total_tasks: `total_tasks` is 5, and there are 1 (remove it)",
         "3:15: warning: plan_version: `plan_version: v3` is ignored (remove it: revisions are counted when they are accepted)",
     ]
+
+
+# --- a first glance -------------------------------------------------------------------------------
+
+
+def test_a_first_glance_tells_name_and_base_of_a_plan_that_may_be_broken() -> None:
+    source = b"\xef\xbb\xbfsession_id: 'auth'  # own\r\nbase: main\r\ntasks: [\n"
+    assert (spec.plan_name(source, default="x"), spec.plan_base(source)) == ("auth", "main")
+
+
+@pytest.mark.parametrize(
+    "source", [b"goal: g", b"plan: [", b"plan: 3", b"  plan: x", b"plan:", b"\xff"]
+)
+def test_without_a_name_at_first_glance_there_is_the_default(source: bytes) -> None:
+    assert (spec.plan_name(source, default="x"), spec.plan_base(source)) == ("x", "")
 
 
 # --- many tasks -----------------------------------------------------------------------------------

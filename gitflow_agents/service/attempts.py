@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from gitflow_agents import merge, render, scheduler, spec
 from gitflow_agents.errors import LostRace
 from gitflow_agents.execute import Order, Result, read_not_ours
-from gitflow_agents.models import SCHEMA, ZERO, Attempt, DoneReport, Reason, Status, TaskRecord
+from gitflow_agents.models import (
+    EVERYWHERE,
+    SCHEMA,
+    ZERO,
+    Attempt,
+    DoneReport,
+    Reason,
+    Status,
+    TaskRecord,
+)
 from gitflow_agents.runner import end_all, new_lease
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.store import CheckedOut, Draft, Entry, Store
@@ -28,6 +37,8 @@ from gitflow_agents.store.state import (
 from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
 
 E, S = Happened, Status
+MOST_TOUCHED = 200
+"""Changed paths that the state lists; more count as everywhere."""
 LEASE_MARGIN = 15 * 60.0
 """Seconds beyond its timeout for which another host leaves an attempt alone."""
 
@@ -61,6 +72,9 @@ class Attempts:
         nonce = new_nonce()
         flow_tree = repository.commit(state.flow_sha).tree
         former, conflict = self._former_work(record)
+        ref = f"{HEADS}{branch}"
+        tip = repository.resolve(ref)
+        attempts = self._keep_branch(draft, record, tip)
         briefing = {
             f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
             f"{BRIEFING}/brief.md": render.brief(
@@ -68,7 +82,7 @@ class Attempts:
                 task,
                 branch=branch,
                 attempt=number,
-                kept=tuple(a.kept for a in record.attempts if a.kept),
+                kept=tuple(a.kept for a in attempts if a.kept),
                 conflict=conflict,
             ).encode(),
         }
@@ -89,9 +103,6 @@ class Attempts:
                 [claim],
                 f"bring back the work of attempt {number - 1} of {task}",
             )
-        ref = f"{HEADS}{branch}"
-        tip = repository.resolve(ref)
-        attempts = self._keep_branch(draft, record, tip)
         draft.move(ref, tip or ZERO, claim)
         now = self.desk.clock()
         timeout = plan.setting(plan.by_id[task], "timeout").seconds
@@ -317,6 +328,9 @@ class Attempts:
                 "tip": aside or commit.parents[0],
                 "kept": kept.removeprefix(HEADS) if aside else "",
                 "report": tip,
+                "touched": report.files_touched
+                if len(report.files_touched) <= MOST_TOUCHED
+                else EVERYWHERE,
                 "cost_usd": report.cost_usd,
                 "turns": report.turns,
             }
@@ -409,8 +423,11 @@ class Attempts:
         number = record.attempts[-1].number
         copied = (*self.desk.config.copy_, *plan.copy_)
         noted = read_not_ours(self.desk.attempt_folder(record.id, number))
+        if noted is None:
+            return record.claim  # what is there is the set-up's
         tree = worktree.save((*copied, *noted))
         tip = worktree.tip(record.claim)
+        tip, tree = merge.without(repository, record.claim, tip, tree, copied)
         message = f"what attempt {number} of {record.id} left unfinished"
         try:
             return merge.recreate(repository, record.claim, tip, tree, message, TOOL)

@@ -227,9 +227,10 @@ class Reconciler:
             except BaseException:
                 self.desk.dropped()
                 raise
+        # First what follows from the attempts that ended: one pass may end one and start the next.
+        self.desk.written()
         for order in work.orders:
             self.desk.own[order.task.id] = order
-        self.desk.written()
         return work
 
     def _after(self, actions: list[scheduler.Action]) -> Seen:

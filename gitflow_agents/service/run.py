@@ -205,13 +205,14 @@ class Run:
         now = self.desk.clock()
         if snapshot.state.status in ("finished", "landed", "closed") and snapshot.is_over:
             return False
+        desk = self.desk
         others = [
             record.lease
             for task in snapshot.by_status[Status.IN_PROGRESS]
-            if (record := snapshot.record(task)).lease is not None
+            if (record := snapshot.record(task)).lease is not None and task not in desk.own
         ]
         train = snapshot.state.train
-        if train is not None:
+        if train is not None and train.tip not in desk.tests:
             others.append(train.lease)
         if any(lease is not None and not lease_is_lost(lease, now) for lease in others):
             return True

@@ -46,6 +46,8 @@ from gitflow_agents.service.run import Run, RunEnd, run_id
 from gitflow_agents.store import Guard, Known, Repository, Store, Worktrees, create_repository
 from gitflow_agents.store.state import BRIEFING, HEADS, events_of, plan_ref, state_ref
 
+MOST_WARNINGS = 3
+"""Warnings of a plan that a run prints; `validate` prints all."""
 CONFIGS = (".github/gitflow-agents.yml", ".gitflow-agents.yml")
 
 
@@ -474,8 +476,12 @@ class Service:
             proposal = self._proposal(name, data)
             reading = self._checked(name, proposal.data, file=self._shown(plan, name))
             snapshot = accept(self.store, proposal, reading.plan, self.config, self.actor)
-        for warning in reading.warnings:
+        for warning in reading.warnings[:MOST_WARNINGS]:
             on_event(Told("warning", str(warning), {"event": "warning", "text": str(warning)}))
+        more = len(reading.warnings) - MOST_WARNINGS
+        if more > 0:
+            text = f"and {more} more warnings: gitflow-agents validate {plan}"
+            on_event(Told("warning", text, {"event": "warning", "text": text}))
         on_event(
             Told(
                 "plan_accepted",

@@ -11,7 +11,7 @@ from typing import Any
 
 from gitflow_agents import merge, render
 from gitflow_agents.execute import Check, checks_of, gate_of
-from gitflow_agents.models import ZERO, PlanState, Ran, Reason, Status, TaskRecord, Train
+from gitflow_agents.models import ZERO, Car, PlanState, Ran, Reason, Status, TaskRecord, Train
 from gitflow_agents.runner import end_all, new_lease
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.store import Draft, Entry
@@ -21,6 +21,8 @@ from gitflow_agents.transitions import By, Happened, advance
 
 E, S = Happened, Status
 SUMMARY_BYTES = 64 * 1024
+MOST_PATHS = 50
+"""Paths of one conflict that are remembered."""
 LEASE_SECONDS = 4 * 3600.0
 """Seconds for which another host leaves a train alone."""
 
@@ -137,7 +139,10 @@ class Trains:
         record = self.desk.snapshot.record(task)
         some = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
         message = f"it does not merge with {self.desk.snapshot.state.flow}: {some}"
-        record = record.model_copy(update={"conflicts": record.conflicts + 1})
+        where = dict.fromkeys((*record.conflict_paths, *paths[:MOST_PATHS]))
+        record = record.model_copy(
+            update={"conflicts": record.conflicts + 1, "conflict_paths": tuple(where)}
+        )
         self._refuse_merge(draft, record, Reason.CONFLICT, message, ())
 
     def disown(self, draft: Draft, task: str) -> None:
@@ -216,6 +221,9 @@ class Trains:
                 "train_ended", commit=train.tip, note="the train was lost; it is built again"
             )
             return
+        if not all(map(self._is_fresh, train.cars)):
+            draft.tell("train_ended", commit=train.tip, note="a car is gone; it is built again")
+            return
         if verdict.reason is None:
             if train.base == state.flow_sha:
                 self._take_train(draft, train, verdict.commands)
@@ -241,6 +249,10 @@ class Trains:
             limit = max(1, len(names) // 2)
             draft.set(train_limit=limit)
             self.desk.say("train_ended", f"{note}; trying {limit} at a time")
+
+    def _is_fresh(self, car: Car) -> bool:
+        record = self.desk.snapshot.record(car.task)
+        return record.status is S.REVIEW and record.attempts[-1].report == car.tip
 
     def _drop_try(self, draft: Draft) -> None:
         ref = try_ref(self.desk.snapshot.plan.plan)

@@ -90,7 +90,7 @@ def _in_order(problems: list[Problem], strict: bool) -> list[Problem]:
     if len(problems) <= MOST_PROBLEMS:
         return problems
     last = problems[MOST_PROBLEMS]
-    reason = f"{len(problems) - MOST_PROBLEMS:,} more problems follow"
+    reason = f"there are more problems than these {MOST_PROBLEMS:,}"
     return [
         *problems[:MOST_PROBLEMS],
         replace(last, key="", reason=reason, mend="mend these first", is_warning=False),

@@ -115,9 +115,13 @@ class Refs:
             ]
         for head, place in places:
             with contextlib.suppress(OSError):
-                text = head.read_text()
+                text = os.fsdecode(head.read_bytes())
                 if text.startswith("ref: "):
-                    found[text[5:].strip()] = place
+                    ref = text[5:].strip()
+                    found[ref] = place
+                    if place.parent == common / "worktrees":
+                        gitdir = os.fsdecode((place / "gitdir").read_bytes())
+                        found[ref] = Path(gitdir.rstrip("\n")).parent
         return found
 
     def _guard(self, moves: Sequence[tuple[str, str, str]]) -> None:
@@ -125,11 +129,6 @@ class Refs:
         for ref, _, _ in moves:
             if ref in heads:
                 place = heads[ref]
-                if place.parent.name == "worktrees" and place.parent.parent == (
-                    self.repository.common
-                ):
-                    with contextlib.suppress(OSError):
-                        place = Path((place / "gitdir").read_text().strip()).parent
                 branch = ref.removeprefix("refs/heads/")
                 raise CheckedOut(
                     f"the branch {branch} is checked out in {place}, so it is not moved",

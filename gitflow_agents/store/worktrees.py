@@ -21,6 +21,7 @@ from gitflow_agents.store.repository import EMPTY_TREE, FILE, Entry, Git, Reposi
 QUIET = {
     "core.sparseCheckout": "false",
     "submodule.recurse": "false",
+    "core.safecrlf": "false",  # it would refuse to save what an agent wrote
     "index.version": "2",
     "core.untrackedCache": "false",
 }
@@ -151,7 +152,7 @@ class Worktrees:
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder; when an attempt ends it takes the empty folders above with it, so ask again."""
+    """Make a folder; an attempt that ends takes the empty folders above with it, so ask again."""
     for _ in range(100):
         with contextlib.suppress(FileNotFoundError):
             path.mkdir(parents=True)
