@@ -23,9 +23,12 @@ from gitflow_agents import merge, spec
 from gitflow_agents.agents import AGENTS, Job, Outcome
 from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
+from gitflow_agents.render import clean
 from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, read_plain, shell
 from gitflow_agents.store import Change, Guard, Repository, Worktree, Worktrees, committer_address
+from gitflow_agents.store.repository import SUBMODULE
 from gitflow_agents.store.state import BRIEFING, one_line
+from gitflow_agents.store.worktrees import Saved
 
 REPORT_BYTES = 64 * 1024
 DEFAULT_GATE_SECONDS = 3600.0
@@ -123,8 +126,10 @@ class Executor:
         attempt = _Attempt(self, order, worktree, began)
         try:
             return attempt.work(on_progress)
-        finally:
+        except BaseException:
+            # Each command ends what it started; an error in between must not leave anything.
             end_all(f"{MARK}={order.nonce}")
+            raise
 
     def clear(self, order: Order, *, keep_output: bool) -> None:
         """Remove what an attempt needed, now that its work is kept in git."""
@@ -180,7 +185,13 @@ class Bench:
         return environment(
             self.executor.environ,
             self.executor.config.agents.command.env,
-            {**self.own, MARK: self.nonce, "GITFLOW_PLAN": self.plan.plan},
+            {
+                **self.own,
+                MARK: self.nonce,
+                "GITFLOW_PLAN": self.plan.plan,
+                # Without the worktree's .git a git would find the person's checkout above it.
+                "GIT_CEILING_DIRECTORIES": str(self.worktree.path.parent),
+            },
         )
 
     def run(self, kind: str, command: str, folder: str = "") -> Ran:
@@ -335,7 +346,9 @@ class _Attempt:
 
     def _is_provided(self, bench: Bench) -> bool:
         """Say whether every capability has a check and all of the task's checks pass already."""
-        if not self._early_checks():
+        claim = self.executor.repository.commit(self.order.claim)
+        # What an earlier attempt left proves nothing: nobody has judged it yet.
+        if not self._early_checks() or claim.parents != (self.order.base,):
             return False
         checks = checks_of(self.order.plan, self.order.task)
         # What tells soonest that there is work to do comes first.
@@ -384,9 +397,11 @@ class _Attempt:
         findings = self.executor.guard.look(order.nonce)
         claim_tree = repository.commit(order.claim).tree
         tip, tree = order.claim, claim_tree
+        nested: tuple[str, ...] = ()
+        aside = ""
         try:
             if self.began_work:
-                tree = self.worktree.save(self.not_ours)
+                tree, nested, aside = self._saved(claim_tree)
                 tip, tree = merge.without(repository, order.claim, self._tip(), tree, bench.copied)
         except GitFailed as e:
             raise GitFailed(
@@ -403,13 +418,16 @@ class _Attempt:
             reason, message = Reason.PROTECTED_PATH, "; ".join(findings.files)
         elif findings.refs:
             reason, message = Reason.PATH_VIOLATION, "; ".join(findings.refs)
+        elif reason is None and nested:
+            reason = Reason.PATH_VIOLATION
+            message = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
         elif reason is None and stripped == base_tree and not provided:
             reason, message = Reason.NO_CHANGES, "it changed nothing"
         over = _over_budget(order, report)
         if reason is None and over:
             reason, message = Reason.BUDGET, over
         if reason is None and not provided:
-            reason, message = self._verify(bench, stripped, message)
+            reason, message = self._verify(bench, stripped, changes, message)
         paths = [change.path for change in changes]
         outside = merge.outside_files(paths, order.plan, order.task)
         done = DoneReport(
@@ -424,8 +442,8 @@ class _Attempt:
             ended_at=self.executor.clock(),
             exit_code=outcome.exit_code,
             scope=report.scope or order.task.name,
-            files_touched=tuple(paths),
-            outside_files=tuple(outside),
+            files_touched=tuple(map(clean, paths)),
+            outside_files=tuple(map(clean, outside)),
             commands=self.commands,
             risks=(*report.risks, *([LEFT_BEHIND] if outcome.left_behind else [])),
             follow_ups=report.follow_ups,
@@ -438,16 +456,27 @@ class _Attempt:
         )
         return Result(tree, tip, changes, done)
 
+    def _saved(self, claim_tree: str) -> Saved:
+        """Return what is in the worktree; repositories that the agent made there are opened."""
+        claim, repository = self.order.claim, self.executor.repository
+        saved = self.worktree.save(claim, self.not_ours)
+        changes = repository.diff(claim_tree, saved.tree)
+        if any(change.new and change.new.mode == SUBMODULE for change in changes):
+            return self.worktree.save(claim, self.not_ours, thorough=True)
+        return saved
+
     def _tip(self) -> str:
         head = self.worktree.head.removeprefix("ref: ")
         return self.executor.repository.resolve(f"{head}^{{commit}}") or self.order.claim
 
-    def _verify(self, bench: Bench, stripped: str, message: str) -> tuple[Reason | None, str]:
+    def _verify(
+        self, bench: Bench, stripped: str, changes: Sequence[Change], message: str
+    ) -> tuple[Reason | None, str]:
         """Run the task's checks where it worked; only a worktree without anything else is proof."""
         checks = checks_of(self.order.plan, self.order.task)
         if not checks:
             return None, message
-        is_proof = not self.commands and not self.worktree.untracked(ignored=True)
+        is_proof = not self.commands and self.worktree.is_just(changes)
         verdict = bench.check(checks)
         self.commands += verdict.commands
         if verdict.reason is not None:

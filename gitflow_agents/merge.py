@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.graph import covers
 from gitflow_agents.models import Car, Config, Plan, Reason, Task
+from gitflow_agents.render import one_line
 from gitflow_agents.store import Change, Commit, Entry, Repository
-from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE, SYMLINK
+from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, SUBMODULE, SYMLINK
 from gitflow_agents.store.state import BRIEFING
 
 PROTECTED = (
@@ -45,6 +46,7 @@ A name without a slash is protected in every folder.
 """
 
 MOST_COMMITS = 1000
+MOST_SYMLINKS = 40
 
 
 class TooManyCommits(GitFailed):
@@ -76,9 +78,14 @@ class Coupled:
 
 
 def refusal(
-    repository: Repository, changes: Sequence[Change], plan: Plan, task: Task, config: Config
+    repository: Repository,
+    changes: Sequence[Change],
+    plan: Plan,
+    task: Task,
+    config: Config,
+    tree: str = EMPTY_TREE,
 ) -> Refused | None:
-    """Return why these changes may not be merged, or None."""
+    """Return why these changes, which led to `tree`, may not be merged, or None."""
     protected = sorted(c.path for c in changes if is_protected(c.path, plan, config))
     if protected:
         workflows = [path for path in protected if path.startswith(".github/workflows/")]
@@ -92,7 +99,7 @@ def refusal(
             return Refused(
                 Reason.PATH_VIOLATION, f"the result adds or moves a submodule: {change.path}"
             )
-        if new.mode == SYMLINK and _leaves(change.path, repository.blob(new.sha)):
+        if new.mode == SYMLINK and _leaves(repository, tree, change):
             target = repository.blob(new.sha).decode(errors="replace")
             return Refused(
                 Reason.PATH_VIOLATION,
@@ -161,17 +168,40 @@ def outside_files(paths: Sequence[str], plan: Plan, task: Task) -> list[str]:
     return [path for path in paths if not any(covers(entry, path) for entry in entries)]
 
 
-def _leaves(path: str, target: bytes) -> bool:
-    text = target.decode("utf-8", "surrogateescape")
-    if text.startswith("/") or re.match(r"[A-Za-z]:", text):
-        return True
-    where = posixpath.normpath(posixpath.join(posixpath.dirname(path), text))
-    return where == ".." or where.startswith("../") or where.split("/")[0] == ".git"
+def _leaves(repository: Repository, tree: str, change: Change) -> bool:
+    """Say whether a symlink leads out of the tree, other symlinks on its way included."""
+    where = change.path.split("/")[:-1]
+    link, followed = change.new, 0
+    ahead: list[str] = []
+    while True:
+        if link is not None and link.mode == SYMLINK:
+            text = repository.blob(link.sha).decode("utf-8", "surrogateescape")
+            followed += 1
+            if text.startswith("/") or re.match(r"[A-Za-z]:", text):
+                return True
+            if followed > MOST_SYMLINKS:
+                return False  # it leads round in a circle
+            ahead += reversed(text.split("/"))
+            link = None
+        if not ahead:
+            return False
+        part = ahead.pop()
+        if part == "..":
+            if not where:
+                return True
+            where.pop()
+        elif part not in ("", "."):
+            path = "/".join([*where, part])
+            if path.split("/")[0].casefold() == ".git":
+                return True
+            link = repository.find(tree, path)
+            if link is None or link.mode != SYMLINK:
+                where.append(part)
 
 
 def _some(paths: Sequence[str], most: int = 5) -> str:
     more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(paths[:most]) + more
+    return one_line(", ".join(paths[:most])) + more
 
 
 def strip(repository: Repository, tree: str, base_tree: str) -> str:
@@ -277,6 +307,43 @@ def couple(repository: Repository, flow: str, waiting: Sequence[Waiting]) -> Cou
     return Coupled(tuple(cars), tuple(behind), conflicts, last)
 
 
+def apart(repository: Repository, base: str, ours: str, theirs: str) -> str | None:
+    """Return the merge of two trees that changed different paths, or None where git must decide.
+
+    What one side alone changed is as that side has it, and git's merge says the same: it looks for
+    renames only where the other side changed the old path or the new one, and there this gives up.
+    It takes no process, and no time for what neither side changed.
+    """
+    old, mine, new = (repository.tree(tree) for tree in (base, ours, theirs))
+    edits: dict[str, Entry | None] = {}
+    for name in old.keys() | new.keys():
+        sides = old.get(name), mine.get(name), new.get(name)
+        if sides[2] == sides[0]:
+            continue
+        if sides[1] == sides[0]:
+            edits[name] = sides[2]
+            continue
+        if any(side is not None and side.mode != FOLDER for side in sides):
+            return None
+        below = apart(repository, *(side.sha if side else EMPTY_TREE for side in sides))
+        if below is None:
+            return None
+        edits[name] = None if below == EMPTY_TREE else Entry(FOLDER, below)
+    return repository.graft(ours, edits)
+
+
+def _is_straight(repository: Repository, base: str, tip: str) -> bool:
+    """Say whether `tip` grew from `base` without any merge, so that this is where they part."""
+    for _ in range(MOST_COMMITS):
+        if tip == base:
+            return True
+        parents = repository.commit(tip).parents
+        if len(parents) != 1:
+            break
+        tip = parents[0]
+    return False
+
+
 def merged(repository: Repository, onto: str, tip: str, base: str) -> tuple[str, tuple[str, ...]]:
     """Return the tree of a task merged onto a commit, and the paths in conflict.
 
@@ -291,6 +358,10 @@ def merged(repository: Repository, onto: str, tip: str, base: str) -> tuple[str,
     onto_tree = repository.commit(onto).tree
     if tree == base_tree:
         return onto_tree, ()
+    if _is_straight(repository, base, tip):
+        easy = apart(repository, base_tree, onto_tree, tree)
+        if easy is not None:
+            return easy, ()
     plain = repository.write_commit(tree, [tip], "the result without its briefing")
     merge = repository.merge(onto, plain)
     return merge.tree, merge.conflicts

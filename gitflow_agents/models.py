@@ -597,7 +597,7 @@ class Report(Model):
     risks: Lines = ()
     follow_ups: Lines = ()
     learned: Lines = ()
-    cost_usd: Annotated[float, Field(ge=0)] | None = None
+    cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
 
 
 class DoneReport(Model):

@@ -79,6 +79,12 @@ def process_started(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+@lru_cache(maxsize=1)
+def own_start(pid: int) -> int:
+    """Return when this process, whose `pid` it is, started: asked often, and never another."""
+    return process_started(pid)
+
+
 def is_alive(pid: int, started: int | None = None) -> bool:
     """Say whether a process lives; with `started`, whether it is still the same one."""
     now = process_started(pid)
@@ -92,7 +98,7 @@ def new_lease(until: float) -> Lease:
         host=socket.gethostname(),
         boot=boot_id(),
         pid=pid,
-        pid_started=process_started(pid),
+        pid_started=own_start(pid),
         until=until,
     )
 

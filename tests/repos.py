@@ -92,18 +92,16 @@ class Repo:
             ["git", "-c", "maintenance.auto=false", *args],
             cwd=self.path,
             env={**os.environ, **HELPER_ENV, **(env or {})},
-            input=stdin,
+            input=None if stdin is None else os.fsencode(stdin),
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
             check=False,
         )
+        # Not as text: that would turn \r\n into \n.
+        out, err = os.fsdecode(done.stdout), os.fsdecode(done.stderr)
         if check and done.returncode != 0:
-            raise AssertionError(
-                f"git {' '.join(args)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-            )
-        return done.stdout
+            raise AssertionError(f"git {' '.join(args)} ended with {done.returncode}:\n{out}{err}")
+        return out
 
     def write(self, path: str, text: str | bytes) -> Path:
         """Write a file of the working folder, with the folders above it, and return its path."""
@@ -166,7 +164,7 @@ class Repo:
             head=self.git("rev-parse", "--verify", "--quiet", "HEAD", check=False),
             branch=self.git("symbolic-ref", "--quiet", "HEAD", check=False),
             pseudo_refs=tuple(
-                (file.name, file.read_text())
+                (file.name, os.fsdecode(file.read_bytes()))
                 for file in sorted(private.iterdir())
                 if file.is_file() and file.name.replace("_", "").isupper()
             ),
@@ -319,4 +317,4 @@ def _bytes(path: Path) -> bytes:
 
 
 def _text(path: Path) -> str:
-    return _bytes(path).decode()
+    return os.fsdecode(_bytes(path))

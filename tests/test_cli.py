@@ -23,7 +23,6 @@ import pytest
 
 from gitflow_agents import __version__
 from gitflow_agents import cli as door
-from gitflow_agents.transitions import diagram
 from tests import repos
 from tests.repos import Cli, Repo, Result
 
@@ -1179,10 +1178,6 @@ def test_the_readme_lists_the_verbs_as_the_help_does() -> None:
     ]
     table = "\n".join(["| | Verb | What it does |", "|---|---|---|", *rows])
     assert table in text, f"put this into README.md:\n{table}"
-
-
-def test_the_readme_draws_the_machine_as_the_table_has_it() -> None:
-    assert f"```mermaid\n{diagram()}\n```" in (PROJECT / "README.md").read_text()
 
 
 def test_the_plan_of_the_readme_has_not_even_a_warning(cli: Cli, repo: Repo) -> None:

@@ -501,6 +501,14 @@ def test_keys_and_tags_are_checked_where_they_stand() -> None:
     ]
 
 
+def test_an_alias_is_shown_as_what_it_stands_for() -> None:
+    found = told_of_tasks("&key id: a, max_turns: &n 12", "id: b, slug: *n")
+    assert found == [
+        "3:6: error: tasks[0].id: a key cannot have an anchor or a tag (remove it)",
+        '4:19: error: tasks[1].slug: `slug` has to be text, and 12 is a number (write slug: "12")',
+    ]
+
+
 def test_a_tag_may_say_what_a_plain_value_is() -> None:
     plan = plan_of(
         "plan: p\ngoal: !!str 2024\ntasks: [{id: !!str 001, run: ! x, max_turns: !!int '3'}]"

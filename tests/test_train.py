@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,8 @@ def subjects(repo: Repo) -> list[str]:
     return [subject for subject in line if subject not in ENDS]
 
 
+TESTING = until("git rev-parse -q --verify gitflow/try/p >/dev/null")
+"""Waits until a train is being tested."""
 ENDS = ("first commit", "settings", "accept plan p v1", "finish plan p v1")
 
 
@@ -73,8 +74,8 @@ def test_tasks_that_wait_together_are_tested_and_merged_together_in_plan_order(
     engine.plan(
         repo,
         task("3", "echo 3 > c"),
-        task("1", "echo 1 > a", verify=["grep 1 a"]),
-        task("2", "echo 2 > b", verify=["grep 2 b"]),
+        task("1", f"{TESTING} echo 1 > a", verify=["grep 1 a"]),
+        task("2", f"{TESTING} echo 2 > b", verify=["grep 2 b"]),
         gate=[f"{settled('1', '2')} ls | tr '\\n' ' ' >> {log}; echo >> {log}"],
     )
     played = engine.go(repo, jobs=3)
@@ -113,7 +114,6 @@ def test_a_config_may_keep_the_branches_of_merged_tasks(repo: Repo) -> None:
 
 # --- who is to blame ------------------------------------------------------------------------------
 
-TESTING = until("git rev-parse -q --verify gitflow/try/p >/dev/null")
 GOOD = [task(id, f"{TESTING} echo good > {id}") for id in "acd"]
 BAD = task("b", f"{TESTING} echo bad > b")
 
@@ -256,8 +256,8 @@ def test_what_conflicts_with_a_car_ahead_waits_for_the_next_train(repo: Repo) ->
     engine.plan(
         repo,
         task("0", "echo 0 > zero"),
-        task("1", "echo bad > README.md"),
-        task("2", "echo good > README.md"),
+        task("1", f"{TESTING} echo bad > README.md"),
+        task("2", f"{TESTING} echo good > README.md"),
         gate=[f"{settled('1', '2')} ! grep bad README.md"],
     )
     played = engine.go(repo, jobs=3)
@@ -294,7 +294,7 @@ def test_a_real_conflict_is_tried_again_once_with_the_conflict_in_its_brief(repo
     assert repo.show("gitflow/attempt/p/2/1", "README.md") == "# A small project\n2\n"
     brief = repo.show(kept["claim"], ".gitflow/brief.md")
     assert "The last result was in conflict with what is on flow by now." in brief
-    assert brief.endswith("\n") and "The conflict was in:\n\n- `README.md`\n" in brief
+    assert "The conflict was in:\n\n- `README.md`\n" in brief
     assert "gitflow/attempt/p/2/1" in brief
     # The second attempt began on flow as it was then, without the work that did not fit.
     assert repo.show("flow/p", "was") == "# A small project\n1\n"
@@ -487,20 +487,21 @@ def test_a_run_ends_when_flow_is_checked_out_while_a_train_is_tested(
     engine.finished(repo, engine.go(repo))
 
 
-def test_a_run_ends_when_the_plan_is_held_while_a_train_is_tested(repo: Repo, tool: Any) -> None:
+def test_a_run_ends_when_the_plan_is_held_while_a_train_is_tested(
+    repo: Repo, tool: Any, tmp_path: Path
+) -> None:
     held = until("git show gitflow/state/p:plan.yaml | grep -q '^held:'")
     engine.plan(
         repo,
         task("1", "echo 1 > a"),
-        task("2", until("git rev-parse -q --verify gitflow/try/p >/dev/null") + "git config x.y z; echo 2 > b"),
-        gate=[held],
-    )  # fmt: skip
+        task("2", f"{TESTING} git config x.y z; echo 2 > b"),
+        gate=[f"test -e {tmp_path}/held || {{ {held} touch {tmp_path}/held; }}"],
+    )
     done = timed(repo, tool)
     assert done.exit_code == 4, done.stderr
     assert "the plan is held: " in done.stderr
     assert engine.audit(repo) == {"1": "review", "2": "failed"}
-    subprocess.run(["git", "config", "--unset", "x.y"], cwd=repo.path, check=True)
-    again = engine.go(repo)
+    repo.git("config", "--unset", "x.y")
+    assert engine.go(repo).code == 4
     assert engine.audit(repo) == {"1": "completed", "2": "failed"}
-    assert again.code == 4
     engine.tidy(repo)

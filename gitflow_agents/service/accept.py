@@ -17,7 +17,15 @@ from gitflow_agents.models import ZERO, Config, Plan, PlanState
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Commit, Draft, Entry, Store
 from gitflow_agents.store.repository import FILE
-from gitflow_agents.store.state import HEADS, events_of, one_line, plan_ref
+from gitflow_agents.store.state import (
+    HEADS,
+    attempt_ref,
+    events_of,
+    one_line,
+    plan_ref,
+    state_ref,
+    try_ref,
+)
 
 ACCEPTED = "plan_accepted"
 
@@ -46,7 +54,6 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
     base, base_sha = find_base(store, plan, config)
     existing = repository.tips(HEADS)
     flow = f"{HEADS}{plan.flow_branch}"
-    branches = spec.branches(plan)
     blob = repository.write_blob(proposal.data)
     path = plan_path(plan.plan)
 
@@ -60,13 +67,8 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
         start = proposed or base_sha
         proposed = with_file(start, f"plan {plan.plan}: {one_line(plan.goal)[:160]}", actor)
         moves.append((plan_ref(plan.plan), existing.get(plan_ref(plan.plan), ZERO), proposed))
-    accepting = _our_accepting_commit(store, plan, existing.get(flow, ""), blob)
+    accepting = begun(store, plan, blob, existing)
     if not accepting:
-        wanted = [plan.flow_branch, *branches.values()]
-        clash = name_clash(wanted, [ref.removeprefix(HEADS) for ref in existing])
-        if clash:
-            raise _taken(plan, clash, existing)
-        _not_checked_out(store, plan.flow_branch)
         accepting = with_file(
             base_sha,
             f"accept plan {plan.plan} v1\n\n{one_line(plan.goal)[:400]}\n\n"
@@ -98,6 +100,24 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
         draft.move(ref, old, new)
     store.commit(draft)
     return snapshot
+
+
+def begun(store: Store, plan: Plan, blob: str, existing: Mapping[str, str]) -> str:
+    """Return the accepting commit of a run that was cut off, or nothing.
+
+    `existing` are all branches.  Raises FlowError when one is in the way of those to be made.
+    """
+    ours = _our_accepting_commit(store, plan, existing.get(f"{HEADS}{plan.flow_branch}", ""), blob)
+    if not ours:
+        names = [ref.removeprefix(HEADS) for ref in existing]
+        made = (plan_ref(plan.plan), state_ref(plan.plan), try_ref(plan.plan))
+        kept = attempt_ref(plan.plan, "?", 0)  # no branch has this name, but one may be above it
+        own = [ref.removeprefix(HEADS) for ref in (*made, kept) if ref not in existing]
+        clash = name_clash([plan.flow_branch, *spec.branches(plan).values(), *own], names)
+        if clash:
+            raise _taken(plan, clash, existing)
+        _not_checked_out(store, plan.flow_branch)
+    return ours
 
 
 def find_base(store: Store, plan: Plan, config: Config) -> tuple[str, str]:
@@ -160,7 +180,7 @@ def _taken(plan: Plan, clash: tuple[str, str], existing: Mapping[str, str]) -> F
         mend = f"set `flow:` in the plan to one of: {', '.join(free)}"
     else:
         names = (f"{plan.plan[:58]}-{number}" for number in itertools.count(2))
-        prefix = wanted.split("/")[0]
+        prefix = wanted.split(f"/{plan.plan}")[0]
         free = itertools.islice(
             (n for n in names if not name_clash([f"{prefix}/{n}/x"], branches)), 3
         )
@@ -168,7 +188,8 @@ def _taken(plan: Plan, clash: tuple[str, str], existing: Mapping[str, str]) -> F
             mend = f"rename it: git branch -m {in_the_way} {in_the_way}-old"
         else:
             mend = f"rename it (git branch -m {in_the_way} NEW), or the plan: {', '.join(free)}"
-    return FlowError(f"the branch {in_the_way} is in the way of {wanted}", hint=mend)
+    what = wanted.removesuffix("/?/0")
+    return FlowError(f"the branch {in_the_way} is in the way of {what}", hint=mend)
 
 
 def _flow_names(plan: str) -> Iterable[str]:
@@ -228,6 +249,7 @@ def proposal_of(store: Store, name: str) -> Proposal:
 __all__ = [
     "Proposal",
     "accept",
+    "begun",
     "find_base",
     "name_clash",
     "plan_path",

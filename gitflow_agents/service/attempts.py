@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gitflow_agents import merge, render, scheduler, spec
-from gitflow_agents.errors import LostRace
+from gitflow_agents.errors import GitFailed, LostRace
 from gitflow_agents.execute import Order, Result, read_not_ours
 from gitflow_agents.models import (
     EVERYWHERE,
@@ -34,6 +34,7 @@ from gitflow_agents.store.state import (
     new_nonce,
     one_line,
 )
+from gitflow_agents.store.worktrees import remove_folder
 from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
 
 E, S = Happened, Status
@@ -73,7 +74,8 @@ class Attempts:
         flow_tree = repository.commit(state.flow_sha).tree
         former, conflict = self._former_work(record)
         ref = f"{HEADS}{branch}"
-        tip = repository.resolve(ref)
+        # What this very decision does to the branch comes first: a fence on the attempt before.
+        tip = draft.moves[ref][1] if ref in draft.moves else repository.resolve(ref)
         attempts = self._keep_branch(draft, record, tip)
         briefing = {
             f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
@@ -218,8 +220,10 @@ class Attempts:
         plan, task = order.plan, order.task
         last, refused = self._our_commits(order, result)
         report = result.report
-        if report.reason is None and refused is None and not report.already_provided:
-            refused = merge.refusal(repository, result.changes, plan, task, self.desk.config)
+        if report.reason is None and refused is None:
+            refused = merge.refusal(
+                repository, result.changes, plan, task, self.desk.config, result.tree
+            )
         if refused is not None:
             report = report.model_copy(
                 update={
@@ -390,7 +394,9 @@ class Attempts:
         self.desk.afterwards.append(lambda: self.desk.forget(task))
         self._fence(draft, task, E.ATTEMPT_STOPPED, Reason.STOPPED, last, "interrupted", result)
         number = self.desk.snapshot.record(task).attempts[-1].number
-        draft.move(attempt_ref(self.desk.snapshot.plan.plan, task, number), last, ZERO)
+        ref = attempt_ref(self.desk.snapshot.plan.plan, task, number)
+        if ref not in draft.moves:
+            draft.move(ref, last, ZERO)
 
     def _let_down(self, draft: Draft, task: str) -> None:
         """End an attempt whose result git or the disk did not take; it says nothing of the work."""
@@ -425,7 +431,12 @@ class Attempts:
         noted = read_not_ours(self.desk.attempt_folder(record.id, number))
         if noted is None:
             return record.claim  # what is there is the set-up's
-        tree = worktree.save((*copied, *noted))
+        try:
+            tree = worktree.save(record.claim, (*copied, *noted)).tree
+        except GitFailed:
+            # Without its own folder it is moved aside, not removed.
+            self.desk.afterwards.insert(0, lambda: remove_folder(worktree.admin))
+            return record.claim
         tip = worktree.tip(record.claim)
         tip, tree = merge.without(repository, record.claim, tip, tree, copied)
         message = f"what attempt {number} of {record.id} left unfinished"
@@ -454,7 +465,12 @@ class Attempts:
             f"Gitflow-Event: {happened}\nGitflow-Plan: {plan}\nGitflow-Task: {task}\n"
             f"Gitflow-Attempt: {attempt.number}\nGitflow-Reason: {reason}",
         )
-        draft.move(f"{HEADS}{record.branch}", record.claim, fence)
+        ref, old, kept = f"{HEADS}{record.branch}", record.claim, ""
+        if repository.resolve(ref) != old or ref in self.desk.store.refs.heads():
+            # A person has the branch now: it stays theirs, and the fence is put beside it.
+            ref = self.desk.free_attempt_ref(plan, task, attempt.number, last)
+            old, kept = repository.resolve(ref) or ZERO, ref.removeprefix(HEADS)
+        draft.move(ref, old, fence)
         status = advance(record.status, happened, By.SCHEDULER, reason)
         is_lost = happened is E.ATTEMPT_EXPIRED
         draft.put(
@@ -475,6 +491,7 @@ class Attempts:
                                 "reason": reason,
                                 "message": why,
                                 "tip": last,
+                                "kept": kept,
                                 "report": fence,
                             }
                         ),
@@ -514,7 +531,17 @@ class Attempts:
         number = record.attempts[-1].number
         what = f"is at {tip[:12]} now" if tip else "was deleted"
         message = f"{record.branch} {what}; somebody moved it while attempt {number} was running"
-        if tip:
+        tried: dict[str, str] = {}
+        if tip == record.claim:
+            # Nobody moved it: publish did not either, because somebody looks at it.
+            place = self.desk.store.refs.heads().get(f"{HEADS}{record.branch}", "a worktree")
+            message = f"{record.branch} was checked out in {place}, so the result was not put there"
+            aside = attempt_ref(plan, task, number)
+            result = self.desk.store.repository.resolve(aside)
+            if result and is_result(self.desk.store, record, result):
+                tried = {"kept": aside.removeprefix(HEADS), "tip": result}
+                message += f"; it is kept as {tried['kept']}"
+        elif tip:
             ref = self.desk.free_attempt_ref(plan, task, number, tip)
             draft.move(ref, self.desk.store.repository.resolve(ref) or ZERO, tip)
             message += f"; what is there is kept as {ref.removeprefix(HEADS)} too"
@@ -525,6 +552,7 @@ class Attempts:
                 "outcome": "expired",
                 "reason": Reason.FOREIGN_COMMITS,
                 "message": message,
+                **tried,
             }
         )
         draft.put(
@@ -565,12 +593,17 @@ class Attempts:
 
 def is_result(store: Store, record: TaskRecord, tip: str) -> bool:
     """Say whether a branch ends in what publish recorded for the task's newest attempt."""
-    attempt = record.attempt
-    return attempt is not None and any(
+    attempt, commit = record.attempt, store.repository.commit(tip)
+    # Anybody can write trailers; only publish commits as the tool, and with a report.
+    if not commit.committer.startswith(f"{TOOL} ") or attempt is None:
+        return False
+    if store.repository.find(commit.tree, f"{BRIEFING}/report.yaml") is None:
+        return False
+    return any(
         event.task == record.id
         and event.attempt == attempt.number
         and event.event in (E.ATTEMPT_SUCCEEDED, E.ATTEMPT_FAILED)
-        for event in events_of(store.repository.commit(tip))
+        for event in events_of(commit)
     )
 
 

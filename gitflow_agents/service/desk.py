@@ -16,6 +16,9 @@ from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Store, Worktrees
 from gitflow_agents.store.state import BRIEFING, attempt_ref, one_line
 
+MOST_REPORTS = 64
+"""Reports that are held in memory."""
+
 
 @dataclass(frozen=True)
 class Told:
@@ -64,6 +67,8 @@ class Desk:
     """The tip of the train that is being tested by this process."""
     pending: list[Told] = field(default_factory=list)
     """What will be told once the decision is written."""
+    reports: dict[str, DoneReport] = field(default_factory=dict)
+    """Some of those that were read, by the tree that holds them."""
     afterwards: list[Callable[[], None]] = field(default_factory=list)
     """What will be done then: a decision that is not written must leave no trace."""
 
@@ -109,8 +114,15 @@ class Desk:
         self.failures.pop(task, None)
 
     def report(self, tree: str) -> DoneReport:
-        data = self.store.repository.read(tree, f"{BRIEFING}/report.yaml") or b"{}"
-        return DoneReport.model_validate(spec.from_yaml(data))
+        """Return the report in a tree; on its way to flow the same one is asked for three times."""
+        found = self.reports.get(tree)
+        if found is None:
+            data = self.store.repository.read(tree, f"{BRIEFING}/report.yaml") or b"{}"
+            found = DoneReport.model_validate(spec.from_yaml(data))
+            if len(self.reports) >= MOST_REPORTS:
+                self.reports.clear()
+            self.reports[tree] = found
+        return found
 
     def free_attempt_ref(self, plan: str, task: str, number: int, tip: str) -> str:
         ref, place = attempt_ref(plan, task, number), 1

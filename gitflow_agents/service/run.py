@@ -100,6 +100,7 @@ class Run:
             reconciler.clear_branches()
             reconciler.lift_hold()
         snapshot = desk.snapshot
+        self._packed = len(snapshot.by_status[Status.COMPLETED])
         state, plan = snapshot.state, snapshot.plan
         self.tell(
             Told(

@@ -5,6 +5,7 @@ A door parses, calls one method here, and prints what comes back.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import heapq
@@ -13,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 
 from gitflow_agents import cache, render, scheduler, spec
@@ -21,6 +21,7 @@ from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.execute import Executor
 from gitflow_agents.graph import Graph, estimate
 from gitflow_agents.models import (
+    SCHEMA,
     Config,
     DoneReport,
     Event,
@@ -35,6 +36,7 @@ from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.accept import (
     Proposal,
     accept,
+    begun,
     find_base,
     plan_path,
     proposal_of,
@@ -132,7 +134,7 @@ class Service:
             if task not in snapshot.plan.by_id:
                 raise self._no_such_task(snapshot, task)
             return snapshot, task
-        here = self.plans()
+        here = [*self.plans(), *self._unaccepted()]
         found = [snapshot for snapshot in here if target in snapshot.plan.by_id]
         live = [s for s in found if s.state.status == "live"] or found
         if len(live) == 1:
@@ -149,19 +151,23 @@ class Service:
 
     def find(self, what: str, at: str = "") -> tuple[Snapshot, str]:
         """Return what PLAN or TASK names: a plan with no task id, or a plan and a task's id."""
-        name, _, task = what.rpartition("/")
-        is_task = bool(name) and task in self._ids(name)
-        if is_task or not self._is_plan(what):
-            return self.task(what, at)
-        return self.open(what, at), ""
+        names = self._names()
+        if what.endswith((".yaml", ".yml")) or what in names:
+            return self.open(what, at), ""
+        plan, _, _ = what.rpartition("/")
+        if plan and plan not in names:
+            raise self._unknown(plan)
+        return self.task(what, at)
 
-    def _is_plan(self, text: str) -> bool:
-        return "/" in text or text.endswith((".yaml", ".yml")) or text in self._names()
-
-    def _ids(self, plan: str) -> set[str]:
-        if plan not in self._names():
-            return set()
-        return set(self.open(plan).plan.by_id)
+    def _unaccepted(self) -> list[Snapshot]:
+        """Return the plans that are only files in the checkout so far."""
+        found = []
+        known = {*self.store.plans(), *self._proposed()}
+        for name in self._names():
+            if name not in known:
+                with contextlib.suppress(FlowError):  # `validate` says what is wrong with it
+                    found.append(self.open(name))
+        return found
 
     def _no_such_task(self, snapshot: Snapshot, task: str) -> FlowError:
         ids = [each.id for each in snapshot.plan.tasks]
@@ -176,8 +182,7 @@ class Service:
         """Return every plan here: the accepted ones, then those that are only proposed."""
         accepted = self.store.plans()
         found = [self.open(name) for name in accepted]
-        for ref in self.repository.tips(plan_ref("")):
-            name = ref.removeprefix(plan_ref(""))
+        for name in self._proposed():
             if name not in accepted:
                 try:
                     found.append(self.open(name))
@@ -209,13 +214,15 @@ class Service:
         """Commit a checked plan file to `plan/<plan>` for the person and return the commit."""
         name, _ = self._source(plan)
         reading = self._checked(name, data)
+        snapshot = self.store.load(reading.plan.plan)
+        if snapshot is not None:
+            self._same_text(snapshot, data)
         _, base = find_base(self.store, reading.plan, self.config)
         return propose(self.store, reading.plan.plan, data, base, self.actor)
 
     def _source(self, plan: str) -> tuple[str, bytes | None]:
         """Return a plan's name, and its text when a file was named."""
-        if not plan:
-            return self._only_plan(), None
+        plan = plan or self._only_plan()
         path = self._file(plan)
         if path is not None:
             try:
@@ -248,8 +255,11 @@ class Service:
             hint=f"write one: gitflow-agents new {plan}; or name a file: plans/{plan}.yaml",
         )
 
+    def _proposed(self) -> list[str]:
+        return [ref.removeprefix(plan_ref("")) for ref in self.repository.tips(plan_ref(""))]
+
     def _names(self) -> list[str]:
-        proposed = [ref.removeprefix(plan_ref("")) for ref in self.repository.tips(plan_ref(""))]
+        proposed = self._proposed()
         folder = (self.repository.top or self.directory) / "plans"
         files = [path.stem for path in folder.glob("*.yaml") if "." not in path.stem]
         return sorted({*self.store.plans(), *proposed, *files})
@@ -476,20 +486,28 @@ class Service:
             proposal = self._proposal(name, data)
             reading = self._checked(name, proposal.data, file=self._shown(plan, name))
             snapshot = accept(self.store, proposal, reading.plan, self.config, self.actor)
+
+        def tell(event: str, text: str) -> None:
+            data = {"schema": SCHEMA, "event": event, "at": self.clock(), "plan": name}
+            on_event(Told(event, text, {**data, "text": text}))
+
         for warning in reading.warnings[:MOST_WARNINGS]:
-            on_event(Told("warning", str(warning), {"event": "warning", "text": str(warning)}))
+            tell("warning", str(warning))
         more = len(reading.warnings) - MOST_WARNINGS
         if more > 0:
-            text = f"and {more} more warnings: gitflow-agents validate {plan}"
-            on_event(Told("warning", text, {"event": "warning", "text": text}))
-        on_event(
-            Told(
-                "plan_accepted",
-                f"plan {name} accepted as v1: {len(reading.plan.tasks)} tasks",
-                {"event": "plan_accepted", "plan": name, "revision": 1, "at": self.clock()},
-            )
-        )
+            tell("warning", f"and {more} more warnings: gitflow-agents validate {plan}")
+        if self._is_uncommitted(snapshot):
+            path, flow = plan_path(name), snapshot.state.flow
+            tell("warning", f"{path} is not committed; commit it, or it is in the way of {flow}")
+        tell("plan_accepted", f"plan {name} accepted as v1: {len(reading.plan.tasks)} tasks")
         return snapshot
+
+    def _is_uncommitted(self, snapshot: Snapshot) -> bool:
+        """Say whether the plan's file lies in the checkout but not in the base: no merge then."""
+        path = plan_path(snapshot.plan.plan)
+        base = self.repository.commit(snapshot.state.base_sha).tree
+        lies_there = self.repository.top is not None and (self.repository.top / path).exists()
+        return lies_there and self.repository.find(base, path) is None
 
     def _proposal(self, name: str, data: bytes | None) -> Proposal:
         """Return what is to be accepted; a file and a plan branch must not say different things."""
@@ -528,7 +546,14 @@ class Service:
         snapshot = self.open(plan, cached=False)
         name, state = snapshot.plan.plan, snapshot.state
         lines = []
-        if not snapshot.tip:
+        _, data = self._source(plan)
+        if snapshot.tip:
+            self._same_text(snapshot, data)
+        else:
+            proposal = self._proposal(name, data)
+            find_base(self.store, snapshot.plan, self.config)
+            branches = self.repository.tips(HEADS)
+            begun(self.store, snapshot.plan, _blob_sha(proposal.data), branches)
             lines.append(f"accept plan {name}: make plan/{name} and {state.flow} from {state.base}")
         limits = self.limits(snapshot)
         slots = _slots(jobs, limits)
@@ -600,7 +625,7 @@ def create_demo(directory: str) -> str:
     path = Path(directory)
     if path.exists() and any(path.iterdir()):
         raise FlowError(f"{directory} is not empty", hint="name a folder that does not exist yet")
-    text = (resources.files("gitflow_agents") / "templates" / "quick-start.yaml").read_bytes()
+    text = (Path(__file__).parent.parent / "templates" / "quick-start.yaml").read_bytes()
     create_repository(
         path,
         {

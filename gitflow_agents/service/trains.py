@@ -379,7 +379,7 @@ class Trains:
         done = len(snapshot.by_status[S.COMPLETED])
         note = f"finished: {done} of {len(snapshot.plan.tasks)} tasks are merged to {state.flow}"
         draft.tell("plan_finished", commit=commit, note=note)
-        self.desk.say("plan_finished", note, flow_sha=commit)
+        self.desk.say("plan_finished", f"the report is on {state.flow}", flow_sha=commit)
 
 
 def trimmed(commands: tuple[Ran, ...]) -> tuple[Ran, ...]:

@@ -3,24 +3,35 @@
 A worktree shares its repository's config, hooks and refs, so an agent can change them.  The guard
 remembers how they were and says, when an attempt ends, what is different and who did it.  Our own
 refs are put back; a person's ref is never moved, only named.
+
+Who moved a ref stands in its reflog, under the address that each attempt's git commits with.  A ref
+that was deleted has no reflog; what the attempt's git was told (its trace) tells instead.  Where
+nothing points at an attempt it was a person who works beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gitflow_agents.errors import FlowError
 from gitflow_agents.models import ZERO
+from gitflow_agents.runner import read_plain
 from gitflow_agents.store.refs import Refs
-from gitflow_agents.store.repository import TOOL
 from gitflow_agents.store.state import HEADS
 
-WATCHED = (HEADS, "refs/tags/", "refs/stash")
+STASH = "refs/stash"
+WATCHED = (HEADS, "refs/tags/", STASH)
 OURS = (f"{HEADS}gitflow/", f"{HEADS}task/")
 ADDRESS = "attempt.gitflow-agents.localhost"
 """Ends the committer address of an attempt's git, so that a reflog tells who moved a ref."""
+REWRITTEN = "info/refs"
+"""A file that git itself writes when it packs."""
+MOST_BYTES = 8 * 1024 * 1024
 
 
 def committer_address(nonce: str) -> str:
@@ -36,6 +47,33 @@ class Findings:
     refs: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Watched:
+    """An attempt that is going on: the branch that is its own, and where its git leaves a trace."""
+
+    ref: str
+    trace: Path
+
+    def named(self, ref: str) -> bool:
+        """Say whether its git was told to do something with a ref."""
+        short = "stash" if ref == STASH else ref.split("/", 2)[2]
+        try:
+            lines = (
+                read_plain(self.trace, MOST_BYTES, end=True).decode(errors="replace").split("\n")
+            )
+        except OSError:
+            return False
+        for line in lines:
+            if '"event":"start"' in line:
+                with contextlib.suppress(ValueError, KeyError, AttributeError):
+                    words = [str(word).lstrip("+:") for word in json.loads(line)["argv"]]
+                    if "update-ref" in words and "--stdin" in words:
+                        return True
+                    if any(word == short or word.endswith(f"/{short}") for word in words):
+                        return True
+        return False
+
+
 @dataclass
 class Guard:
     """Compares the repository with how it was; one for all attempts of a run."""
@@ -45,6 +83,7 @@ class Guard:
     """The flow refs, which are ours too."""
     _files: dict[str, bytes] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
+    _running: dict[str, Watched] = field(default_factory=dict)
     _offences: dict[str, list[str]] = field(default_factory=dict)
 
     def begin(self) -> None:
@@ -60,6 +99,25 @@ class Guard:
                 self._known.pop(ref, None)
             else:
                 self._known[ref] = new
+
+    def watch(self, nonce: str, ref: str, trace: Path) -> None:
+        """An attempt begins: `ref` is its own branch, and its git writes to `trace`."""
+        self._running[nonce] = Watched(ref, trace)
+
+    def forget(self, nonce: str) -> None:
+        """An attempt is over."""
+        watched = self._running.pop(nonce, None)
+        if watched is not None:
+            with contextlib.suppress(OSError):
+                watched.trace.unlink()
+
+    def put_back(self, expected: Mapping[str, str]) -> None:
+        """Put refs of ours back where an attempt moved them; the others are left to their pass."""
+        with self.refs.lock():
+            for ref, old in expected.items():
+                new = self.refs.repository.resolve(ref) or ZERO
+                if new != old:
+                    self._judge(ref, old, new, "")
 
     def look(self, nonce: str) -> Findings:
         """Return what the attempt with this nonce changed, and put our own refs back."""
@@ -79,11 +137,12 @@ class Guard:
         for folder in ("hooks", "info"):
             with contextlib.suppress(OSError):
                 for entry in os.scandir(common / folder):
-                    if entry.name.endswith(".sample"):
+                    if entry.name.endswith(".sample") or f"{folder}/{entry.name}" == REWRITTEN:
                         continue
-                    with contextlib.suppress(OSError), open(entry.path, "rb") as file:
-                        mode = os.fstat(file.fileno()).st_mode & 0o111
-                        found[f"{folder}/{entry.name}"] = b"%o " % mode + file.read()
+                    name = f"{folder}/{entry.name}"
+                    with contextlib.suppress(OSError):
+                        mode = entry.stat().st_mode & 0o111
+                        found[name] = b"%o " % mode + read_plain(Path(entry.path), MOST_BYTES)
         return found
 
     def _changed_files(self) -> list[str]:
@@ -119,29 +178,46 @@ class Guard:
             return
         for ref in sorted(now.keys() | self._known.keys()):
             old, new = self._known.get(ref, ZERO), now.get(ref, ZERO)
-            if old == new:
-                continue
-            who = self._who(ref, new)
-            ours = ref.startswith(OURS) or ref in self.flows
-            name = ref.removeprefix(HEADS)
-            if who == TOOL.split("<")[1][:-1] or (ours and new == ZERO and ref not in self.flows):
-                continue  # another run of ours; a deleted branch of ours is told by the plan's pass
-            if who and not who.endswith(ADDRESS):
-                continue  # a person working beside us
-            culprit = who.removesuffix(f"@{ADDRESS}") if who else nonce
-            said = f"{name} moved while it ran, from {_short(old)} to {_short(new)}"
-            if ours and old != ZERO:
-                with contextlib.suppress(FlowError):
-                    self.refs.move([(ref, new, old)])
-                    now[ref] = old
-                    said += "; it was put back"
-            self._offences.setdefault(culprit, []).append(said)
+            if old != new and self._judge(ref, old, new, nonce):
+                now[ref] = old
         self._known = {ref: sha for ref, sha in now.items() if sha != ZERO}
+
+    def _judge(self, ref: str, old: str, new: str, looker: str) -> bool:
+        """Note an attempt's offence, if it was one; say whether the ref was put back."""
+        culprit = self._culprit(ref, new, looker)
+        if not culprit:
+            return False  # another run of ours, or a person beside us: told by the plan's pass
+        said = f"{ref.removeprefix(HEADS)} moved while it ran, from {_short(old)} to {_short(new)}"
+        is_back = False
+        if self._is_ours(ref) and old != ZERO:
+            with contextlib.suppress(FlowError):
+                self.refs.move([(ref, new, old)])
+                is_back = True
+                said += "; it was put back"
+        elif new == ZERO:
+            said += f"; to bring it back: git update-ref {ref} {old}"
+        watched = self._running.get(culprit)
+        if watched is None or watched.ref != ref:  # what it does to its own branch is its affair
+            self._offences.setdefault(culprit, []).append(said)
+        return is_back
+
+    def _is_ours(self, ref: str) -> bool:
+        return ref.startswith(OURS) or ref in self.flows
+
+    def _culprit(self, ref: str, new: str, looker: str) -> str:
+        """Return the nonce of the attempt that moved a ref, or nothing when none did."""
+        who = self._who(ref, new) if new != ZERO else ""
+        if who.endswith(ADDRESS):
+            return who.removesuffix(f"@{ADDRESS}")
+        if new == ZERO or ref == STASH:  # a dropped stash leaves only older ones in the log
+            return next((n for n, job in self._running.items() if job.named(ref)), "")
+        has_log = (self.refs.repository.common / "logs" / ref).exists()
+        if who or not (self._is_ours(ref) or has_log):
+            return ""
+        return looker or next(iter(self._running), "")  # written by hand
 
     def _who(self, ref: str, new: str) -> str:
         """Return the committer address that the reflog names for a ref's value, or nothing."""
-        if new == ZERO:
-            return ""
         log = self.refs.repository.common / "logs" / ref
         try:
             with open(log, "rb") as file:

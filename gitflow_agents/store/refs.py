@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +20,11 @@ from typing import Any
 
 from gitflow_agents.errors import FlowError, GitFailed, LostRace
 from gitflow_agents.models import ZERO
-from gitflow_agents.runner import is_alive, process_started
+from gitflow_agents.runner import is_alive, own_start
 from gitflow_agents.store.repository import Repository
 
+_MOVE = r"refs/heads/(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+ [0-9a-f]{40} [0-9a-f]{40}"
+"""A move as an intent holds it: a ref's name, what it was, what it shall be."""
 PATIENCE = 5.0
 """Seconds to wait for a lock of somebody else's git, or for a dead run's git to end."""
 
@@ -140,7 +143,7 @@ class Refs:
         intent = {
             "moves": moves,
             "pid": os.getpid(),
-            "started": process_started(os.getpid()),
+            "started": own_start(os.getpid()),
             "git": partner.proc.pid,
         }
         data = json.dumps(intent).encode()
@@ -240,8 +243,10 @@ class Refs:
             intent = json.loads(data)
             moves = [(str(ref), str(old), str(new)) for ref, old, new in intent["moves"]]
             git = int(intent["git"])
-        except (ValueError, KeyError, TypeError):
-            # Torn: it died while writing it down, so nothing had moved.
+            if not all(re.fullmatch(_MOVE, " ".join(move)) for move in moves):
+                raise ValueError("not what we write")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            # Torn: it died while writing it down, so nothing had moved; or it is not ours.
             os.ftruncate(self._intent_fd, 0)
             return
         deadline = time.monotonic() + PATIENCE

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gitflow_agents.errors import FlowError, GitFailed
 from gitflow_agents.models import ZERO
@@ -71,8 +71,7 @@ class Commit:
         return float(self.committer.rsplit(" ", 2)[1])
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What a tree says about one name."""
 
     mode: str
@@ -110,6 +109,8 @@ class Git:
         import git as gitpython
 
         self._git = gitpython.Git(self.folder)
+        # GitPython takes the $HOME in a folder's name for a variable.
+        self._git._working_dir = self.folder
         self._git.update_environment(**self.environment)
 
     def run(
@@ -239,6 +240,7 @@ class Repository:
         # What was read or written lately, by sha: objects never change.
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
         self._commits: OrderedDict[str, Commit] = OrderedDict()
+        self._packed_refs: tuple[tuple[int, int, int], dict[str, str]] = ((0, 0, 0), {})
 
     def _look(self) -> None:
         code, out, err = self.user.attempt("version")
@@ -313,7 +315,7 @@ class Repository:
         for name in ("refs/remotes/origin/HEAD", "HEAD"):
             code, out, _ = self.user.attempt("symbolic-ref", "-q", name)
             if code == 0:
-                branch = out.decode().strip().removeprefix("refs/heads/")
+                branch = os.fsdecode(out).strip().removeprefix("refs/heads/")
                 return branch.removeprefix("refs/remotes/origin/")
         raise FlowError(
             "no branch is checked out, and there is no origin/HEAD to start from",
@@ -344,7 +346,7 @@ class Repository:
         with self._reading:
             try:
                 return self.git.header(name)[0]
-            except ValueError:
+            except ValueError:  # also a name that is not text, which cannot be asked for
                 return None
 
     def _loose(self, ref: str) -> str:
@@ -362,8 +364,49 @@ class Repository:
 
     def tips(self, *prefixes: str) -> dict[str, str]:
         """Return every ref below the prefixes (`refs/heads/task/`) with its sha."""
+        with contextlib.suppress(ValueError, OSError):
+            return self._stored(prefixes)
         _, out = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
         return dict(line.rsplit(" ", 1) for line in os.fsdecode(out).splitlines())
+
+    def _stored(self, prefixes: Sequence[str]) -> dict[str, str]:
+        """Read refs from git's files; ValueError where only git knows what one says."""
+        found: dict[str, str] = {}
+        open_ = list(prefixes)
+        while open_:
+            name = open_.pop()
+            with contextlib.suppress(FileNotFoundError):
+                if name.endswith("/"):
+                    with os.scandir(f"{self._common}/{name}") as entries:
+                        for entry in entries:
+                            is_folder = entry.is_dir(follow_symlinks=False)
+                            open_.append(f"{name}{entry.name}{'/' if is_folder else ''}")
+                elif not name.endswith(".lock"):
+                    with open(f"{self._common}/{name}", "rb") as file:
+                        said = file.read(64)
+                    if not _SHA_LINE.fullmatch(said):
+                        raise ValueError(f"{name} is symbolic, or not whole")
+                    found[name] = said[:40].decode()
+        # Packed ones come last: a ref that is packed meanwhile is in one place or the other.
+        folders = tuple(prefix for prefix in prefixes if prefix.endswith("/"))
+        for ref, sha in self._packed().items():
+            if ref in prefixes or ref.startswith(folders):
+                found.setdefault(ref, sha)
+        return dict(sorted(found.items()))
+
+    def _packed(self) -> dict[str, str]:
+        """Return the packed refs, read again only when their file is another one."""
+        try:
+            with open(f"{self._common}/packed-refs", "rb") as file:
+                now = os.fstat(file.fileno())
+                key = (now.st_ino, now.st_ctime_ns, now.st_size)
+                if key != self._packed_refs[0]:
+                    lines = os.fsdecode(file.read()).split("\n")
+                    shas = {line[41:]: line[:40] for line in lines if line[40:41] == " "}
+                    self._packed_refs = key, shas
+        except FileNotFoundError:
+            return {}
+        return self._packed_refs[1]
 
     def object(self, name: str, kind: str) -> tuple[str, bytes]:
         """Return the sha and the content of an object; GitFailed when it is not there."""
@@ -497,7 +540,9 @@ class Repository:
             ok=(0, 1),
         )
         tree, *paths = os.fsdecode(out).split("\0")
-        conflicts = tuple(sorted({path for path in paths if path})) if code else ()
+        # A name that is not text cannot be told; what it is called is only for people.
+        named = {path.encode(errors="replace").decode() for path in paths if path}
+        conflicts = tuple(sorted(named)) if code else ()
         return Merge(tree, conflicts or (("?",) if code else ()))
 
     # --- writing ----------------------------------------------------------------------------------
@@ -513,9 +558,8 @@ class Repository:
         # git's own name for an object that is not whole yet: its gc clears away what a kill left.
         part = f"{folder}/tmp_obj_{secrets.token_hex(8)}"
         try:
-            os.makedirs(folder, exist_ok=True)
             try:
-                with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "wb") as file:
+                with open(self._new_file(folder, part), "wb") as file:
                     file.write(zlib.compress(whole, 1))
                 os.rename(part, path)
             except BaseException:
@@ -528,6 +572,23 @@ class Repository:
                 hint="make room on the disk, then run the command again; nothing was lost",
             ) from e
         return sha
+
+    def _new_file(self, folder: str, path: str) -> int:
+        """Open a new object's file; where a group shares the repository, open to the group."""
+        shared = os.stat(os.path.dirname(folder)).st_mode & 0o7777
+        shared = shared if shared & 0o020 else 0
+        while True:
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+            except FileNotFoundError:  # or somebody's gc took it away, because it was empty
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder)
+                    if shared:
+                        os.chmod(folder, shared)
+            else:
+                if shared:
+                    os.fchmod(fd, 0o444 & shared)
+                return fd
 
     def write_blob(self, data: bytes) -> str:
         """Write a file's content."""
@@ -560,7 +621,8 @@ class Repository:
         now = f"{int(self.clock())} +0000"
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
         lines += [f"author {_identity(author)} {author_time or now}", f"committer {TOOL} {now}"]
-        text = "\n".join(lines) + "\n\n" + message.rstrip("\n") + "\n"
+        # git reads a message up to a NUL, and what stands behind it is our trailers.
+        text = "\n".join(lines) + "\n\n" + message.replace("\0", "").rstrip("\n") + "\n"
         data = text.encode("utf-8", "surrogateescape")
         sha = self.store(b"commit", data)
         _remember(self._commits, sha, parse_commit(sha, data))
@@ -648,16 +710,14 @@ def parse_commit(sha: str, data: bytes) -> Commit:
     return Commit(sha, tree, tuple(parents), author, committer, message)
 
 
+_TREE_ENTRY = re.compile(rb"(\d+) ([^\0]+)\0(.{20})", re.DOTALL)
+
+
 def _parse_tree(data: bytes) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
-    at = 0
-    while at < len(data):
-        space = data.index(b" ", at)
-        end = data.index(b"\0", space)
-        name = os.fsdecode(data[space + 1 : end])
-        entries[name] = Entry(data[at:space].decode(), data[end + 1 : end + 21].hex())
-        at = end + 21
-    return entries
+    return {
+        os.fsdecode(name): Entry(mode.decode(), sha.hex())
+        for mode, name, sha in _TREE_ENTRY.findall(data)
+    }
 
 
 __all__ = ["EMPTY_TREE", "TOOL", "ZERO", "Change", "Commit", "Entry", "Merge", "Repository"]

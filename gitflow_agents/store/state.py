@@ -378,7 +378,7 @@ _TRAILERS = (
 
 def one_line(text: str) -> str:
     """Return free text as one line that cannot be taken for a trailer."""
-    return re.sub(r"(?i)\bgitflow-(?=[a-z-]+:)", "gitflow ", " ".join(text.split()))
+    return re.sub(r"(?i)\bgitflow-(?=[a-z-]+:)", "gitflow ", render.one_line(text))
 
 
 def trailers(event: Event) -> str:

@@ -7,16 +7,29 @@ never removes a half-made one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.models import ZERO
-from gitflow_agents.store.repository import EMPTY_TREE, FILE, Entry, Git, Repository, pinned
+from gitflow_agents.store import index
+from gitflow_agents.store.repository import (
+    EMPTY_TREE,
+    FILE,
+    SUBMODULE,
+    Change,
+    Entry,
+    Git,
+    Repository,
+    pinned,
+)
 
 QUIET = {
     "core.sparseCheckout": "false",
@@ -27,6 +40,20 @@ QUIET = {
 }
 
 
+SOUND_HEAD = r"ref: refs/\S+|[0-9a-f]{40}"
+
+
+class Saved(NamedTuple):
+    """What a worktree held: its tree, and what it had of repositories of its own.
+
+    `nested` names their folders; each one's `.git` was moved to below `aside`.
+    """
+
+    tree: str
+    nested: tuple[str, ...] = ()
+    aside: str = ""
+
+
 @dataclass(frozen=True)
 class Worktree:
     """A detached checkout: `path` is where the files are, `admin` what git knows about it."""
@@ -34,36 +61,135 @@ class Worktree:
     path: Path
     admin: Path
     git: Git
+    repository: Repository
 
     @property
     def head(self) -> str:
         """Return what HEAD says: a sha, or `ref: refs/heads/x` when somebody switched."""
         try:
-            return (self.admin / "HEAD").read_text().strip()
-        except OSError as e:
-            raise GitFailed(f"the worktree {self.path} lost its HEAD") from e
+            return (self.admin / "HEAD").read_text(errors="replace").strip()
+        except OSError:
+            return ""  # somebody deleted it
+
+    def detach(self, commit: str) -> None:
+        """Let go of the branch that somebody checked out here."""
+        with contextlib.suppress(OSError):
+            (self.admin / "HEAD").write_text(f"{commit}\n")
 
     def tip(self, otherwise: str) -> str:
         """Return the commit that HEAD names, through a branch or not; `otherwise` when none."""
-        try:
-            head = (self.admin / "HEAD").read_text().strip().removeprefix("ref: ")
-        except OSError:
-            return otherwise
+        head = self.head.removeprefix("ref: ")
         code, out, _ = self.git.attempt("rev-parse", "--verify", "-q", f"{head}^{{commit}}")
         return out.decode().strip() if code == 0 else otherwise
 
-    def save(self, left_out: Sequence[str] = ()) -> str:
-        """Return the tree of everything in the worktree, but ignored files and `left_out`."""
+    def save(self, claim: str, left_out: Sequence[str] = (), *, thorough: bool = False) -> Saved:
+        """Return the tree of everything in the worktree, but ignored files and `left_out`.
+
+        What an agent broke is mended first, as far as it goes: git's own files are made anew from
+        `claim`, folders are made readable, and repositories inside become ordinary folders.  With
+        `thorough` they are looked for in any case.
+        """
+        nested: tuple[str, ...] = ()
+        aside = self.admin.parents[1] / "gitflow-agents" / "nested" / os.urandom(4).hex()
+        is_broken = self.path.is_symlink() or not self.path.is_dir()
+        if (
+            is_broken
+            or not re.fullmatch(SOUND_HEAD, self.head)
+            or not (self.admin / "index").exists()
+        ):
+            self._make_anew(claim)
+        code, said = self._add(left_out)
+        if (
+            code or said or thorough
+        ):  # git does not fail where it cannot look, or finds another repository
+            nested = self._open_up(claim, aside)
+            code, said = self._add(left_out)
+        if code:
+            self._make_anew(claim)
+            code, said = self._add(left_out)
+        if code:
+            raise GitFailed(f"git add ended with {code}: {said.strip().splitlines()[-1:]}")
+        return Saved(self._tree(), nested, str(aside))
+
+    def _tree(self) -> str:
+        """Return the tree of what was added."""
+        tree = None
+        with contextlib.suppress(OSError):
+            tree = index.tree_of(self.repository, (self.admin / "index").read_bytes())
+        if tree is None:
+            _, out = self.git.run("write-tree")
+            tree = out.decode().strip()
+        return tree
+
+    def _add(self, left_out: Sequence[str]) -> tuple[int, str]:
         with contextlib.suppress(OSError):
             (self.admin / "index.lock").unlink()  # of a git that was killed; all are dead now
+        listed, how = None, ["add", "-A"]
         if left_out:
             specs = [":/", *(f":(exclude,literal,top){path.rstrip('/')}" for path in left_out)]
             listed = "\0".join(specs).encode("utf-8", "surrogateescape")
-            self.git.run("add", "-A", "--pathspec-from-file=-", "--pathspec-file-nul", data=listed)
-        else:
-            self.git.run("add", "-A")
-        _, out = self.git.run("write-tree")
-        return out.decode().strip()
+            how += ["--pathspec-from-file=-", "--pathspec-file-nul"]
+        code, _, said = self.git.attempt(*how, data=listed)
+        return code, said
+
+    def _make_anew(self, claim: str) -> None:
+        """Write what git needs to know of the worktree; the files stay as they are."""
+        if self.path.is_symlink() or not self.path.is_dir():
+            self.path.unlink(missing_ok=True)
+            self.path.mkdir(parents=True)
+        self.describe(self.head if re.fullmatch(SOUND_HEAD, self.head) else claim)
+        (self.admin / "index").unlink(missing_ok=True)
+        self.git.run("read-tree", claim)
+
+    def describe(self, head: str) -> None:
+        """Write the files by which git knows that this is a worktree."""
+        self.admin.mkdir(parents=True, exist_ok=True)
+        (self.admin / "commondir").write_text("../..\n")
+        (self.admin / "gitdir").write_text(f"{self.path}/.git\n")
+        (self.admin / "HEAD").write_text(f"{head}\n")
+
+    def _open_up(self, claim: str, aside: Path) -> tuple[str, ...]:
+        """Make all folders readable, and move the `.git` of each repository inside to `aside`."""
+        _, out = self.git.run("ls-tree", "-r", "-z", claim)
+        links = [line for line in out.split(b"\0") if line.startswith(SUBMODULE.encode())]
+        ours = {os.fsdecode(line.partition(b"\t")[2]) for line in links}
+        nested: list[str] = []
+        for folder, folders, names in os.walk(self.path):
+            place = os.path.relpath(folder, self.path)
+            if place in ours:
+                folders.clear()  # a submodule that was there before
+                continue
+            if place != "." and ".git" in (*folders, *names):
+                aside.mkdir(parents=True, exist_ok=True)
+                shutil.move(os.path.join(folder, ".git"), aside / str(len(nested)))
+                nested.append(place)
+            folders[:] = [name for name in folders if name != ".git"]
+            for path in (os.path.join(folder, name) for name in folders):
+                if not os.path.islink(path):
+                    os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | stat.S_IRWXU)
+        listed = os.fsencode("".join(f"{place}\0" for place in nested))
+        if nested:
+            self.git.attempt("update-index", "-z", "--force-remove", "--stdin", data=listed)
+        return tuple(nested)
+
+    def is_just(self, changes: Sequence[Change]) -> bool:
+        """Say whether a fresh checkout of the saved tree would hold the same and nothing else."""
+        _, out = self.git.run("ls-files", "--cached", "--others", "--directory", "-v", "-z")
+        # H is a file as git knows it, S and h are those that it was told not to look at.
+        if any(line[:2] != b"H " for line in out.split(b"\0")[:-1]):
+            return False
+        return not any(map(self._is_converted, changes))
+
+    def _is_converted(self, change: Change) -> bool:
+        if change.new is None or change.new.mode == SUBMODULE:
+            return False
+        path = self.path / change.path
+        try:
+            data = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+        except OSError:
+            return True
+        is_rule = path.name == ".gitattributes"
+        return is_rule or _blob_sha(data) != change.new.sha
 
     def untracked(self, *, ignored: bool) -> tuple[str, ...]:
         """Return what is there beside the tree, whole folders as one; ignored files if asked."""
@@ -106,7 +232,7 @@ class Worktrees:
             {**pinned(QUIET), "GIT_DIR": str(admin), "GIT_WORK_TREE": str(path)},
         )
         # Files are written and read under the person's own settings (filters, line endings).
-        return Worktree(path, admin, git)
+        return Worktree(path, admin, git, self.repository)
 
     def add(self, plan: str, name: str, commit: str) -> Worktree:
         """Make a fresh worktree at a commit; what stood in its place is moved aside or removed."""
@@ -115,9 +241,7 @@ class Worktrees:
         try:
             _make_folder(tree.path)
             _make_folder(tree.admin)
-            (tree.admin / "commondir").write_text("../..\n")
-            (tree.admin / "gitdir").write_text(f"{tree.path}/.git\n")
-            (tree.admin / "HEAD").write_text(f"{commit}\n")
+            tree.describe(commit)
             (tree.path / ".git").write_text(f"gitdir: {tree.admin}\n")
         except OSError as e:
             raise GitFailed(
@@ -158,6 +282,11 @@ def _make_folder(path: Path) -> None:
             path.mkdir(parents=True)
             return
     path.mkdir(parents=True)
+
+
+def _blob_sha(data: bytes) -> str:
+    head = b"blob %d\0" % len(data)
+    return hashlib.sha1(head + data, usedforsecurity=False).hexdigest()
 
 
 def remove_folder(path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The tree that git's index stands for, where it is small and plain enough to be read here.
+
+`git write-tree` gives the same at the price of a process for each attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, Entry, Repository
+
+MOST = 500
+"""Entries; with more of them git is faster."""
+
+_HEADER = struct.Struct(">4sLL")
+_ENTRY = struct.Struct(">24xL12x20sH")
+_EXTENSION = struct.Struct(">4sL")
+_STAGE_OR_MORE = 0x7000
+"""Flags of a conflict, and of an entry in a longer format."""
+_LENGTH = 0x0FFF
+_CHECKSUM = 20
+_NO_NAMES = frozenset({"", ".", "..", ".git"})
+
+
+def tree_of(repository: Repository, index: bytes) -> str | None:
+    """Return the tree of an index, or None where git has to say: conflicts, another format."""
+    try:
+        kind, version, count = _HEADER.unpack_from(index)
+        if (kind, version) != (b"DIRC", 2) or count > MOST:
+            return None
+        folders: dict[str, dict[str, Entry]] = {"": {}}
+        at = _HEADER.size
+        for _ in range(count):
+            mode, sha, flags = _ENTRY.unpack_from(index, at)
+            length = flags & _LENGTH
+            if flags & _STAGE_OR_MORE or length == _LENGTH:
+                return None
+            start = at + _ENTRY.size
+            path = os.fsdecode(index[start : start + length])
+            folder, _, name = path.rpartition("/")
+            _open(folders, folder)[name] = Entry(f"{mode:o}", sha.hex())
+            at += (_ENTRY.size + length + 8) & ~7  # filled up with at least one NUL
+        while at < len(index) - _CHECKSUM:
+            kind, length = _EXTENSION.unpack_from(index, at)
+            if kind[:1].islower():
+                return None  # without this one, what was read is not the whole of it
+            at += _EXTENSION.size + length
+    except struct.error:
+        return None
+    return _written(repository, folders)
+
+
+def _open(folders: dict[str, dict[str, Entry]], folder: str) -> dict[str, Entry]:
+    found = folders.get(folder)
+    if found is None:
+        found = folders[folder] = {}
+        _open(folders, folder.rpartition("/")[0])
+    return found
+
+
+def _written(repository: Repository, folders: dict[str, dict[str, Entry]]) -> str | None:
+    # The longest first: a folder's own tree must be there before the one that holds it.
+    for folder in sorted(folders, key=len, reverse=True):
+        entries = folders[folder]
+        if not _NO_NAMES.isdisjoint(entries):
+            return None
+        if folder:
+            above, _, name = folder.rpartition("/")
+            if name in folders[above]:
+                return None  # a file and a folder of one name
+            folders[above][name] = Entry(FOLDER, repository.write_tree(entries))
+    return repository.write_tree(folders[""]) if folders[""] else EMPTY_TREE
