@@ -24,6 +24,7 @@ class Job:
     """
 
     task: Task
+    command: str
     folder: Path
     brief: Path
     report: Path
@@ -58,12 +59,12 @@ class Agent(Protocol):
 
 
 class Command:
-    """The task's `run`, as one `sh -c`."""
+    """A shell command: the task's `run`, or the one that the plan or the config names."""
 
     def run(self, job: Job) -> Outcome:
         """Run the command; it is done when it exits with 0 and left no process behind."""
         ended = shell(
-            job.task.run or "exit 64",
+            job.command,
             cwd=job.folder,
             env=job.env,
             mark=job.mark,

@@ -27,12 +27,14 @@ from gitflow_agents.render import clean
 from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, read_plain, shell
 from gitflow_agents.store import Change, Guard, Repository, Worktree, Worktrees, committer_address
 from gitflow_agents.store.repository import SUBMODULE
-from gitflow_agents.store.state import BRIEFING, one_line
+from gitflow_agents.store.state import BRIEFING, HEADS, one_line
 from gitflow_agents.store.worktrees import Saved
 
 REPORT_BYTES = 64 * 1024
 DEFAULT_GATE_SECONDS = 3600.0
 MARK = "GITFLOW_CLAIM"
+TRACE = "git.trace"
+"""The file in an attempt's folder to which its git writes what it was told to do."""
 LEFT_BEHIND = "it left processes behind, which were ended"
 
 
@@ -90,6 +92,11 @@ def checks_of(plan: Plan, task: Task) -> tuple[Check, ...]:
     return (*verify, *proofs)
 
 
+def command_of(plan: Plan, task: Task, config: Config) -> str:
+    """Return what the agent `command` runs for a task: its own, the plan's, or the config's."""
+    return str(plan.setting(task, "run") or config.agents.command.run or "")
+
+
 def gate_of(plan: Plan, config: Config) -> tuple[Check, ...]:
     """Return what must pass on every merged tree: the config's gate and the plan's."""
     return tuple(Check("gate", command) for command in dict.fromkeys((*config.gate, *plan.gate)))
@@ -124,12 +131,15 @@ class Executor:
         order.folder.mkdir(parents=True, exist_ok=True)
         worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)
         attempt = _Attempt(self, order, worktree, began)
+        self.guard.watch(order.nonce, f"{HEADS}{order.branch}", order.folder / TRACE)
         try:
             return attempt.work(on_progress)
         except BaseException:
             # Each command ends what it started; an error in between must not leave anything.
             end_all(f"{MARK}={order.nonce}")
             raise
+        finally:
+            self.guard.forget(order.nonce)
 
     def clear(self, order: Order, *, keep_output: bool) -> None:
         """Remove what an attempt needed, now that its work is kept in git."""
@@ -338,6 +348,8 @@ class _Attempt:
             "GITFLOW_REPORT": str(order.folder / "report.yaml"),
             "GITFLOW_PROGRESS": str(order.folder / "progress"),
             **({"GITFLOW_MAX_TURNS": str(turns)} if turns else {}),
+            "GIT_TRACE2_EVENT": str(order.folder / TRACE),
+            "GIT_TRACE2_EVENT_BRIEF": "1",
             "GIT_AUTHOR_NAME": agent,
             "GIT_AUTHOR_EMAIL": f"{agent}@agent.gitflow-agents.localhost",
             "GIT_COMMITTER_NAME": agent,
@@ -372,6 +384,7 @@ class _Attempt:
         silence = self.executor.config.agents.command.silence
         job = Job(
             task=task,
+            command=command_of(plan, task, self.executor.config),
             folder=folder,
             brief=self.worktree.path / BRIEFING / "brief.md",
             report=order.folder / "report.yaml",
@@ -394,15 +407,18 @@ class _Attempt:
     ) -> Result:
         """Save the worktree, compare what must be left alone, verify, and write the report."""
         order, repository = self.order, self.executor.repository
-        findings = self.executor.guard.look(order.nonce)
         claim_tree = repository.commit(order.claim).tree
-        tip, tree = order.claim, claim_tree
+        tip, tree = self._tip(), claim_tree
+        self.worktree.detach(tip)
+        findings = self.executor.guard.look(order.nonce)
         nested: tuple[str, ...] = ()
         aside = ""
         try:
             if self.began_work:
                 tree, nested, aside = self._saved(claim_tree)
-                tip, tree = merge.without(repository, order.claim, self._tip(), tree, bench.copied)
+                tip, tree = merge.without(repository, order.claim, tip, tree, bench.copied)
+            else:
+                tip = order.claim
         except GitFailed as e:
             raise GitFailed(
                 f"the work of {order.task.id} could not be saved: {e.message}",

@@ -263,6 +263,7 @@ class Defaults(Model):
     """What a task that says nothing gets."""
 
     agent: AgentName = "command"
+    run: Line | None = None
     timeout: Timeout = Duration("30m")
     verify: Lines = ()
     attempts: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
@@ -383,8 +384,9 @@ class Plan(Model):
 
 
 class AgentConfig(Model):
-    """How one agent is run: which variables reach it, and how long it may say nothing."""
+    """How one agent is run: what tasks without a `run` start, and how long it may say nothing."""
 
+    run: Line | None = None
     env: Annotated[
         tuple[Variable, ...],
         BeforeValidator(_listed, json_schema_input_type=Variable | tuple[Variable, ...]),

@@ -83,6 +83,7 @@ def played(template: Repo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Re
     repo = repos.copy(template, tmp_path_factory.mktemp("played") / "repo")
     repo.identify()
     repo.plan("party", PLAN)
+    repo.commit("a plan")
     return repo, Cli(repo)("run", "plans/party.yaml", "-j", "1", check=False)
 
 
@@ -801,7 +802,7 @@ def test_run_to_the_end_says_where_the_result_is(cli: Cli, repo: Repo) -> None:
     repo.plan("party", SUNG)
     result = cli("run", "plans/party.yaml", "-j", "1")
     assert stable(result.stdout, repo).splitlines()[-3:] == [
-        "finished: 4 of 4 tasks are merged to flow/party",
+        "the report is on flow/party",
         "the plan is finished: 4 of 4 tasks are merged to flow/party",
         "next: gitflow-agents report party; git log --first-parent flow/party",
     ]
@@ -809,8 +810,16 @@ def test_run_to_the_end_says_where_the_result_is(cli: Cli, repo: Repo) -> None:
     assert cli("run", "party", "--quiet") == Result(0, "", "")
 
 
+def test_run_says_that_a_plan_file_would_be_in_the_way_of_a_merge(cli: Cli, repo: Repo) -> None:
+    repo.plan("party", SUNG)
+    assert cli("run", "plans/party.yaml").stdout.splitlines()[0] == (
+        "plans/party.yaml is not committed; commit it, or it is in the way of flow/party"
+    )
+
+
 def test_run_in_json_prints_one_event_a_line(cli: Cli, repo: Repo) -> None:
     repo.plan("party", PLAN)
+    repo.commit("a plan")
     result = cli("run", "plans/party.yaml", "-j", "1", "--json", check=False)
     told = [json.loads(line) for line in result.stdout.splitlines()]
     assert [each.get("event") for each in told] == [

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gitflow_agents import spec
 from gitflow_agents.errors import FlowError, UsageError
+from gitflow_agents.execute import command_of
 from gitflow_agents.models import ZERO, Config, Plan, PlanState
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Commit, Draft, Entry, Store
@@ -51,6 +52,7 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
     when a branch that would have to move is checked out.
     """
     repository = store.repository
+    _all_can_start(plan, config)
     base, base_sha = find_base(store, plan, config)
     existing = repository.tips(HEADS)
     flow = f"{HEADS}{plan.flow_branch}"
@@ -118,6 +120,17 @@ def begun(store: Store, plan: Plan, blob: str, existing: Mapping[str, str]) -> s
             raise _taken(plan, clash, existing)
         _not_checked_out(store, plan.flow_branch)
     return ours
+
+
+def _all_can_start(plan: Plan, config: Config) -> None:
+    idle = [task.id for task in plan.tasks if not command_of(plan, task, config)]
+    if idle:
+        some = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if idle[5:] else "")
+        raise FlowError(
+            f"nobody can start {some}: no `run` says what to do",
+            hint="add `run` to the tasks or to `defaults`, or `agents: {command: {run: ...}}` to "
+            "the config",
+        )
 
 
 def find_base(store: Store, plan: Plan, config: Config) -> tuple[str, str]:

@@ -531,20 +531,22 @@ class Attempts:
         number = record.attempts[-1].number
         what = f"is at {tip[:12]} now" if tip else "was deleted"
         message = f"{record.branch} {what}; somebody moved it while attempt {number} was running"
+        aside = attempt_ref(plan, task, number)
+        result = self.desk.store.repository.resolve(aside)
         tried: dict[str, str] = {}
+        if result and is_result(self.desk.store, record, result):
+            tried = {"kept": aside.removeprefix(HEADS), "tip": result}
         if tip == record.claim:
             # Nobody moved it: publish did not either, because somebody looks at it.
             place = self.desk.store.refs.heads().get(f"{HEADS}{record.branch}", "a worktree")
             message = f"{record.branch} was checked out in {place}, so the result was not put there"
-            aside = attempt_ref(plan, task, number)
-            result = self.desk.store.repository.resolve(aside)
-            if result and is_result(self.desk.store, record, result):
-                tried = {"kept": aside.removeprefix(HEADS), "tip": result}
-                message += f"; it is kept as {tried['kept']}"
         elif tip:
             ref = self.desk.free_attempt_ref(plan, task, number, tip)
             draft.move(ref, self.desk.store.repository.resolve(ref) or ZERO, tip)
             message += f"; what is there is kept as {ref.removeprefix(HEADS)} too"
+        if tried:
+            what = "it" if tip == record.claim else "the result"
+            message += f"; {what} is kept as {tried['kept']}"
         status = advance(record.status, E.ATTEMPT_EXPIRED, By.SCHEDULER, Reason.FOREIGN_COMMITS)
         attempt = record.attempts[-1].model_copy(
             update={

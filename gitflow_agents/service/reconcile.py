@@ -96,9 +96,12 @@ class Reconciler:
 
     def refresh(self) -> None:
         """Bring the snapshot up to what git and the processes say now; the lock is held."""
-        name = self.desk.snapshot.plan.plan
-        tip = self.desk.store.repository.resolve(state_ref(name))
-        if tip != self.desk.snapshot.tip:
+        name, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
+        state = self.desk.snapshot.state
+        self.desk.executor.guard.put_back(
+            {f"{HEADS}{state.flow}": state.flow_sha, state_ref(name): self.desk.snapshot.tip}
+        )
+        if repository.resolve(state_ref(name)) != self.desk.snapshot.tip:
             self.reload()
         self.desk.snapshot.seen = self._look()
 

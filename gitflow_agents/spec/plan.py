@@ -239,12 +239,15 @@ def _ids(seen: _Seen) -> Iterator[Problem]:
 
 
 def _commands(seen: _Seen) -> Iterator[Problem]:
+    if seen.plan.defaults.run or seen.config.agents.command.run:
+        return
     for place, task in seen.tasks():
         if task.run is None and seen.source.root["tasks"][place].get("run") is None:
-            yield seen.source.problem(
+            yield seen.warn(
                 seen.path(place, "run"),
-                f"{_called(task.id)} has no `run`, and the agent `command` needs one",
-                "add `run: <a shell command>`",
+                f"{_called(task.id)} has no `run`, so nobody can start it",
+                "add `run: <a shell command>` to it or to `defaults`, or "
+                "`agents: {command: {run: …}}` to the config",
             )
 
 
@@ -469,7 +472,7 @@ def _paths(seen: _Seen) -> Iterator[Problem]:
             yield seen.source.problem(where, reason, "write it from the top of the repository")
 
 
-RULES: tuple[Rule, ...] = (_ids, _commands, _capabilities, _needs, _cycles, _branches, _paths)
+RULES: tuple[Rule, ...] = (_ids, _capabilities, _needs, _cycles, _branches, _paths)
 
 
 # --- advice ---------------------------------------------------------------------------------------
@@ -665,6 +668,7 @@ def _listed(ids: list[str]) -> str:
 
 
 ADVICE: tuple[Rule, ...] = (
+    _commands,
     _size,
     _unverified,
     _unsaid,

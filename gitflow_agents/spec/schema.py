@@ -31,7 +31,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LIMITS = {
     "parallel": "How many attempts may run at once; 3 if neither plan nor config says.",
     "attempts": "How many attempts of one task an agent may end; 3 if nobody says.",
-    "minutes": "How long the plan may run in all, in minutes.",
+    "minutes": "How many minutes agents may work on the plan, added up.",
     "budget_usd": "What the plan may cost in all, in dollars.",
 }
 _SHARED = {
@@ -97,7 +97,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "parallel_with": "Tasks that neither need this one nor are needed by it; compared.",
         "completed_tasks": "Ignored: what is done is what was merged.",
     },
-    Defaults: _SHARED,
+    Defaults: _SHARED | {"run": "The shell command of tasks that name none."},
     Limits: _LIMITS,
     Capability: {
         "name": "What others write among their preconditions.",
@@ -129,6 +129,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
     Agents: {"command": "The agent that runs a task's `run`."},
     AgentConfig: {
         "env": "Names of environment variables that reach the agent.",
+        "run": "The shell command of tasks that name none, nor does their plan.",
         "silence": "How long it may print nothing before it counts as stalled.",
     },
 }

@@ -16,8 +16,8 @@ MOST = 500
 _HEADER = struct.Struct(">4sLL")
 _ENTRY = struct.Struct(">24xL12x20sH")
 _EXTENSION = struct.Struct(">4sL")
-_STAGE_OR_MORE = 0x7000
-"""Flags of a conflict, and of an entry in a longer format."""
+_STAGE_OR_MORE = 0xF000
+"""Flags of a conflict, of an entry in a longer format, and of one that git shall not look at."""
 _LENGTH = 0x0FFF
 _CHECKSUM = 20
 _NO_NAMES = frozenset({"", ".", "..", ".git"})

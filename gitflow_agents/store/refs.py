@@ -218,6 +218,13 @@ class Refs:
                 return LostRace(
                     f"somebody was faster: {branch} {there}", hint="run the command again"
                 )
+        locked = re.search(r"'([^'\n]+\.lock)': File exists", said)
+        if locked:
+            return GitFailed(
+                f"git could not move its refs: {locked[1]} is in the way",
+                hint="a git that still runs has it, or one that was killed left it; when none runs "
+                f"here: rm '{locked[1]}'",
+            )
         last = said.splitlines()[-1].removeprefix("fatal: ")
         if "cannot lock ref" in last and "exists" in last and "File exists" not in last:
             return RefRefused(f"git cannot make the branch: {last}")

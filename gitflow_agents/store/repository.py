@@ -144,6 +144,7 @@ class Git:
                     with_exceptions=False,
                     stdout_as_string=False,
                     strip_newline_in_stdout=False,
+                    start_new_session=True,
                     **kwargs,
                 )
             except (OSError, self._missing()) as e:
@@ -157,15 +158,22 @@ class Git:
         import subprocess
 
         self.started += 1
-        return self._git.execute(["git", *args], as_process=True, istream=subprocess.PIPE)
+        # Ctrl-C in a terminal reaches our whole group: it must not end a git that we still ask.
+        return self._git.execute(
+            ["git", *args], as_process=True, istream=subprocess.PIPE, start_new_session=True
+        )
 
     def header(self, name: str) -> tuple[str, str, int]:
         """Return (sha, type, size) from the long-lived `cat-file`; ValueError when missing."""
+        if self._git.cat_file_header is None:
+            self._git.cat_file_header = self.partner("cat-file", "--batch-check")
         sha, kind, size = self._git.get_object_header(name)
         return _text(sha), _text(kind), int(size)
 
     def object(self, name: str) -> tuple[str, str, int, bytes]:
         """Return (sha, type, size, data) from the long-lived `cat-file`."""
+        if self._git.cat_file_all is None:
+            self._git.cat_file_all = self.partner("cat-file", "--batch")
         sha, kind, size, data = self._git.get_object_data(name)
         return _text(sha), _text(kind), int(size), data
 

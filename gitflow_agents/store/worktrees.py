@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.models import ZERO
+from gitflow_agents.runner import read_plain
 from gitflow_agents.store import index
 from gitflow_agents.store.repository import (
     EMPTY_TREE,
@@ -40,6 +41,8 @@ QUIET = {
 }
 
 
+COMMON = "../..\n"
+"""Where an admin folder says that the repository is."""
 SOUND_HEAD = r"ref: refs/\S+|[0-9a-f]{40}"
 
 
@@ -67,7 +70,7 @@ class Worktree:
     def head(self) -> str:
         """Return what HEAD says: a sha, or `ref: refs/heads/x` when somebody switched."""
         try:
-            return (self.admin / "HEAD").read_text(errors="replace").strip()
+            return read_plain(self.admin / "HEAD", 4096).decode(errors="replace").strip()
         except OSError:
             return ""  # somebody deleted it
 
@@ -91,34 +94,40 @@ class Worktree:
         """
         nested: tuple[str, ...] = ()
         aside = self.admin.parents[1] / "gitflow-agents" / "nested" / os.urandom(4).hex()
-        is_broken = self.path.is_symlink() or not self.path.is_dir()
-        if (
-            is_broken
-            or not re.fullmatch(SOUND_HEAD, self.head)
-            or not (self.admin / "index").exists()
-        ):
+        if not self._is_sound:
             self._make_anew(claim)
         code, said = self._add(left_out)
-        if (
-            code or said or thorough
-        ):  # git does not fail where it cannot look, or finds another repository
+        # git says something, and does not fail, where it cannot look or meets another repository.
+        if code or said or thorough:
             nested = self._open_up(claim, aside)
             code, said = self._add(left_out)
-        if code:
+        tree = "" if code else self._tree()
+        if not tree:
             self._make_anew(claim)
             code, said = self._add(left_out)
-        if code:
-            raise GitFailed(f"git add ended with {code}: {said.strip().splitlines()[-1:]}")
-        return Saved(self._tree(), nested, str(aside))
+            tree = "" if code else self._tree()
+        if not tree:
+            last = said.strip().splitlines()[-1:]
+            raise GitFailed(f"git add ended with {code}: {last[0] if last else 'it said nothing'}")
+        return Saved(tree, nested, str(aside))
+
+    @property
+    def _is_sound(self) -> bool:
+        is_there = self.path.is_dir() and not self.path.is_symlink()
+        files = [self.admin / name for name in ("HEAD", "index", "commondir", "gitdir")]
+        if not is_there or not all(file.is_file() for file in files):
+            return False
+        is_ours = files[2].read_bytes() == COMMON.encode()
+        return is_ours and re.fullmatch(SOUND_HEAD, self.head) is not None
 
     def _tree(self) -> str:
-        """Return the tree of what was added."""
+        """Return the tree of what was added, or nothing when its index names what is not there."""
         tree = None
         with contextlib.suppress(OSError):
             tree = index.tree_of(self.repository, (self.admin / "index").read_bytes())
         if tree is None:
-            _, out = self.git.run("write-tree")
-            tree = out.decode().strip()
+            code, out, _ = self.git.attempt("write-tree")
+            tree = "" if code else out.decode().strip()
         return tree
 
     def _add(self, left_out: Sequence[str]) -> tuple[int, str]:
@@ -137,14 +146,16 @@ class Worktree:
         if self.path.is_symlink() or not self.path.is_dir():
             self.path.unlink(missing_ok=True)
             self.path.mkdir(parents=True)
-        self.describe(self.head if re.fullmatch(SOUND_HEAD, self.head) else claim)
-        (self.admin / "index").unlink(missing_ok=True)
+        head = self.head
+        for name in ("HEAD", "index", "commondir", "gitdir"):
+            remove_folder(self.admin / name)
+        self.describe(head if re.fullmatch(SOUND_HEAD, head) else claim)
         self.git.run("read-tree", claim)
 
     def describe(self, head: str) -> None:
         """Write the files by which git knows that this is a worktree."""
         self.admin.mkdir(parents=True, exist_ok=True)
-        (self.admin / "commondir").write_text("../..\n")
+        (self.admin / "commondir").write_text(COMMON)
         (self.admin / "gitdir").write_text(f"{self.path}/.git\n")
         (self.admin / "HEAD").write_text(f"{head}\n")
 
@@ -303,7 +314,7 @@ def remove_folder(path: Path) -> None:
             else:
                 os.unlink(name)
 
-    if path.is_symlink():
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
     elif path.exists():
         shutil.rmtree(path, onerror=permit)
