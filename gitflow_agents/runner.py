@@ -103,6 +103,12 @@ def new_lease(until: float) -> Lease:
     )
 
 
+def is_ours(lease: Lease) -> bool:
+    """Say whether a lease is held by this very process."""
+    mine = new_lease(0)
+    return lease.model_copy(update={"until": mine.until}) == mine
+
+
 def lease_is_lost(lease: Lease, now: float) -> bool:
     """Say whether nobody works under a lease any more: looked up here, waited for elsewhere."""
     if lease.host != socket.gethostname():
@@ -122,10 +128,18 @@ def marked(mark: str) -> list[int]:
     for name in names:
         if name.isdigit() and int(name) != own:
             try:
-                with open(f"/proc/{name}/environ", "rb") as file:
-                    environ = file.read()
+                fd = os.open(f"/proc/{name}/environ", os.O_RDONLY)
             except OSError:
                 continue
+            try:
+                environ = more = os.read(fd, 1 << 17)
+                while len(more) == 1 << 17:
+                    more = os.read(fd, 1 << 17)
+                    environ += more
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
             if wanted in environ and wanted in environ.split(b"\0"):
                 found.append(int(name))
     return found

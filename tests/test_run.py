@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_no_more_attempts_run_at_once_than_allowed(
         "touch {here}/{id}; n=0; until [ $(ls {here} | wc -l) -ge 2 ] || [ $n -ge 15 ]; do "
         "n=$((n+1)); sleep 0.02; done; ls {here} | wc -l >> {log}; echo 1 > {id}; rm {here}/{id}"
     )
-    limits = {"limits": {"parallel": parallel}} if parallel else {}
+    limits: dict[str, Any] = {"limits": {"parallel": parallel}} if parallel else {}
     engine.plan(repo, *(task(id, work.format(id=id, here=here, log=log)) for id in ids), **limits)
     engine.finished(repo, engine.go(repo, jobs=jobs))
     counts = [int(line) for line in log.read_text().split()]
@@ -361,6 +362,25 @@ def test_a_person_who_has_a_tasks_branch_checked_out_keeps_it(repo: Repo, tmp_pa
     assert repo.sha(kept["branch"]) == kept["claim"] == Repo(look).sha("HEAD")
     assert repo.show("gitflow/attempt/p/1/1", "a") == "1\n"
     engine.audit(repo)
+
+
+def test_what_a_killed_attempt_did_is_kept_beside_what_a_person_put_on_its_branch(
+    repo: Repo, tmp_path: Path
+) -> None:
+    engine.plan(repo, task("1", lingering(tmp_path)))
+    with running(repo) as process:
+        pid_in(tmp_path / "pid")
+        process.kill()
+    hers = commits(repo, "task/p/1-task-1", "hers", theirs="1\n")
+    assert engine.go(repo).code == 4
+    assert (engine.record(repo, "1")["reason"], engine.audit(repo)) == (
+        "foreign-commits",
+        {"1": "failed"},
+    )
+    kept = {name for name in repo.branches() if name.startswith("gitflow/attempt/p/1/")}
+    assert {repo.sha(name) for name in kept} > {hers}
+    assert "1\n" in [repo.git("cat-file", "-p", f"{name}:a", check=False) + "\n" for name in kept]
+    engine.tidy(repo)
 
 
 @pytest.mark.parametrize("what", ["deleted", "moved"])
@@ -735,6 +755,141 @@ def test_what_a_killed_attempt_left_is_judged_like_any_other_work(
     assert ".github/workflows/ci.yml" not in repo.tree("flow/p")
 
 
+# --- killed at every step -------------------------------------------------------------------------
+
+DIES = """
+import os, signal, subprocess, sys
+from gitflow_agents.service import Service
+from gitflow_agents.store import Refs
+
+path, at, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+one_try, seen = Refs._try, 0
+
+def cut(self, moves):
+    global seen
+    seen += 1
+    if seen <= at:
+        return one_try(self, moves)
+    print(len(moves), *(ref for ref, _, _ in moves), flush=True)
+    # What git does that is killed on its way: updates come first, in their order.
+    ordered = sorted(moves, key=lambda move: set(move[2]) == {"0"})
+    for ref, old, new in ordered[:count]:
+        delete = set(new) == {"0"}
+        args = ["-d", ref, old] if delete else [ref, new, old]
+        subprocess.run(["git", "update-ref", *args], cwd=path, check=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Refs._try = cut
+service = Service(path)
+end = service.run("plans/p.yaml", jobs=2, on_event=lambda told: None)
+service.close()
+print("ended", int(end.code), flush=True)
+"""
+
+
+def die(repo: Repo, at: int, count: int) -> list[str]:
+    """Run the plan until its transaction number `at`, of which only `count` refs move.
+
+    Returns the refs of that transaction; nothing when the run ended before.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, str(repo.path), str(at), str(count)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if done.stdout == "ended 0\n":
+        return []
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stdout.split()[1:]
+
+
+def small_plan(repo: Repo, log: Path) -> None:
+    engine.plan(
+        repo,
+        task("1", f"echo 1 >> {log}; echo 1 > a", provides=["a"]),
+        task("2", f"echo 2 >> {log}; cat a > b", preconditions=["a"], verify=["grep 1 b"]),
+        gate=["test -e README.md"],
+    )
+
+
+def survive(repo: Repo, log: Path, at: int, count: int, *, forget: bool) -> list[str]:
+    """Cut one transaction short, then run the plan again: it has to end as if nothing happened."""
+    small_plan(repo, log)
+    moved = die(repo, at, count)
+    if forget:
+        subprocess.run(["rm", "-rf", str(repo.path / ".git/gitflow-agents")], check=True)
+    played = engine.go(repo)
+    assert (played.code, played.message.partition(":")[0]) == (0, "the plan is finished")
+    assert engine.audit(repo) == {"1": "completed", "2": "completed"}
+    engine.tidy(repo)
+    assert repo.show("flow/p", "b") == "1\n"
+    assert log.read_text().count("1") in (1, 2)
+    assert repo.git("fsck", "--no-dangling") == ""
+    return moved
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["with its intent", "without"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_merge_that_a_kill_has_cut_is_made_once(
+    repo: Repo, tmp_path: Path, count: int, forget: bool
+) -> None:
+    # accept, claim, publish, train, then the merge of the first task.
+    moved = survive(repo, tmp_path / "log", 4, count, forget=forget)
+    names = [ref.removeprefix("refs/heads/") for ref in moved]
+    assert names[-1] == "gitflow/state/p"
+    assert {"flow/p", "task/p/1-task-1"} < set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forget", [False, True], ids=["with its intent", "without"])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+def test_a_plan_that_is_killed_in_any_transaction_ends_as_if_nothing_happened(
+    repo: Repo, tmp_path: Path, count: int, forget: bool
+) -> None:
+    at = 0
+    while True:
+        here = Repo(tmp_path / f"at-{at}")
+        shutil.copytree(repo.path, here.path)
+        if not survive(here, tmp_path / f"log-{at}", at, count, forget=forget):
+            break
+        at += 1
+    assert at >= 8
+
+
+@pytest.mark.slow
+def test_a_plan_that_is_killed_again_and_again_ends_well(repo: Repo, tmp_path: Path) -> None:
+    ids = [f"t{n}" for n in range(8)]
+    engine.plan(
+        repo,
+        *(
+            task(
+                id,
+                f"for i in 1 2 3 4 5; do echo $i >> {id}; sleep 0.03; done; sort -u {id} -o {id}",
+                depends_on=ids[n - 3 : n - 2] if n > 2 else [],
+                verify=[f"test -s {id}"],
+            )
+            for n, id in enumerate(ids)
+        ),
+        gate=["sleep 0.05; test -e README.md"],
+    )
+    for turn in range(12):
+        with running(repo, "-j", "3") as process:
+            try:
+                process.wait(timeout=0.7 + turn * 0.11)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if turn % 4 == 3:
+            subprocess.run(["rm", "-rf", str(repo.path / ".git/gitflow-agents")], check=True)
+    played = engine.go(repo)
+    engine.finished(repo, played)
+    for id in ids:
+        assert repo.show("flow/p", id) == "1\n2\n3\n4\n5\n"
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(repo.path) not in shown
+
+
 # --- two runs at once -----------------------------------------------------------------------------
 
 
@@ -766,6 +921,7 @@ def test_two_runs_of_one_plan_help_each_other_and_merge_every_task_once(
     engine.tidy(repo)
 
 
+@pytest.mark.slow
 def test_two_runs_that_both_accept_a_plan_end_well(repo: Repo) -> None:
     engine.plan(repo, *(task(f"t{n}", f"echo {n} > f{n}") for n in range(4)))
     with running(repo) as one, running(repo) as two:
@@ -775,6 +931,7 @@ def test_two_runs_that_both_accept_a_plan_end_well(repo: Repo) -> None:
     engine.tidy(repo)
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_for_what_the_first_does_and_ends_with_the_plans_code(
     repo: Repo, tmp_path: Path
 ) -> None:

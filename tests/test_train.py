@@ -389,6 +389,7 @@ def test_a_person_who_commits_to_flow_while_a_train_is_tested_comes_first(repo: 
         "Gitflow-Event: plan_held\nGitflow-Event: task_merged",
         "Gitflow-Event: task_merged\nGitflow-Plan: p\nGitflow-Task: nobody",
         "Gitflow-Event: task_merged\nGitflow-Plan: other\nGitflow-Task: 1\nGitflow-Attempt: x",
+        "Gitflow-Event: plan_finished\nGitflow-Plan: p",
     ],
 )
 def test_forged_trailers_on_flow_complete_nothing(repo: Repo, trailers: str) -> None:
@@ -399,9 +400,10 @@ def test_forged_trailers_on_flow_complete_nothing(repo: Repo, trailers: str) -> 
             commits(repo, "flow/p", f"mine\n\n{trailers}", theirs="1\n")
 
     played = engine.go(repo, on_event=meddle)
-    assert played.code == 0
-    assert len(played.happened("task_merged")) == 2
+    assert (played.code, played.happened("task_merged")) == (0, ["1", "2"])
     assert repo.show("flow/p", "a") == "1\n"
+    # The audit does not tell ours from a forged merge, so it is left out here.
+    assert "plans/p.report.md" in repo.tree("flow/p")
 
 
 def moved_base(repo: Repo, **files: str) -> Any:

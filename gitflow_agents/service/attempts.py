@@ -311,6 +311,10 @@ class Attempts:
         tip = repository.tip(record.branch) or ""
         order = self.desk.own.get(task)
         self.desk.afterwards.append(lambda: self.desk.forget(task))
+        if order is None:
+            # Its run died when the result was on the branch and the worktree not yet gone.
+            worktree = self.desk.worktrees.place(self.desk.snapshot.plan.plan, task)
+            self.desk.afterwards.append(lambda: self.desk.worktrees.remove(worktree))
         if not tip or not is_result(self.desk.store, record, tip):
             self._foreign(draft, record, tip)
             return
@@ -409,14 +413,18 @@ class Attempts:
     def expire(self, draft: Draft, task: str, reason: Reason) -> None:
         """End an attempt that nobody works on any more, keeping what it did."""
         record = self.desk.snapshot.record(task)
-        if reason is Reason.FOREIGN_COMMITS:
-            tip = self.desk.store.repository.tip(record.branch) or ""
-            self._foreign(draft, record, tip)
-            return
         last = record.claim
         if record.lease is not None and record.lease.host == new_lease(0).host:
             end_all(f"GITFLOW_CLAIM={record.nonce}")
             last = self._rescue(record)
+        if reason is Reason.FOREIGN_COMMITS:
+            tip = self.desk.store.repository.tip(record.branch) or ""
+            self._foreign(draft, record, tip)
+            if last != record.claim:
+                plan, number = self.desk.snapshot.plan.plan, record.attempts[-1].number
+                ref = self.desk.free_attempt_ref(plan, task, number, last, draft.moves)
+                draft.move(ref, ZERO, last)
+            return
         self._fence(draft, task, E.ATTEMPT_EXPIRED, reason, last, "its run died", None)
 
     def _rescue(self, record: TaskRecord) -> str:

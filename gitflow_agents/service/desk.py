@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,11 @@ class Desk:
             self.reports[tree] = found
         return found
 
-    def free_attempt_ref(self, plan: str, task: str, number: int, tip: str) -> str:
+    def free_attempt_ref(
+        self, plan: str, task: str, number: int, tip: str, taken: Container[str] = ()
+    ) -> str:
         ref, place = attempt_ref(plan, task, number), 1
-        while self.store.repository.resolve(ref) not in (None, tip):
+        while ref in taken or self.store.repository.resolve(ref) not in (None, tip):
             place += 1
             ref = f"{attempt_ref(plan, task, number)}.{place}"
         return ref

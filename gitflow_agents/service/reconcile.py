@@ -14,13 +14,13 @@ from gitflow_agents import scheduler
 from gitflow_agents.errors import FlowError, LostRace
 from gitflow_agents.execute import Order
 from gitflow_agents.models import ZERO, Limits, Reason, Status, Train
-from gitflow_agents.runner import lease_is_lost, new_lease
+from gitflow_agents.runner import is_ours, lease_is_lost
 from gitflow_agents.scheduler import Seen
 from gitflow_agents.service.attempts import Attempts, is_result
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.trains import Trains
 from gitflow_agents.store import CheckedOut, Draft, RefRefused
-from gitflow_agents.store.state import HEADS, one_line, state_ref
+from gitflow_agents.store.state import HEADS, one_line, state_ref, try_ref
 
 S = Status
 
@@ -60,19 +60,18 @@ class Reconciler:
                 self.desk.worktrees.remove(self.desk.worktrees.place(plan, name))
 
     def clear_branches(self) -> None:
-        """Delete task branches that are merged and were left: by a kill, or checked out then."""
-        if self.desk.config.keep_branches:
-            return
-        folder = f"{HEADS}task/{self.desk.snapshot.plan.plan}/"
-        heads = self.desk.store.refs.heads()
-        tips = self.desk.store.repository.tips(folder)
-        left = []
-        for task in self.desk.snapshot.by_status[S.COMPLETED] if tips else ():
-            record = self.desk.snapshot.record(task)
+        """Delete branches that a kill has left, or that were checked out when they were merged."""
+        snapshot, refs = self.desk.snapshot, self.desk.store.refs
+        train = try_ref(snapshot.plan.plan)
+        tips = refs.repository.tips(f"{HEADS}task/{snapshot.plan.plan}/", train)
+        left = [(train, tips[train], ZERO)] if train in tips and not snapshot.state.train else []
+        heads = refs.heads()
+        for task in () if self.desk.config.keep_branches else snapshot.by_status[S.COMPLETED]:
+            record = snapshot.record(task)
             ref = f"{HEADS}{record.branch}"
             if ref in tips and ref not in heads and tips[ref] == record.attempts[-1].report:
                 left.append((ref, tips[ref], ZERO))
-        self.desk.store.refs.move(left)
+        refs.move(left)
 
     def end_run(self) -> None:
         """Bring STATUS.md up to date when the plan stops short of its end."""
@@ -178,13 +177,8 @@ class Reconciler:
             return "failed" if self.desk.tests[train.tip].reason else "passed"
         if self.desk.testing == train.tip:
             return ""
-        return (
-            "lost" if lease_is_lost(train.lease, self.desk.clock()) or self._is_mine(train) else ""
-        )
-
-    def _is_mine(self, train: Train) -> bool:
-        mine = new_lease(0)
-        return (train.lease.pid, train.lease.pid_started) == (mine.pid, mine.pid_started)
+        is_lost = lease_is_lost(train.lease, self.desk.clock()) or is_ours(train.lease)
+        return "lost" if is_lost else ""
 
     def step(self, limits: Limits, slots: int, *, barrier: bool, stopping: bool) -> Work:
         """Do one pass and return the work that it started; an empty one when nothing was due."""

@@ -21,7 +21,7 @@ from gitflow_agents import scheduler
 from gitflow_agents.errors import ExitCode, GitFailed
 from gitflow_agents.execute import Order, Verdict
 from gitflow_agents.models import SCHEMA, Limits, Reason, Status
-from gitflow_agents.runner import Stop, lease_is_lost
+from gitflow_agents.runner import Stop, is_ours, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.desk import Desk, TestJob, Told
 from gitflow_agents.service.reconcile import Reconciler
@@ -206,16 +206,12 @@ class Run:
         now = self.desk.clock()
         if snapshot.state.status in ("finished", "landed", "closed") and snapshot.is_over:
             return False
-        desk = self.desk
-        others = [
-            record.lease
-            for task in snapshot.by_status[Status.IN_PROGRESS]
-            if (record := snapshot.record(task)).lease is not None and task not in desk.own
-        ]
-        train = snapshot.state.train
-        if train is not None and train.tip not in desk.tests:
-            others.append(train.lease)
-        if any(lease is not None and not lease_is_lost(lease, now) for lease in others):
+        leases = [snapshot.record(task).lease for task in snapshot.by_status[Status.IN_PROGRESS]]
+        if snapshot.state.train is not None:
+            leases.append(snapshot.state.train.lease)
+        # Nothing of ours runs when this is asked, so our own leases are nothing to wait for.
+        others = [lease for lease in leases if lease is not None and not is_ours(lease)]
+        if any(not lease_is_lost(lease, now) for lease in others):
             return True
         return not snapshot.state.held and scheduler.wake_at(snapshot, self.limits) is not None
 

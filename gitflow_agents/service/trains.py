@@ -332,11 +332,14 @@ class Trains:
         people = 0
         for commit in repository.first_parents(tip, state.flow_sha):
             events = [e for e in events_of(commit) if e.plan == self.desk.snapshot.plan.plan]
+            if not commit.committer.startswith(f"{TOOL} "):
+                events = []  # anybody can write trailers
             task = events[0].task if events else ""
             if events and events[0].event == E.TASK_MERGED and self._waits(task, commit.parents):
                 self._merged(draft, task, commit.sha, ())
-            elif events and events[0].event == "plan_finished":
+            elif events and events[0].event == "plan_finished" and self.desk.snapshot.is_over:
                 draft.set(status="finished")
+                draft.tell("plan_finished", commit=commit.sha, note="finished before a run died")
             else:
                 people += 1
         draft.set(flow_sha=tip)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from gitflow_agents.errors import FlowError, GitFailed
 from gitflow_agents.models import ZERO
+from gitflow_agents.store.reffiles import Puzzle, RefFiles
 
 V = TypeVar("V")
 
@@ -31,7 +32,6 @@ OLDEST_GIT = (2, 38)
 TOOL = "gitflow-agents <gitflow-agents@localhost>"
 """Who commits what the tool records."""
 
-_SHA_LINE = re.compile(rb"[0-9a-f]{40}\n")
 FILE, EXECUTABLE, SYMLINK, FOLDER, SUBMODULE = "100644", "100755", "120000", "40000", "160000"
 
 # What a merge gives must not depend on the person's settings.
@@ -244,11 +244,11 @@ class Repository:
             },
         )
         self._common = os.fspath(self.common)
+        self._refs = RefFiles(self.common)
         self._reading = threading.Lock()
         # What was read or written lately, by sha: objects never change.
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
         self._commits: OrderedDict[str, Commit] = OrderedDict()
-        self._packed_refs: tuple[tuple[int, int, int], dict[str, str]] = ((0, 0, 0), {})
 
     def _look(self) -> None:
         code, out, err = self.user.attempt("version")
@@ -348,23 +348,13 @@ class Repository:
         """Return the sha that a revision names now, or None."""
         if not name or "\n" in name or name.startswith("-"):
             return None
-        loose = self._loose(name) if name.startswith("refs/heads/") else ""
-        if loose:
-            return loose
+        with contextlib.suppress(Puzzle):
+            return self._refs.branch(name)
         with self._reading:
             try:
                 return self.git.header(name)[0]
             except ValueError:  # also a name that is not text, which cannot be asked for
                 return None
-
-    def _loose(self, ref: str) -> str:
-        """Return what the file of a branch says; nothing where git must be asked."""
-        try:
-            with open(f"{self._common}/{ref}", "rb") as file:
-                said = file.read(64)
-        except (OSError, ValueError):
-            return ""
-        return said[:40].decode() if _SHA_LINE.fullmatch(said) else ""
 
     def tip(self, branch: str) -> str | None:
         """Return the commit that a branch points at now, or None."""
@@ -372,49 +362,10 @@ class Repository:
 
     def tips(self, *prefixes: str) -> dict[str, str]:
         """Return every ref below the prefixes (`refs/heads/task/`) with its sha."""
-        with contextlib.suppress(ValueError, OSError):
-            return self._stored(prefixes)
+        with contextlib.suppress(Puzzle):
+            return self._refs.below(prefixes)
         _, out = self.git.run("for-each-ref", "--format=%(refname) %(objectname)", *prefixes)
         return dict(line.rsplit(" ", 1) for line in os.fsdecode(out).splitlines())
-
-    def _stored(self, prefixes: Sequence[str]) -> dict[str, str]:
-        """Read refs from git's files; ValueError where only git knows what one says."""
-        found: dict[str, str] = {}
-        open_ = list(prefixes)
-        while open_:
-            name = open_.pop()
-            with contextlib.suppress(FileNotFoundError):
-                if name.endswith("/"):
-                    with os.scandir(f"{self._common}/{name}") as entries:
-                        for entry in entries:
-                            is_folder = entry.is_dir(follow_symlinks=False)
-                            open_.append(f"{name}{entry.name}{'/' if is_folder else ''}")
-                elif not name.endswith(".lock"):
-                    with open(f"{self._common}/{name}", "rb") as file:
-                        said = file.read(64)
-                    if not _SHA_LINE.fullmatch(said):
-                        raise ValueError(f"{name} is symbolic, or not whole")
-                    found[name] = said[:40].decode()
-        # Packed ones come last: a ref that is packed meanwhile is in one place or the other.
-        folders = tuple(prefix for prefix in prefixes if prefix.endswith("/"))
-        for ref, sha in self._packed().items():
-            if ref in prefixes or ref.startswith(folders):
-                found.setdefault(ref, sha)
-        return dict(sorted(found.items()))
-
-    def _packed(self) -> dict[str, str]:
-        """Return the packed refs, read again only when their file is another one."""
-        try:
-            with open(f"{self._common}/packed-refs", "rb") as file:
-                now = os.fstat(file.fileno())
-                key = (now.st_ino, now.st_ctime_ns, now.st_size)
-                if key != self._packed_refs[0]:
-                    lines = os.fsdecode(file.read()).split("\n")
-                    shas = {line[41:]: line[:40] for line in lines if line[40:41] == " "}
-                    self._packed_refs = key, shas
-        except FileNotFoundError:
-            return {}
-        return self._packed_refs[1]
 
     def object(self, name: str, kind: str) -> tuple[str, bytes]:
         """Return the sha and the content of an object; GitFailed when it is not there."""
