@@ -50,7 +50,10 @@ def main() -> None:
         sizes = "quick sizes" if options.quick else "full sizes"
         print(machine(scratch))
         print(f"medians of {rounds} rounds in turns, {sizes}; [lowest..highest round]\n")
-        bench = Bench(scratch, rounds, options.quick)
+        bench = Bench(scratch, rounds, "quick" if options.quick else "full")
+        # Some rows call the product in this very process: it sees what its commands see.
+        os.environ.clear()
+        os.environ.update(bench.env)
         for name in options.rows or ROWS:
             try:
                 for figure in ROWS[name](bench):

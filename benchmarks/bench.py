@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 from benchmarks import floor
 from benchmarks.measure import (
@@ -25,6 +26,8 @@ from benchmarks.measure import (
 )
 from benchmarks.plans import NAME, Task, as_yaml, layered
 
+Sizes = Literal["full", "quick", "tiny"]
+
 JOBS = 2
 SMALL = 20
 BIG = 5000
@@ -33,15 +36,25 @@ _numbers = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where to work, how many rounds, and whether the sizes are the small ones."""
+    """Where to work, how many rounds, and which sizes: full, quick, or tiny for a test of a row."""
 
     scratch: Path
     rounds: int
-    quick: bool
+    sizes: Sizes = "full"
 
     def size(self, full: int, quick: int) -> int:
         """Return the size that this run is to use."""
-        return quick if self.quick else full
+        match self.sizes:
+            case "full":
+                return full
+            case "quick":
+                return quick
+            case "tiny":
+                return max(3, quick // 50)
+
+    def turns(self, least: int, share: float = 1) -> int:
+        """Return a share of the rounds, but not fewer than `least`; one is enough for a test."""
+        return 1 if self.sizes == "tiny" else max(least, int(self.rounds * share))
 
     @property
     def env(self) -> dict[str, str]:

@@ -153,14 +153,20 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 def timed(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> float:
     """Run `command` and return its seconds from start to end; NotMeasured if it fails."""
     with stopwatch() as seconds:
-        done = subprocess.run(
-            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+        printed(command, cwd=cwd, env=env)
+    return seconds()
+
+
+def printed(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> str:
+    """Run `command` and return what it printed; NotMeasured if it fails."""
+    done = subprocess.run(
+        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         last = f": {said[-1]}" if said else ""
         raise NotMeasured(f"`{Path(command[0]).name}` ended with {done.returncode}{last}")
-    return seconds()
+    return done.stdout
 
 
 def git(repo: Path, *arguments: str, env: Mapping[str, str], stdin: bytes | None = None) -> str:

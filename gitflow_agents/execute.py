@@ -35,6 +35,8 @@ DEFAULT_GATE_SECONDS = 3600.0
 MARK = "GITFLOW_CLAIM"
 TRACE = "git.trace"
 """The file in an attempt's folder to which its git writes what it was told to do."""
+UNPROVED = (Reason.UNVERIFIED, Reason.CHECKS_FAILED)
+"""How a check ends; when everything is being stopped it says nothing about the work."""
 LEFT_BEHIND = "it left processes behind, which were ended"
 
 
@@ -148,6 +150,10 @@ class Executor:
             with contextlib.suppress(OSError):
                 shutil.rmtree(order.folder)
                 order.folder.parent.rmdir()
+
+    def heard(self, count: int) -> None:
+        """The first `count` alarms are in the state."""
+        del self.alarms[:count]
 
     # --- a train ----------------------------------------------------------------------------------
 
@@ -439,11 +445,15 @@ class _Attempt:
             message = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
         elif reason is None and stripped == base_tree and not provided:
             reason, message = Reason.NO_CHANGES, "it changed nothing"
+        if self.executor.stop.is_set() and reason in (Reason.SETUP_FAILED, *UNPROVED):
+            reason, message = Reason.STOPPED, "it was stopped"
         over = _over_budget(order, report)
         if reason is None and over:
             reason, message = Reason.BUDGET, over
         if reason is None and not provided:
             reason, message = self._verify(bench, stripped, changes, message)
+            if self.executor.stop.is_set() and reason in UNPROVED:
+                reason, message = Reason.STOPPED, "it was stopped"
         paths = [change.path for change in changes]
         outside = merge.outside_files(paths, order.plan, order.task)
         done = DoneReport(
@@ -483,6 +493,8 @@ class _Attempt:
 
     def _tip(self) -> str:
         head = self.worktree.head.removeprefix("ref: ")
+        if head == self.order.claim:
+            return head
         return self.executor.repository.resolve(f"{head}^{{commit}}") or self.order.claim
 
     def _verify(

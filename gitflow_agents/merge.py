@@ -130,14 +130,13 @@ def is_protected(path: str, plan: Plan, config: Config) -> bool:
     allowed = [entry[1:] for entry in config.protected_paths if entry.startswith("!")]
     if path.split("/")[0] != BRIEFING and any(matches(path, entry) for entry in allowed):
         return False
-    own = f"plans/{plan.plan}"
     entries = [
         *PROTECTED,
         *(entry for entry in config.protected_paths if not entry.startswith("!")),
         *plan.protected_paths,
-        f"{own}.yaml",
-        f"{own}.report.md",
-        f"{own}.provides.yaml",
+        f"plans/{plan.plan}.yaml",
+        "plans/*.report.md",
+        "plans/*.provides.yaml",
     ]
     return any(matches(path, entry) for entry in entries)
 
@@ -286,12 +285,17 @@ class Waiting:
     message: str
 
 
-def couple(repository: Repository, flow: str, waiting: Sequence[Waiting]) -> Coupled:
-    """Merge each task on the one before it, in order, and say which did not fit."""
+def couple(
+    repository: Repository, flow: str, waiting: Sequence[Waiting], first: str = ""
+) -> Coupled:
+    """Merge each task on the one before it, in order, and say which did not fit.
+
+    `first` is flow with the moved base merged in, when that is the first car.
+    """
     cars: list[Car] = []
     behind: list[str] = []
     conflicts: dict[str, tuple[str, ...]] = {}
-    last = flow
+    last = first or flow
     for car in waiting:
         tree, paths = merged(repository, last, car.tip, car.base)
         if paths and last != flow:

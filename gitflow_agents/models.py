@@ -453,7 +453,7 @@ class Ran(Model):
 
     command: str
     kind: Literal["setup", "verify", "check", "gate"]
-    code: int | None
+    code: int | None = None
     seconds: float
     tail: str = ""
 

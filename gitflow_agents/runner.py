@@ -296,8 +296,9 @@ def _watch(
                 turns = int(match[1]) if match else turns
                 if on_progress is not None:
                     on_progress(line)
+        over = caps.turns is not None and turns is not None and turns > caps.turns
         if done:
-            return None, turns
+            return (Reason.TURNS if over else None), turns
         now = time.monotonic()
         if stop.is_set():
             return Reason.STOPPED, turns
@@ -305,7 +306,7 @@ def _watch(
             return Reason.TIMEOUT, turns
         if caps.silence is not None and now - pump.heard > caps.silence:
             return Reason.STALLED, turns
-        if caps.turns is not None and turns is not None and turns > caps.turns:
+        if over:
             return Reason.TURNS, turns
 
 
@@ -387,6 +388,9 @@ class _Pump:
             self._read(max(0.0, until - time.monotonic()))
         self._events.close()
         os.close(self._fd)
+        room = OUTPUT - self._head
+        self._dropped += max(0, len(self._tail) - room)
+        del self._tail[:-room]
         if self._dropped:
             self._write(b"\n[... %d bytes left out ...]\n" % self._dropped)
         self._write(bytes(self._tail))

@@ -77,6 +77,8 @@ class Snapshot:
     by_status: dict[Status, set[str]] = field(init=False)
     hopeful: set[str] = field(init=False, default_factory=set)
     """Failed tasks whose reason may be retried without a person."""
+    losing: set[str] = field(init=False, default_factory=set)
+    """Tasks that lost attempts to infrastructure since any task was completed."""
     contended: set[str] = field(init=False, default_factory=set)
     """Paths in which some task did not merge."""
     cost_usd: float = field(init=False, default=0)
@@ -124,6 +126,7 @@ class Snapshot:
 
     def _hope(self, record: TaskRecord) -> None:
         self.contended.update(record.conflict_paths)
+        (self.losing.add if record.lost else self.losing.discard)(record.id)
         by_itself = record.reason in RETRIED_BY_ITSELF or record.reason is Reason.CONFLICT
         if record.status is Status.FAILED and by_itself:
             self.hopeful.add(record.id)

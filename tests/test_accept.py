@@ -39,7 +39,7 @@ def test_a_plan_is_accepted_with_three_refs_at_once(repo: Repo) -> None:
     engine.plan(repo, task("1", "exit 1"), goal="Try\nit")
     text = repo.path.joinpath(engine.FILE).read_text()
     played = engine.go(repo)
-    assert played.text("plan_accepted") == "plan p accepted as v1: 1 tasks"
+    assert played.text("plan_accepted") == "plan p accepted as v1: 1 task"
     about = engine.state(repo)
     plan, flow = about["commit"], about["accepting"]
     assert {ref: sha for ref, sha in engine.refs(repo).items() if "/task/" not in ref} == {

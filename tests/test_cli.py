@@ -791,7 +791,8 @@ def test_run_tells_what_happens_and_ends_where_a_person_is_needed(
         4,
         "error: the plan cannot go on without a person: failed: 003; "
         "2 of 4 tasks are merged to flow/party\n"
-        "hint: gitflow-agents status party\n",
+        "hint: gitflow-agents status party"
+        "; no verb tries a task again yet: put what is left into a plan of its own\n",
     )
 
 
@@ -835,7 +836,8 @@ def test_run_in_json_prints_one_event_a_line(cli: Cli, repo: Repo) -> None:
         "schema": 1,
         "error": "the plan cannot go on without a person: failed: 003; "
         "2 of 4 tasks are merged to flow/party",
-        "hint": "gitflow-agents status party",
+        "hint": "gitflow-agents status party"
+        "; no verb tries a task again yet: put what is left into a plan of its own",
         "problems": [],
     }
     assert (result.exit_code, result.stderr) == (4, "")

@@ -609,7 +609,7 @@ def test_what_an_agent_says_reaches_the_merge_the_state_later_briefs_and_the_rep
         ("summary: " + "x" * REPORT_BYTES, "the agent's report is larger than 64 KiB and was left out"),
         ("\0\1\2", "the agent's report was left out"),
         ("a: &a [*a]", "the agent's report was left out"),
-        ("summary: !!python/object/apply:os.system ['touch /tmp/never']", "the agent's report was left out"),
+        ("summary: !!python/object/apply:os.system ['exit 1']", "the agent's report was left out"),
     ],
 )  # fmt: skip
 def test_a_report_that_cannot_be_read_is_left_out_and_pointed_out(

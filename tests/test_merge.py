@@ -23,6 +23,7 @@ from gitflow_agents.merge import (
     recreate,
     refusal,
     strip,
+    without,
 )
 from gitflow_agents.models import Car, Config, ConfigLimits, Plan, Reason
 from gitflow_agents.store import Entry, Repository
@@ -334,6 +335,22 @@ def test_forged_trailers_are_quoted(store: Repository, repo: Repo) -> None:
 def test_no_line_of_a_quoted_message_can_be_one_of_our_trailers(message: str) -> None:
     for line in quoted(message).split("\n"):  # a line as git sees it
         assert not line.strip().lower().startswith("gitflow-")
+
+
+def test_what_was_only_lent_is_taken_out_of_a_result_whoever_committed_it(
+    store: Repository,
+) -> None:
+    claim = commit(store, "claim 1", README="1", own="of the user")
+    lent = (".env", "conf/", "./own")
+    worked = tree(store, README="2", own="of the user")
+    staged = tree(store, README="2", own="changed", _env="1", conf__x="1")
+    assert without(store, claim, claim, staged, lent) == (claim, worked)
+    clean = commit(store, "clean", claim, README="2", own="of the user")
+    assert without(store, claim, clean, staged, lent) == (clean, worked)
+    dirty = commit(store, "dirty", claim, README="1", own="of the user", _env="1")
+    after = store.write_commit(worked, [dirty], "taken out again")
+    assert without(store, claim, after, worked, lent) == (claim, worked)
+    assert without(store, claim, dirty, staged, ()) == (dirty, staged)
 
 
 # --- the briefing ---------------------------------------------------------------------------------

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from gitflow_agents import runner
+from gitflow_agents.errors import GitFailed
 from gitflow_agents.service.service import Told
+from gitflow_agents.store import Worktree
 from gitflow_agents.store.state import KEPT_ATTEMPTS
 from tests import engine
 from tests.engine import commits, recorded, task, until
@@ -416,6 +418,39 @@ def test_a_merged_branch_that_a_kill_has_left_is_cleared_away(repo: Repo) -> Non
     repo.git("update-ref", f"refs/heads/{kept['branch']}", kept["attempts"][-1]["report"])
     assert engine.go(repo).code == 4
     assert engine.audit(repo) == {"1": "completed", "2": "failed"}
+
+
+def test_a_worktree_that_git_no_longer_knows_is_mended_and_its_work_is_taken(repo: Repo) -> None:
+    admin = repo.path / ".git/worktrees/gitflow-p+1"
+    engine.plan(repo, task("1", f"echo 1 > a; rm -rf {admin}"))
+    played = engine.go(repo)
+    engine.finished(repo, played)
+    assert played.happened("attempt_expired", "task_retried") == []
+    assert repo.show("flow/p", "a") == "1\n"
+
+
+def test_an_attempt_that_the_disk_lets_down_is_made_again_on_what_it_did(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.plan(repo, task("1", "ls > seen; echo 1 >> a"))
+    save, failed = Worktree.save, list[None]()
+
+    def full_once(self: Worktree, *args: Any, **kwargs: Any) -> Any:
+        if not failed:
+            failed.append(None)
+            raise GitFailed("No space left on device")
+        return save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Worktree, "save", full_once)
+    played = engine.go(repo)
+    engine.finished(repo, played)
+    assert played.happened("attempt_expired", "task_retried") == ["1", "1"]
+    first, second = engine.record(repo, "1")["attempts"]
+    assert (first["reason"], second["number"]) == ("infrastructure", 2)
+    assert first["message"] == "the work of 1 could not be saved: No space left on device"
+    assert repo.show("gitflow/attempt/p/1/1", "a") == "1\n"
+    assert repo.show("flow/p", "a") == "1\n1\n"
+    assert "a" in repo.show("flow/p", "seen").split()
 
 
 # --- interrupted ----------------------------------------------------------------------------------
@@ -919,6 +954,23 @@ def test_two_runs_of_one_plan_help_each_other_and_merge_every_task_once(
     assert {int(pid) for _, pid in lines} == {one.pid, two.pid}
     assert set(engine.audit(repo).values()) == {"completed"}
     engine.tidy(repo)
+
+
+@pytest.mark.slow
+def test_the_plans_own_limit_holds_for_two_runs_together(repo: Repo, tmp_path: Path) -> None:
+    here, log = tmp_path / "here", tmp_path / "log"
+    here.mkdir()
+    work = "touch {here}/{id}; sleep 0.2; ls {here} | wc -l >> {log}; echo 1 > {id}; rm {here}/{id}"
+    ids = [f"t{n}" for n in range(5)]
+    engine.plan(
+        repo,
+        *(task(id, work.format(id=id, here=here, log=log)) for id in ids),
+        limits={"parallel": 1},
+    )
+    with running(repo, "-j", "3") as one, running(repo, "-j", "3") as two:
+        ended = [finish(one), finish(two)]
+    assert [each.exit_code for each in ended] == [0, 0], ended
+    assert log.read_text().split() == ["1"] * 5
 
 
 @pytest.mark.slow

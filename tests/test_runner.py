@@ -26,6 +26,7 @@ from gitflow_agents.runner import (
     end_all,
     environment,
     is_alive,
+    is_ours,
     lease_is_lost,
     marked,
     new_lease,
@@ -370,6 +371,13 @@ def test_a_lease_of_this_very_process_is_held_however_long_it_takes() -> None:
     lease = new_lease(until=5)
     assert (lease.host, lease.pid) == (socket.gethostname(), os.getpid())
     assert not lease_is_lost(lease, now=1e12)
+
+
+def test_only_this_very_process_holds_its_lease() -> None:
+    lease = new_lease(until=5)
+    assert is_ours(lease)
+    for change in ({"pid": 1}, {"pid_started": 1}, {"boot": "b"}, {"host": "h"}):
+        assert not is_ours(lease.model_copy(update=change))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitflow_agents.graph import Graph
+from gitflow_agents.graph import Graph, attempts_allowed
 from gitflow_agents.models import (
+    EVERYWHERE,
     Attempt,
     Car,
     Config,
@@ -42,7 +43,6 @@ from gitflow_agents.scheduler import (
     Seen,
     Snapshot,
     StartTrain,
-    attempts_allowed,
     back_off,
     decide,
     limits_of,
@@ -461,6 +461,44 @@ def test_what_was_lost_waits_longer_each_time_and_gives_up_after_ten() -> None:
         assert wake_at(what, Limits()) == NOW + 2
     what = snapshot(plan, "f", records={"a": failed(Reason.LEASE_LOST, lost=LOST_IN_A_ROW)})
     assert (due(what), wake_at(what, Limits())) == ([], None)
+
+
+# --- paths that tasks have met in -----------------------------------------------------------------
+
+
+def met(*paths: str, **more: Any) -> dict[str, Any]:
+    return {"conflict_paths": paths, "conflicts": 1, **more}
+
+
+def touching(*paths: str) -> dict[str, Any]:
+    return {"attempts": (Attempt(number=1, touched=paths),)}
+
+
+LIST = plan_of(*({"id": id, "files": files} for id, files in zip("abcd", [["list"], ["list"], ["."], ["other"]], strict=True)))  # fmt: skip
+
+
+def test_a_path_that_tasks_have_met_in_is_given_to_one_task_at_a_time() -> None:
+    assert due(snapshot(LIST), slots=9) == [Claim(("a", "b", "c", "d"))]
+    again = {"b": met("list", used=1)}
+    assert due(snapshot(LIST, "cp", records=again), slots=9) == [Claim(("b", "d"))]
+    assert due(snapshot(LIST, "ci", records=again), slots=9) == [Claim(("d",))]
+    assert due(snapshot(LIST, "cc", records=again), slots=9) == [Claim(("c", "d"))]
+
+
+def test_what_is_done_gives_way_to_what_is_tried_again_in_the_same_path() -> None:
+    plan = needing(a="", b="", c="")
+    records = {"a": touching("list"), "b": met("list"), "c": touching("other")}
+    assert due(snapshot(plan, "rir", records=records)) == [StartTrain(("c",))]
+    assert due(snapshot(plan, "rcr", records=records)) == [StartTrain(("a", "c"))]
+    everywhere = {**records, "c": touching(*EVERYWHERE)}
+    assert due(snapshot(plan, "rir", records=everywhere)) == []
+
+
+def test_of_two_that_are_done_the_earlier_goes_first_and_none_waits_for_ever() -> None:
+    plan = needing(a="", b="")
+    both = {id: {**met("list"), **touching("list")} for id in "ab"}
+    assert due(snapshot(plan, "rr", records=both)) == [StartTrain(("a",))]
+    assert due(snapshot(plan, "cr", records=both)) == [StartTrain(("b",))]
 
 
 # --- stopping, finishing --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -119,7 +120,14 @@ attempts = st.builds(
     reason=st.none() | st.sampled_from(Reason),
     cost_usd=st.none() | st.floats(0, 1e6),
 )
-leases = st.builds(Lease, host=text, boot=text, pid=st.integers(1), pid_started=st.integers(0))
+leases = st.builds(
+    Lease,
+    host=text,
+    boot=text,
+    pid=st.integers(1),
+    pid_started=st.integers(0),
+    until=st.floats(0, 1e10),
+)
 evidence = st.builds(
     Ran,
     command=text,
@@ -381,10 +389,11 @@ def test_a_message_says_first_what_people_read(store: Store) -> None:
         "Gitflow-Event: task_merged\nGitflow-Plan: p\nGitflow-Task: 1\nGitflow-Attempt: 2"
     )
     assert message([one, two]) == (
-        "p: 1 merged (and 1 more)\n\n- 1 merged\n- plan finished\n\n"
+        "p: 1 merged; plan finished\n\n- 1 merged\n- plan finished\n\n"
         "Gitflow-Event: task_merged\nGitflow-Plan: p\nGitflow-Task: 1\nGitflow-Attempt: 2\n"
         "Gitflow-Event: plan_finished\nGitflow-Plan: p"
     )
+    assert message([one] * 30).startswith("p: 1 merged (and 29 more)\n\n- 1 merged\n- 1 merged\n")
 
 
 def test_trailers_are_what_git_takes_for_trailers(store: Store, repo: Repo) -> None:
@@ -591,6 +600,19 @@ def test_only_one_holds_the_lock(store: Store, other: Store) -> None:
             order.append("first")
     thread.join(timeout=10)
     assert order == ["first", "second"]
+
+
+def test_an_interrupt_from_a_terminal_reaches_no_git_that_is_still_asked(
+    store: Store, repo: Repo, shas: dict[str, str]
+) -> None:
+    # Ctrl-C goes to everything in our group. An answer that is cut off reads like "no such ref".
+    store.refs.move([(KEPT, ZERO, shas["kept"])])
+    store.repository.object(shas["x"], "commit")
+    assert store.repository.resolve("HEAD~0") == repo.sha("HEAD")
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    gits = [pid for pid in children if "git" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(gits) >= 3
+    assert not any(os.getpgid(int(pid)) == os.getpgrp() for pid in gits)
 
 
 def test_a_repository_that_cannot_be_written_is_one_clear_sentence(

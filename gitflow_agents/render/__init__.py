@@ -37,11 +37,12 @@ from gitflow_agents.render.standing import (
     status_page,
     status_schema,
 )
-from gitflow_agents.render.text import clean, duration, money, one_line, utc
+from gitflow_agents.render.text import clean, count, duration, money, one_line, utc
 
 __all__ = [
     "brief",
     "clean",
+    "count",
     "done_report",
     "duration",
     "explain",

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gitflow_agents import spec
+from gitflow_agents import render, spec
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.execute import command_of
 from gitflow_agents.models import ZERO, Config, Plan, PlanState
@@ -83,7 +83,7 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
         commit=proposed,
         digest=blob,
         base=base,
-        base_sha=base_sha,
+        base_sha=store.repository.commit(accepting).parents[0],
         flow=plan.flow_branch,
         flow_sha=accepting,
         accepting=accepting,
@@ -95,7 +95,8 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
     draft.tell(
         ACCEPTED,
         commit=accepting,
-        note=f"plan accepted as v1: {len(plan.tasks)} tasks from {base} to {plan.flow_branch}",
+        note=f"plan accepted as v1: {render.count(len(plan.tasks), 'task')} from {base} to "
+        f"{plan.flow_branch}",
     )
     draft.files["spec.yaml"] = proposal.data
     for ref, old, new in moves:

@@ -224,7 +224,7 @@ class Attempts:
             refused = merge.refusal(
                 repository, result.changes, plan, task, self.desk.config, result.tree
             )
-        if refused is not None:
+        if refused is not None and report.reason is None:
             report = report.model_copy(
                 update={
                     "outcome": "failed",
@@ -304,6 +304,7 @@ class Attempts:
         if task in self.desk.results:
             self._stopped(draft, task)
             return
+        published = self.desk.published.get(task)
         if task in self.desk.failures:
             self._let_down(draft, task)
             return
@@ -315,7 +316,8 @@ class Attempts:
             # Its run died when the result was on the branch and the worktree not yet gone.
             worktree = self.desk.worktrees.place(self.desk.snapshot.plan.plan, task)
             self.desk.afterwards.append(lambda: self.desk.worktrees.remove(worktree))
-        if not tip or not is_result(self.desk.store, record, tip):
+        is_other = order is not None and tip != published
+        if not tip or is_other or not is_result(self.desk.store, record, tip):
             self._foreign(draft, record, tip)
             return
         commit = repository.commit(tip)
@@ -432,9 +434,13 @@ class Attempts:
         plan, repository = self.desk.snapshot.plan, self.desk.store.repository
         worktree = self.desk.worktrees.place(plan.plan, record.id)
         self.desk.afterwards.append(lambda: self.desk.worktrees.remove(worktree))
-        if not (worktree.admin / "index").exists():
-            return record.claim  # git writes the index last: nobody has worked there yet
         number = record.attempts[-1].number
+        if not (worktree.admin / "index").exists():
+            # Either nobody has worked there yet, for git writes the index last, or the work of a
+            # stopped attempt was kept and the run died before it could say so.
+            kept = repository.resolve(attempt_ref(plan.plan, record.id, number))
+            is_its = kept is not None and repository.is_ancestor(record.claim, kept)
+            return kept if kept is not None and is_its else record.claim
         copied = (*self.desk.config.copy_, *plan.copy_)
         noted = read_not_ours(self.desk.attempt_folder(record.id, number))
         if noted is None:

@@ -59,6 +59,8 @@ class Desk:
     """Those that have ended."""
     results: dict[str, tuple[Result, str]] = field(default_factory=dict)
     """Of those that were stopped: what they did, and the commit of it."""
+    published: dict[str, str] = field(default_factory=dict)
+    """The event commits that publish made for those that have ended."""
     failures: dict[str, FlowError] = field(default_factory=dict)
     """Those that git or the disk let down."""
     tests: dict[str, Verdict] = field(default_factory=dict)
@@ -112,6 +114,7 @@ class Desk:
         self.ended.discard(task)
         self.results.pop(task, None)
         self.failures.pop(task, None)
+        self.published.pop(task, None)
 
     def report(self, tree: str) -> DoneReport:
         """Return the report in a tree; on its way to flow the same one is asked for three times."""

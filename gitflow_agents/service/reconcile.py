@@ -23,6 +23,8 @@ from gitflow_agents.store import CheckedOut, Draft, RefRefused
 from gitflow_agents.store.state import HEADS, one_line, state_ref, try_ref
 
 S = Status
+MOST_RACES = 5
+"""Lost races in a row with nobody else moving the plan, before a run gives up."""
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Reconciler:
     attempts: Attempts = field(init=False)
     trains: Trains = field(init=False)
     _singly: bool = False
+    _races: int = 0
 
     def __post_init__(self) -> None:
         self.attempts, self.trains = Attempts(self.desk), Trains(self.desk)
@@ -97,9 +100,11 @@ class Reconciler:
         """Bring the snapshot up to what git and the processes say now; the lock is held."""
         name, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
         state = self.desk.snapshot.state
-        self.desk.executor.guard.put_back(
-            {f"{HEADS}{state.flow}": state.flow_sha, state_ref(name): self.desk.snapshot.tip}
-        )
+        expected = {f"{HEADS}{state.flow}": state.flow_sha, state_ref(name): self.desk.snapshot.tip}
+        for task in self.desk.snapshot.by_status[S.REVIEW]:
+            record = self.desk.snapshot.record(task)
+            expected[f"{HEADS}{record.branch}"] = record.attempts[-1].report
+        self.desk.executor.alarms += self.desk.executor.guard.put_back(expected)
         if repository.resolve(state_ref(name)) != self.desk.snapshot.tip:
             self.reload()
         self.desk.snapshot.seen = self._look()
@@ -187,9 +192,10 @@ class Reconciler:
             self.refresh()
             draft = Draft(self.desk.snapshot, self.desk.actor, self.desk.run)
             try:
-                if self.desk.executor.alarms:
-                    self.hold(draft, self.desk.executor.alarms[0])
-                    self.desk.afterwards.append(self.desk.executor.alarms.clear)
+                alarms = tuple(self.desk.executor.alarms)
+                if alarms:
+                    self.hold(draft, "; ".join(alarms))
+                    self.desk.afterwards.append(lambda: self.desk.executor.heard(len(alarms)))
                 while True:
                     actions = scheduler.decide(
                         self.desk.snapshot,
@@ -211,10 +217,15 @@ class Reconciler:
                 if draft.events:
                     self.desk.store.commit(draft)
                     work.acted = True
-                self._singly = False
+                self._singly, self._races = False, 0
             except (CheckedOut, RefRefused, LostRace) as e:
                 self.desk.dropped()
+                before = self.desk.snapshot.tip
                 self.reload()
+                if isinstance(e, LostRace):
+                    self._races = self._races + 1 if self.desk.snapshot.tip == before else 0
+                    if self._races > MOST_RACES:
+                        raise  # nobody else moved the plan: what we expect is not going to be
                 if self._singly and not isinstance(e, LostRace):
                     self._refuse(actions, e)
                     self._singly = False

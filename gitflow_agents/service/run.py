@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -21,6 +22,7 @@ from gitflow_agents import scheduler
 from gitflow_agents.errors import ExitCode, GitFailed
 from gitflow_agents.execute import Order, Verdict
 from gitflow_agents.models import SCHEMA, Limits, Reason, Status
+from gitflow_agents.render import count
 from gitflow_agents.runner import Stop, is_ours, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.desk import Desk, TestJob, Told
@@ -54,9 +56,14 @@ class Run:
     stop: Stop
     tell: Callable[[Told], None]
     _ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-    _threads: dict[str, threading.Thread] = field(default_factory=dict)
+    _threads: dict[str, Future[None]] = field(default_factory=dict)
     _bug: BaseException | None = None
     _packed: int = 0
+    _said_waiting: bool = False
+
+    def __post_init__(self) -> None:
+        # One more than the attempts, for the train.  Threads that stay save a start for each task.
+        self._pool = ThreadPoolExecutor(self.slots + 1)
 
     def go(self) -> RunEnd:
         """Run until nothing can move any more, or somebody interrupts."""
@@ -105,7 +112,8 @@ class Run:
         self.tell(
             Told(
                 "run_started",
-                f"plan {plan.plan} v{state.revision}: {len(plan.tasks)} tasks, {self.slots} at "
+                f"plan {plan.plan} v{state.revision}: {count(len(plan.tasks), 'task')}, "
+                f"{self.slots} at "
                 f"once, from {state.base} to {state.flow}; it runs by itself",
                 {
                     "schema": SCHEMA,
@@ -140,9 +148,7 @@ class Run:
             finally:
                 self._ended.put(name)
 
-        thread = threading.Thread(target=guarded, name=name, daemon=True)
-        self._threads[name] = thread
-        thread.start()
+        self._threads[name] = self._pool.submit(guarded)
 
     def _attempt(self, order: Order) -> None:
         desk, task = self.desk, order.task.id
@@ -161,6 +167,7 @@ class Run:
         try:
             result = desk.executor.execute(order, on_progress)
             published = self.reconciler.attempts.publish(order, result)
+            desk.published[task] = published
             desk.executor.clear(order, keep_output=not published or bool(result.report.reason))
         except GitFailed as e:
             desk.failures[task] = e
@@ -181,6 +188,9 @@ class Run:
 
     def _wait(self) -> None:
         """Wait until something of ours has ended, or it is time to look around."""
+        if not self._threads and not self._said_waiting:
+            self._said_waiting = True
+            self.tell(self._waiting())
         seconds = BEAT
         due = scheduler.wake_at(self.desk.snapshot, self.limits)
         if due is not None:
@@ -190,10 +200,19 @@ class Run:
             while True:
                 self._take(self._ended.get_nowait())
 
+    def _waiting(self) -> Told:
+        """Return why nothing of ours runs and yet the run goes on."""
+        due = scheduler.wake_at(self.desk.snapshot, self.limits)
+        now = self.desk.clock()
+        text = "another run is at work on this plan; this one helps where it can"
+        if due is not None and due > now:
+            text = f"trying again in {due - now:.0f} seconds"
+        plan = self.desk.snapshot.plan.plan
+        data = {"schema": SCHEMA, "event": "run_waits", "at": now, "plan": plan, "text": text}
+        return Told("run_waits", text, data)
+
     def _take(self, name: str) -> None:
-        thread = self._threads.pop(name, None)
-        if thread is not None:
-            thread.join()
+        self._threads.pop(name, None)
         if name in self.desk.own:
             self.desk.ended.add(name)
         elif name == self.desk.testing:
@@ -224,8 +243,7 @@ class Run:
     def _end_threads(self) -> None:
         if self._threads:
             self.stop.set()
-        for thread in self._threads.values():
-            thread.join()
+        self._pool.shutdown()
 
     # --- after ------------------------------------------------------------------------------------
 
@@ -258,6 +276,8 @@ class Run:
             some = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if failed[5:] else "")
             what = f"failed: {some}" if failed else "nothing that is left can start"
             message = f"the plan cannot go on without a person: {what}; {counted}"
+            if failed:
+                look += "; no verb tries a task again yet: put what is left into a plan of its own"
         return RunEnd(ExitCode.NEEDS_A_PERSON, snapshot, message, look)
 
     @contextlib.contextmanager
@@ -271,7 +291,9 @@ class Run:
             self._ended.put("")
 
         before = {
-            number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
         }
         try:
             yield

@@ -100,7 +100,7 @@ class Service:
             for path in CONFIGS:
                 data = self.repository.read(tree, path)
                 if data is not None:
-                    file = path
+                    file = f"{path} as committed on {names[0].removeprefix(HEADS)}"
                     break
         return spec.read_config(data, file=file, environ=self.environ)
 
@@ -119,7 +119,9 @@ class Service:
         if snapshot is None:
             if data is None:
                 data = proposal_of(self.store, name).data
-            return self._unstarted(self._checked(name, data).plan, data)
+            return self._unstarted(
+                self._checked(name, data, file=self._shown(plan, name)).plan, data
+            )
         if cached and not at:
             if before != set(known.values):
                 self._keep(name, known)
@@ -362,7 +364,9 @@ class Service:
         return scheduler.limits_of(snapshot.plan, self.config)
 
     def flow_sha(self, snapshot: Snapshot) -> str:
-        """Return the tip of the flow branch as it is now."""
+        """Return the tip of the flow branch: as it is now, or as an older state says."""
+        if snapshot.tip != (self.repository.resolve(state_ref(snapshot.plan.plan)) or ""):
+            return snapshot.state.flow_sha
         return self.repository.tip(snapshot.state.flow) or ""
 
     def history(self, plan: str, since: str = "") -> list[Logged]:
@@ -419,6 +423,11 @@ class Service:
 
     def report(self, snapshot: Snapshot) -> str:
         """Return the report on flow when the plan is finished, else the report so far."""
+        if not snapshot.tip:
+            raise FlowError(
+                f"plan {snapshot.plan.plan} was not started, so there is nothing to report",
+                hint=f"gitflow-agents waves {snapshot.plan.plan} shows what it would do",
+            )
         if snapshot.state.status in ("finished", "landed"):
             tree = self.repository.commit(snapshot.state.flow_sha).tree
             data = self.repository.read(tree, f"plans/{snapshot.plan.plan}.report.md")
@@ -499,7 +508,8 @@ class Service:
         if self._is_uncommitted(snapshot):
             path, flow = plan_path(name), snapshot.state.flow
             tell("warning", f"{path} is not committed; commit it, or it is in the way of {flow}")
-        tell("plan_accepted", f"plan {name} accepted as v1: {len(reading.plan.tasks)} tasks")
+        tasks = render.count(len(reading.plan.tasks), "task")
+        tell("plan_accepted", f"plan {name} accepted as v1: {tasks}")
         return snapshot
 
     def _is_uncommitted(self, snapshot: Snapshot) -> bool:

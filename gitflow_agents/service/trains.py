@@ -41,10 +41,10 @@ class Trains:
         if follow_base:
             start, base_tip = self._follow_base(draft)
         waiting = [self._waiting(task) for task in tasks]
-        coupled = merge.couple(repository, start, waiting)
+        coupled = merge.couple(repository, state.flow_sha, waiting, start)
         for task, paths in coupled.conflicts.items():
             self._conflict(draft, task, paths)
-        if not coupled.cars and start == state.flow_sha:
+        if coupled.tip == state.flow_sha:
             return None
         checks = self._checks(tuple(car.task for car in coupled.cars))
         train = Train(
@@ -109,7 +109,7 @@ class Trains:
         name = plan.by_id[task].name
         about = [f"merge {task}: {one_line(name)[:160]}", ""]
         if report.summary.strip():
-            about += [merge.quoted(report.summary.strip()[:4000]), ""]
+            about += [merge.quoted(render.clean(report.summary).strip()[:4000]), ""]
         if report.already_provided:
             about += [
                 "Nothing to merge: what it provides was there already, as its checks show.",
@@ -292,10 +292,11 @@ class Trains:
                     "summary": report.summary.encode()[:SUMMARY_BYTES].decode(errors="ignore"),
                     "learned": report.learned,
                     "evidence": evidence or trimmed(report.commands),
-                    "lost": 0,
                 }
             )
         )
+        for other in tuple(self.desk.snapshot.losing):
+            draft.put(self.desk.snapshot.record(other).model_copy(update={"lost": 0}))
         if report.learned:
             learned = dict.fromkeys((*self.desk.snapshot.state.learned, *report.learned))
             draft.set(learned=tuple(learned))

@@ -15,7 +15,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import StringIO
 from typing import Any
 
@@ -485,7 +485,7 @@ def _emit(value: Any, emit: Callable[[Event], None]) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"a key has to be text, not {key!r}")
-            emit(_scalar(str(key)))
+            emit(_key(str(key)))
             _emit(item, emit)
         emit(_MAP_END)
     elif isinstance(value, list | tuple):
@@ -495,6 +495,11 @@ def _emit(value: Any, emit: Callable[[Event], None]) -> None:
         emit(_LIST_END)
     else:
         emit(ScalarEvent(None, None, (True, False), _literal(value)))
+
+
+@lru_cache(maxsize=1024)
+def _key(text: str) -> ScalarEvent:
+    return _scalar(text)
 
 
 def _scalar(text: str) -> ScalarEvent:

@@ -29,6 +29,8 @@ WATCHED = (HEADS, "refs/tags/", STASH)
 OURS = (f"{HEADS}gitflow/", f"{HEADS}task/")
 ADDRESS = "attempt.gitflow-agents.localhost"
 """Ends the committer address of an attempt's git, so that a reflog tells who moved a ref."""
+SOMEBODY = "?"
+"""The culprit where it was one of the attempts, and there is no telling which."""
 REWRITTEN = "info/refs"
 """A file that git itself writes when it packs."""
 MOST_BYTES = 8 * 1024 * 1024
@@ -81,7 +83,7 @@ class Guard:
     refs: Refs
     flows: tuple[str, ...]
     """The flow refs, which are ours too."""
-    _files: dict[str, bytes] = field(default_factory=dict)
+    _files: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Watched] = field(default_factory=dict)
     _offences: dict[str, list[str]] = field(default_factory=dict)
@@ -111,29 +113,34 @@ class Guard:
             with contextlib.suppress(OSError):
                 watched.trace.unlink()
 
-    def put_back(self, expected: Mapping[str, str]) -> None:
-        """Put refs of ours back where an attempt moved them; the others are left to their pass."""
+    def put_back(self, expected: Mapping[str, str]) -> list[str]:
+        """Put refs of ours back where an attempt moved them; other moves are left to their pass.
+
+        Returns what was put back although nobody knows which of the attempts did it.
+        """
         with self.refs.lock():
             for ref, old in expected.items():
                 new = self.refs.repository.resolve(ref) or ZERO
                 if new != old:
-                    self._judge(ref, old, new, "")
+                    self._judge(ref, old, new)
+            return self._offences.pop(SOMEBODY, [])
 
     def look(self, nonce: str) -> Findings:
         """Return what the attempt with this nonce changed, and put our own refs back."""
         with self.refs.lock():
             files = self._changed_files()
-            self._look_at_refs(nonce)
+            self._look_at_refs()
             return Findings(tuple(files), tuple(self._offences.pop(nonce, ())))
 
     # --- files ------------------------------------------------------------------------------------
 
-    def _read_files(self) -> dict[str, bytes]:
+    def _read_files(self) -> dict[str, tuple[int, bytes]]:
+        """Return git's own files: who may run each, and what it holds."""
         common = self.refs.repository.common
-        found: dict[str, bytes] = {}
+        found: dict[str, tuple[int, bytes]] = {}
         for name in ("config", "config.worktree", "objects/info/alternates"):
             with contextlib.suppress(OSError):
-                found[name] = (common / name).read_bytes()
+                found[name] = 0, (common / name).read_bytes()
         for folder in ("hooks", "info"):
             with contextlib.suppress(OSError):
                 for entry in os.scandir(common / folder):
@@ -142,7 +149,7 @@ class Guard:
                     name = f"{folder}/{entry.name}"
                     with contextlib.suppress(OSError):
                         mode = entry.stat().st_mode & 0o111
-                        found[name] = b"%o " % mode + read_plain(Path(entry.path), MOST_BYTES)
+                        found[name] = mode, read_plain(Path(entry.path), MOST_BYTES)
         return found
 
     def _changed_files(self) -> list[str]:
@@ -157,34 +164,37 @@ class Guard:
             kept = self.refs.folder / "before" / name
             with contextlib.suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_bytes(old or b"")
+                kept.write_bytes(old[1] if old else b"")
             where = self.refs.repository.common / name
-            changed.append(f"{where} changed while it ran; as it was: {kept}")
+            if old is None:
+                changed.append(f"{where} was made while it ran; look at it, and remove it")
+            else:
+                changed.append(f"{where} changed while it ran; to see how: diff {kept} {where}")
         self._files = now
         return changed
 
-    def _settings(self, config: bytes | None) -> list[bytes]:
+    def _settings(self, config: tuple[int, bytes] | None) -> list[bytes]:
         """Return a config's settings but the harmless ones that `git push -u` and such write."""
         _, out, _ = self.refs.repository.git.attempt(
-            "config", "--file", "-", "-z", "--list", data=config or b""
+            "config", "--file", "-", "-z", "--list", data=config[1] if config else b""
         )
         return [line for line in out.split(b"\0") if not line.startswith(b"branch.")]
 
     # --- refs -------------------------------------------------------------------------------------
 
-    def _look_at_refs(self, nonce: str) -> None:
+    def _look_at_refs(self) -> None:
         now = self.refs.repository.tips(*WATCHED)
         if now == self._known:
             return
         for ref in sorted(now.keys() | self._known.keys()):
             old, new = self._known.get(ref, ZERO), now.get(ref, ZERO)
-            if old != new and self._judge(ref, old, new, nonce):
+            if old != new and self._judge(ref, old, new):
                 now[ref] = old
         self._known = {ref: sha for ref, sha in now.items() if sha != ZERO}
 
-    def _judge(self, ref: str, old: str, new: str, looker: str) -> bool:
+    def _judge(self, ref: str, old: str, new: str) -> bool:
         """Note an attempt's offence, if it was one; say whether the ref was put back."""
-        culprit = self._culprit(ref, new, looker)
+        culprit = self._culprit(ref, new)
         if not culprit:
             return False  # another run of ours, or a person beside us: told by the plan's pass
         said = f"{ref.removeprefix(HEADS)} moved while it ran, from {_short(old)} to {_short(new)}"
@@ -204,17 +214,19 @@ class Guard:
     def _is_ours(self, ref: str) -> bool:
         return ref.startswith(OURS) or ref in self.flows
 
-    def _culprit(self, ref: str, new: str, looker: str) -> str:
+    def _culprit(self, ref: str, new: str) -> str:
         """Return the nonce of the attempt that moved a ref, or nothing when none did."""
         who = self._who(ref, new) if new != ZERO else ""
         if who.endswith(ADDRESS):
             return who.removesuffix(f"@{ADDRESS}")
         if new == ZERO or ref == STASH:  # a dropped stash leaves only older ones in the log
-            return next((n for n, job in self._running.items() if job.named(ref)), "")
+            running = list(self._running.items())  # attempts begin and end in other threads
+            return next((nonce for nonce, job in running if job.named(ref)), "")
         has_log = (self.refs.repository.common / "logs" / ref).exists()
         if who or not (self._is_ours(ref) or has_log):
             return ""
-        return looker or next(iter(self._running), "")  # written by hand
+        nonces = list(self._running)  # the ref's file was written by hand
+        return nonces[0] if len(nonces) == 1 else SOMEBODY if nonces else ""
 
     def _who(self, ref: str, new: str) -> str:
         """Return the committer address that the reflog names for a ref's value, or nothing."""

@@ -109,21 +109,19 @@ class Refs:
     def heads(self) -> dict[str, Path]:
         """Return the refs that worktrees have checked out, with where; read from their HEADs."""
         found: dict[str, Path] = {}
-        common = self.repository.common
-        places = [] if self.repository.is_bare else [(common / "HEAD", self.repository.home)]
+        common = os.fspath(self.repository.common)
+        admins = [] if self.repository.is_bare else [common]
         with contextlib.suppress(OSError):
-            places += [
-                (Path(entry.path) / "HEAD", Path(entry.path))
-                for entry in os.scandir(common / "worktrees")
-            ]
-        for head, place in places:
+            admins += [entry.path for entry in os.scandir(f"{common}/worktrees")]
+        for admin in admins:
             with contextlib.suppress(OSError):
-                text = os.fsdecode(head.read_bytes())
+                with open(f"{admin}/HEAD", "rb") as file:
+                    text = os.fsdecode(file.read())
                 if text.startswith("ref: "):
                     ref = text[5:].strip()
-                    found[ref] = place
-                    if place.parent == common / "worktrees":
-                        gitdir = os.fsdecode((place / "gitdir").read_bytes())
+                    found[ref] = self.repository.home if admin == common else Path(admin)
+                    if admin != common:
+                        gitdir = os.fsdecode((Path(admin) / "gitdir").read_bytes())
                         found[ref] = Path(gitdir.rstrip("\n")).parent
         return found
 

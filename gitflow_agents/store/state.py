@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gitflow_agents import render, spec
-from gitflow_agents.errors import FlowError, GitFailed
+from gitflow_agents.errors import FlowError, GitFailed, InvalidFile
 from gitflow_agents.graph import Graph
 from gitflow_agents.models import SCHEMA, ZERO, Event, Model, Plan, PlanState, TaskRecord, fold
 from gitflow_agents.scheduler import Snapshot
@@ -34,6 +34,8 @@ HEADS = "refs/heads/"
 BRIEFING = ".gitflow"
 """The folder of a task branch that never reaches flow."""
 KEPT_ATTEMPTS = 3
+LONGEST_SUBJECT = 120
+"""Letters of a commit's subject that tells several events."""
 SETTLED = frozenset(
     "task_merged merge_refused attempt_failed attempt_expired attempt_stopped".split()
 )
@@ -122,6 +124,14 @@ class Draft:
         return [(ref, *self.moves[ref]) for ref in sorted(self.moves, key=turn)]
 
 
+class _Provided(BaseModel):
+    name: str
+
+
+class _Provides(BaseModel):
+    provides: tuple[_Provided, ...] = ()
+
+
 class Store:
     """The plans of one repository."""
 
@@ -196,7 +206,7 @@ class Store:
         given: frozenset[str] = frozenset()
         if graph.missing:
             # What a task of this plan provides is waited for, though an earlier plan gave it too.
-            before = self.provided_before(state.flow_sha, but=plan.plan)
+            before = self.provided_before(state.accepting, but=plan.plan)
             given = frozenset(before.keys() - graph.providers.keys())
             graph = Graph.of(plan, given)
         return Snapshot(plan, graph, state, tip, tree, records, given)
@@ -210,12 +220,11 @@ class Store:
             return found
         for name, entry in self.repository.tree(folder.sha).items():
             plan = name.removesuffix(".provides.yaml")
-            if plan != name and plan != but:
-                data = spec.from_yaml(self.repository.blob(entry.sha))
-                if isinstance(data, Mapping):
-                    for item in data.get("provides") or ():
-                        if isinstance(item, Mapping) and isinstance(item.get("name"), str):
-                            found[fold(item["name"])] = plan
+            if plan != name and plan != but and entry.mode == FILE:
+                with contextlib.suppress(InvalidFile, ValidationError):
+                    data = spec.from_yaml(self.repository.blob(entry.sha))
+                    for capability in _Provides.model_validate(data).provides:
+                        found[fold(capability.name)] = plan
         return found
 
     def history(self, plan: str, since: str = "") -> list[Commit]:
@@ -398,7 +407,9 @@ def message(events: Sequence[Event]) -> str:
     if len(told) == 1:
         subject, body = told[0], ""
     else:
-        subject = f"{told[0]} (and {len(told) - 1} more)"
+        subject = "; ".join(told)
+        if len(subject) > LONGEST_SUBJECT:
+            subject = f"{told[0]} (and {len(told) - 1} more)"
         body = "\n".join(f"- {one_line(line)}" for line in told) + "\n\n"
     subject = one_line(subject)
     return f"{plan}: {subject[:200]}\n\n{body}" + "\n".join(trailers(event) for event in events)

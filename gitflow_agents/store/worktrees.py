@@ -92,6 +92,12 @@ class Worktree:
         `claim`, folders are made readable, and repositories inside become ordinary folders.  With
         `thorough` they are looked for in any case.
         """
+        try:
+            return self._save(claim, left_out, thorough)
+        except OSError as e:
+            raise GitFailed(f"{e.filename or self.path} is in the way: {e.strerror or e}") from e
+
+    def _save(self, claim: str, left_out: Sequence[str], thorough: bool) -> Saved:
         nested: tuple[str, ...] = ()
         aside = self.admin.parents[1] / "gitflow-agents" / "nested" / os.urandom(4).hex()
         if not self._is_sound:
@@ -134,12 +140,22 @@ class Worktree:
         with contextlib.suppress(OSError):
             (self.admin / "index.lock").unlink()  # of a git that was killed; all are dead now
         listed, how = None, ["add", "-A"]
+        left_out = self._not_ignored(left_out)
         if left_out:
             specs = [":/", *(f":(exclude,literal,top){path.rstrip('/')}" for path in left_out)]
             listed = "\0".join(specs).encode("utf-8", "surrogateescape")
             how += ["--pathspec-from-file=-", "--pathspec-file-nul"]
         code, _, said = self.git.attempt(*how, data=listed)
         return code, said
+
+    def _not_ignored(self, paths: Sequence[str]) -> list[str]:
+        """Return the paths that git would add; it refuses to be told to leave out the others."""
+        if not paths:
+            return []
+        listed = "\0".join(paths).encode("utf-8", "surrogateescape")
+        _, out, _ = self.git.attempt("check-ignore", "--no-index", "-z", "--stdin", data=listed)
+        ignored = set(os.fsdecode(out).split("\0"))
+        return [path for path in paths if path not in ignored]
 
     def _make_anew(self, claim: str) -> None:
         """Write what git needs to know of the worktree; the files stay as they are."""
@@ -176,8 +192,9 @@ class Worktree:
                 nested.append(place)
             folders[:] = [name for name in folders if name != ".git"]
             for path in (os.path.join(folder, name) for name in folders):
-                if not os.path.islink(path):
-                    os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | stat.S_IRWXU)
+                with contextlib.suppress(OSError):  # somebody else's; git says whether it matters
+                    if not os.path.islink(path):
+                        os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | stat.S_IRWXU)
         listed = os.fsencode("".join(f"{place}\0" for place in nested))
         if nested:
             self.git.attempt("update-index", "-z", "--force-remove", "--stdin", data=listed)
