@@ -320,10 +320,8 @@ def apart(repository: Repository, base: str, ours: str, theirs: str) -> str | No
     """
     old, mine, new = (repository.tree(tree) for tree in (base, ours, theirs))
     edits: dict[str, Entry | None] = {}
-    for name in old.keys() | new.keys():
+    for name in {name for name, _ in old.items() ^ new.items()}:
         sides = old.get(name), mine.get(name), new.get(name)
-        if sides[2] == sides[0]:
-            continue
         if sides[1] == sides[0]:
             edits[name] = sides[2]
             continue

@@ -513,6 +513,8 @@ class TaskRecord(Model):
     merge: str = ""
     summary: str = ""
     learned: tuple[str, ...] = ()
+    risks: tuple[str, ...] = ()
+    follow_ups: tuple[str, ...] = ()
     evidence: tuple[Ran, ...] = ()
     """What was run on the merged tree, or on the same tree before, to prove the task."""
 

@@ -553,19 +553,25 @@ def attributes_of_the_user(repo: Repo) -> None:
     repo.write("../home/.config/git/attributes", "shared.txt merge=mine\n")
 
 
+def a_driver_of_the_user(repo: Repo) -> None:
+    untracked_attributes(repo)
+    repo.commit("attributes for which everybody has a driver of their own")
+    repo.git("config", "--local", "--unset", "merge.mine.driver")
+
+
 @pytest.mark.parametrize(
     "setup",
-    [untracked_attributes, staged_attributes, attributes_of_the_user],
+    [untracked_attributes, staged_attributes, attributes_of_the_user, a_driver_of_the_user],
     ids=lambda setup: setup.__name__,
 )
-def test_a_merge_does_not_depend_on_attributes_that_are_not_committed(
+def test_a_merge_does_not_depend_on_what_is_not_in_the_repository(
     repo: Repo, setup: Callable[[Repo], None]
 ) -> None:
     repo.write("shared.txt", "start\n")
     repo.commit("a file")
-    setup(repo)
     for place in ("--local", "--global"):
         repo.git("config", place, "merge.mine.driver", "true")  # takes ours, whatever theirs says
+    setup(repo)
     engine.plan(
         repo,
         task("1", "echo one > shared.txt", conflict_retries=0),
@@ -578,16 +584,6 @@ def test_a_merge_does_not_depend_on_attributes_that_are_not_committed(
     merged, refused = (first, second) if "merge" in first else (second, first)
     assert repo.show(FLOW, "shared.txt") == {"1": "one\n", "2": "two\n"}[merged["id"]]
     assert (refused["status"], refused["reason"]) == ("failed", "conflict")
-
-
-def test_a_merge_follows_the_attributes_that_are_committed(repo: Repo) -> None:
-    repo.write("shared.txt", "start\n")
-    repo.write(".gitattributes", "shared.txt merge=union\n")
-    repo.commit("lines of both sides are kept")
-    engine.plan(repo, task("1", "echo one >> shared.txt"), task("2", "echo two >> shared.txt"))
-    with untouched(repo):
-        engine.finished(repo, engine.go(repo))
-    assert sorted(repo.show(FLOW, "shared.txt").split()) == ["one", "start", "two"]
 
 
 def test_files_pass_the_users_filters_in_a_worktree_and_are_stored_clean(repo: Repo) -> None:

@@ -583,6 +583,7 @@ def test_what_an_agent_says_reaches_the_merge_the_state_later_briefs_and_the_rep
     for text in (brief, final):
         assert "files are cheap" in text
         assert "it is 1." in text
+    assert "## Risks\n\n- 1: it may be 2\n\n## Human follow-ups\n\n- 1: ask bob\n" in final
     done = repo.show(f"{kept['merge']}^2", ".gitflow/report.md")
     for part in ("one file", "- `a`", "it may be 2", "ask bob", "cost: $0.25"):
         assert part in done

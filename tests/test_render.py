@@ -1215,6 +1215,8 @@ def test_show_task_as_json_is_the_whole_record() -> None:
         "cost_usd": None,
         "summary": None,
         "learned": [],
+        "risks": [],
+        "follow_ups": [],
         "attempts": [
             {
                 "number": 1,

@@ -202,6 +202,21 @@ def test_a_repository_that_cannot_be_written_can_be_looked_at(read_only: Repo) -
             assert result.stdout
 
 
+def test_a_folder_that_cannot_hold_worktrees_is_said_before_a_task_starts(repo: Repo) -> None:
+    repo.write(".worktrees", "a file of mine\n")
+    small_plan(repo)
+    with untouched(repo):
+        result = Cli(repo)("run", engine.FILE, check=False)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"error: the folder {repo.path}/.worktrees cannot hold worktrees: Not a directory\n"
+        "hint: look at the folder; the config key `worktrees` names another one\n",
+    )
+    assert not any(name.startswith("task/") for name in repo.branches())
+    (repo.path / ".worktrees").unlink()
+    finished(repo, engine.go(repo, "p"), "README.md")
+
+
 # --- names that are taken -------------------------------------------------------------------------
 
 OTHER_PLANS = "or the plan: p-2, p-3, p-4"
@@ -526,6 +541,7 @@ ODD_FOLDERS = [
     'it\'s "quoted" & $HOME `x` \\ (1) [a-z]* ?;',
     " -C",
     "100%s {x}",
+    os.fsdecode(b"caf\xe9"),
 ]
 
 
@@ -541,6 +557,29 @@ def test_a_repository_may_be_in_a_folder_of_any_name(
     assert Cli(repo)("ready", "--json").json == Cli(repo)("ready", "--json").json
     linked = repo.worktree(tmp_path / "linked" / folder, "main")
     assert Cli(linked)("status", "--json").json["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"plan": "p", "goal": "Go", "base": "main", "tasks": [%s]}',
+        '# in braces\n\n---\n{\n  "plan": "p",\n  "goal": "Go",\n  "base": "main",\n  "tasks": [%s]\n}\n',
+        "  plan: p\n  goal: Go\n  base: main\n  tasks: [%s]\n",
+        "tasks: [%s]\nbase: main\ngoal: Go\nsession_id: 'p'\n",
+    ],
+    ids=["one line", "braces", "indented", "block"],
+)
+def test_a_plan_is_called_what_its_file_says_however_that_is_written(repo: Repo, text: str) -> None:
+    repo.git("switch", "--quiet", "--create", "topic")
+    one = '{"id": "1", "title": "One", "description": "Do it", "run": "echo > a.txt"}'
+    repo.write("plans/other.yaml", text % one)
+    with untouched(repo):
+        played = engine.go(repo, "plans/other.yaml")
+        engine.finished(repo, played)
+        again = engine.go(repo, "plans/other.yaml")
+    assert again.code == 0
+    assert engine.state(repo)["base"] == "main"
+    assert repo.branches() == ["flow/p", "gitflow/state/p", "main", "plan/p", "topic"]
 
 
 ODD_FILES = [

@@ -291,6 +291,26 @@ def test_a_plan_whose_flow_is_gone_is_held_with_the_command_that_mends_it(repo: 
     assert played.happened("plan_resumed") == ["plan_resumed"]
 
 
+def test_a_flow_that_goes_away_while_an_agent_works_is_not_blamed_on_it(
+    repo: Repo, tmp_path: Path
+) -> None:
+    engine.plan(repo, task("1", f"{until(f'[ -e {tmp_path}/go ]')} echo 1 > a"))
+    done: list[str] = []
+
+    def meddle(told: Told) -> None:
+        if told.event == "attempt_started":
+            done.append(repo.sha("flow/p"))
+            repo.git("branch", "-D", "flow/p")
+            (tmp_path / "go").touch()
+
+    played = engine.go(repo, on_event=meddle)
+    assert played.code == 4
+    assert played.message.startswith("the plan is held: the flow branch flow/p is gone")
+    assert engine.record(repo, "1")["status"] == "review"
+    repo.git("branch", "flow/p", done[0])
+    engine.finished(repo, engine.go(repo))
+
+
 def test_a_flow_that_was_forced_is_never_moved_back(repo: Repo) -> None:
     engine.plan(repo, task("1", "echo 1 > a"), task("2", "echo 2 > b", depends_on=["1"]))
     done: list[str] = []
@@ -409,6 +429,32 @@ def test_a_tasks_branch_that_a_person_took_while_it_ran_fails_it_and_both_works_
         assert kept["branch"] not in repo.branches()
     assert engine.audit(repo) == {"1": "failed"}
     engine.tidy(repo)
+
+
+def test_a_claim_that_git_refuses_fails_that_task_and_the_others_start(repo: Repo) -> None:
+    engine.plan(
+        repo,
+        task("1", "echo 1 > a"),
+        task("2", "echo 2 > b", depends_on=["1"]),
+        task("3", "echo 3 > c", depends_on=["1"]),
+        task("4", "echo 4 > d", depends_on=["2"]),
+    )
+
+    def meddle(told: Told) -> None:
+        if told.event == "attempt_started" and told.data["task"] == "1":
+            repo.git("branch", "task/p/2-task-2/mine")
+
+    played = engine.go(repo, on_event=meddle)
+    assert (played.code, played.happened("claim_refused")) == (4, ["2"])
+    assert engine.audit(repo) == {
+        "1": "completed",
+        "2": "failed",
+        "3": "completed",
+        "4": "pending",
+    }
+    kept = engine.record(repo, "2")
+    assert (kept["reason"], kept.get("attempts", [])) == ("push-refused", [])
+    assert "'refs/heads/task/p/2-task-2/mine' exists" in kept["message"]
 
 
 def test_a_merged_branch_that_a_kill_has_left_is_cleared_away(repo: Repo) -> None:

@@ -382,6 +382,37 @@ def test_a_person_who_commits_to_flow_while_a_train_is_tested_comes_first(repo: 
     assert played.happened("train_started") == ["train_started"] * 2
 
 
+@pytest.mark.parametrize("what", ["deleted", "moved"])
+def test_a_result_whose_branch_a_person_takes_while_it_is_tested_is_kept_and_not_merged(
+    repo: Repo, tmp_path: Path, what: str
+) -> None:
+    engine.plan(
+        repo,
+        task("1", "echo 1 > a"),
+        task("2", f"{TESTING} echo 2 > b"),
+        gate=[until(f"[ -e {tmp_path}/go ]")],
+    )
+    reviewed: list[str] = []
+
+    def meddle(told: Told) -> None:
+        if told.event == "train_started" and not reviewed:
+            reviewed.append(repo.sha("task/p/1-task-1"))
+            if what == "deleted":
+                repo.git("branch", "-D", "task/p/1-task-1")
+            else:
+                commits(repo, "task/p/1-task-1", "hers", theirs="1\n")
+            (tmp_path / "go").touch()
+
+    played = engine.go(repo, on_event=meddle)
+    assert (played.code, engine.audit(repo)) == (4, {"1": "failed", "2": "completed"})
+    kept = engine.record(repo, "1")
+    assert (kept["reason"], repo.sha("gitflow/attempt/p/1/1")) == ("foreign-commits", reviewed[0])
+    assert "a" not in repo.tree("flow/p")
+    if what == "moved":
+        assert repo.log("task/p/1-task-1", "%s", "-1") == "hers"
+    engine.tidy(repo)
+
+
 @pytest.mark.parametrize(
     "trailers",
     [

@@ -236,6 +236,8 @@ def show_task_json(snapshot: Snapshot, task_id: str, now: float) -> dict[str, An
         "cost_usd": cost(record),
         "summary": record.summary or None,
         "learned": list(record.learned),
+        "risks": list(record.risks),
+        "follow_ups": list(record.follow_ups),
         "attempts": [_attempt_object(attempt) for attempt in record.attempts],
         "evidence": [ran.model_dump(mode="json") for ran in record.evidence],
     }

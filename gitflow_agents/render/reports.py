@@ -130,6 +130,8 @@ def final_report(snapshot: Snapshot, now: float) -> str:
                 *_verification(snapshot),
                 *_numbers(snapshot, now),
                 *_estimates(snapshot),
+                *_said(snapshot, "Risks", "risks"),
+                *_said(snapshot, "Human follow-ups", "follow_ups"),
                 *_learned(snapshot),
             ]
         )
@@ -316,6 +318,19 @@ def _learned(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.state.learned:
         yield "## Learned"
         yield "\n".join(bullets(snapshot.state.learned))
+
+
+def _said(snapshot: Snapshot, title: str, key: str) -> Iterator[str]:
+    """Yield what agents said of merged tasks under one heading, task by task."""
+    lines = [
+        f"{task.id}: {one_line(text)}"
+        for task in snapshot.plan.tasks
+        if task.id in snapshot.by_status[Status.COMPLETED]
+        for text in getattr(snapshot.record(task.id), key)
+    ]
+    if lines:
+        yield f"## {title}"
+        yield "\n".join(bullets(lines))
 
 
 def provides_yaml(snapshot: Snapshot) -> bytes:

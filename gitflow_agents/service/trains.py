@@ -291,6 +291,8 @@ class Trains:
                     "merge": commit,
                     "summary": report.summary.encode()[:SUMMARY_BYTES].decode(errors="ignore"),
                     "learned": report.learned,
+                    "risks": report.risks,
+                    "follow_ups": report.follow_ups,
                     "evidence": evidence or trimmed(report.commands),
                 }
             )

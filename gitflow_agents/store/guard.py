@@ -29,6 +29,8 @@ WATCHED = (HEADS, "refs/tags/", STASH)
 OURS = (f"{HEADS}gitflow/", f"{HEADS}task/")
 ADDRESS = "attempt.gitflow-agents.localhost"
 """Ends the committer address of an attempt's git, so that a reflog tells who moved a ref."""
+MOVERS = frozenset("branch tag update-ref stash push fetch reflog fast-import".split())
+"""The git commands by which refs are deleted."""
 SOMEBODY = "?"
 """The culprit where it was one of the attempts, and there is no telling which."""
 REWRITTEN = "info/refs"
@@ -71,7 +73,8 @@ class Watched:
                     words = [str(word).lstrip("+:") for word in json.loads(line)["argv"]]
                     if "update-ref" in words and "--stdin" in words:
                         return True
-                    if any(word == short or word.endswith(f"/{short}") for word in words):
+                    is_named = any(word == short or word.endswith(f"/{short}") for word in words)
+                    if is_named and not MOVERS.isdisjoint(words):
                         return True
         return False
 

@@ -19,6 +19,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -456,10 +457,8 @@ class Repository:
         if old == new:
             return
         before, after = self.tree(old), self.tree(new)
-        for name in sorted(before.keys() | after.keys()):
+        for name in sorted({name for name, _ in before.items() ^ after.items()}):
             a, b = before.get(name), after.get(name)
-            if a == b:
-                continue
             path = prefix + name
             old_folder = a.sha if a and a.mode == FOLDER else EMPTY_TREE
             new_folder = b.sha if b and b.mode == FOLDER else EMPTY_TREE
@@ -555,16 +554,9 @@ class Repository:
 
     def write_tree(self, entries: Mapping[str, Entry]) -> str:
         """Write a tree; names are sorted the way git sorts them (folders as if they ended in /)."""
-        ordered = sorted(
-            entries.items(),
-            key=lambda item: os.fsencode(item[0]) + (b"/" if item[1].mode == FOLDER else b""),
-        )
-        data = b"".join(
-            b"%s %s\0%s" % (entry.mode.encode(), os.fsencode(name), bytes.fromhex(entry.sha))
-            for name, entry in ordered
-        )
-        sha = self.store(b"tree", data)
-        _remember(self._trees, sha, dict(ordered))
+        rows = sorted([_row(name, entry) for name, entry in entries.items()])
+        sha = self.store(b"tree", b"".join([row for _, row, _ in rows]))
+        _remember(self._trees, sha, {name: entries[name] for _, _, name in rows})
         return sha
 
     def write_commit(
@@ -667,6 +659,14 @@ def parse_commit(sha: str, data: bytes) -> Commit:
         elif key == "committer":
             committer = value
     return Commit(sha, tree, tuple(parents), author, committer, message)
+
+
+@lru_cache(maxsize=1 << 15)
+def _row(name: str, entry: Entry) -> tuple[bytes, bytes, str]:
+    """Return where an entry belongs in a tree, and what stands there; most were there before."""
+    raw = os.fsencode(name)
+    row = b"%s %s\0%s" % (entry.mode.encode(), raw, bytes.fromhex(entry.sha))
+    return raw + b"/" if entry.mode == FOLDER else raw, row, name
 
 
 _TREE_ENTRY = re.compile(rb"(\d+) ([^\0]+)\0(.{20})", re.DOTALL)

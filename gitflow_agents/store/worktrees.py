@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from gitflow_agents.errors import GitFailed
+from gitflow_agents.errors import FlowError, GitFailed
 from gitflow_agents.models import ZERO
 from gitflow_agents.runner import read_plain
 from gitflow_agents.store import index
@@ -172,7 +172,7 @@ class Worktree:
         """Write the files by which git knows that this is a worktree."""
         self.admin.mkdir(parents=True, exist_ok=True)
         (self.admin / "commondir").write_text(COMMON)
-        (self.admin / "gitdir").write_text(f"{self.path}/.git\n")
+        (self.admin / "gitdir").write_bytes(os.fsencode(f"{self.path}/.git\n"))
         (self.admin / "HEAD").write_text(f"{head}\n")
 
     def _open_up(self, claim: str, aside: Path) -> tuple[str, ...]:
@@ -239,6 +239,7 @@ class Worktrees:
 
     def exclude(self) -> None:
         """Keep the folder out of the person's `git status`, through `.git/info/exclude`."""
+        self._try_out()
         if self._excluded or self.repository.is_bare:
             return
         line = f"/{self.root.relative_to(self.repository.home)}/"
@@ -249,6 +250,24 @@ class Worktrees:
             with open(path, "a", errors="surrogateescape") as file:
                 file.write(("" if text.endswith("\n") or not text else "\n") + line + "\n")
         self._excluded = True
+
+    def _try_out(self) -> None:
+        """Raise FlowError where no worktree can be made, before an attempt depends on it."""
+        probe = self.root / f".probe-{os.urandom(4).hex()}"
+        try:
+            _make_folder(probe)
+        except OSError as e:
+            raise FlowError(
+                f"the folder {self.root} cannot hold worktrees: {e.strerror}",
+                hint="look at the folder; the config key `worktrees` names another one",
+            ) from e
+        self._remove_empty(probe)
+
+    def _remove_empty(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):
+            while folder != self.base:
+                folder.rmdir()  # stops at the first that holds anything
+                folder = folder.parent
 
     def place(self, plan: str, name: str) -> Worktree:
         """Return the worktree of that name, whether it is there or not."""
@@ -270,7 +289,7 @@ class Worktrees:
             _make_folder(tree.path)
             _make_folder(tree.admin)
             tree.describe(commit)
-            (tree.path / ".git").write_text(f"gitdir: {tree.admin}\n")
+            (tree.path / ".git").write_bytes(os.fsencode(f"gitdir: {tree.admin}\n"))
         except OSError as e:
             raise GitFailed(
                 f"the worktree {tree.path} cannot be made: {e.strerror}",
@@ -287,11 +306,7 @@ class Worktrees:
                 tree.path.rename(aside)
         remove_folder(tree.path)
         remove_folder(tree.admin)
-        with contextlib.suppress(OSError):
-            for folder in tree.path.parents:
-                if folder == self.base:
-                    break
-                folder.rmdir()  # stops at the first that holds anything
+        self._remove_empty(tree.path.parent)
 
     def existing(self, plan: str) -> list[str]:
         """Return the names of this plan's worktrees that have an admin folder."""
