@@ -7,6 +7,7 @@ an exit code.  Only what every start needs is imported at the top.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -272,6 +273,10 @@ def _failed(app: App, error: Exception) -> int:
         case click.Abort():
             app.fail("interrupted")
             return ExitCode.INTERRUPTED
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            hint = "make room on the disk, then run the command again; nothing was lost"
+            app.fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", hint)
+            return ExitCode.TRY_AGAIN
     told = " ".join(str(error).split())[:200]
     app.fail(
         f"this is a bug in {NAME}: {type(error).__name__}{f': {told}' if told else ''}; "
@@ -293,6 +298,7 @@ def _in_our_words(error: click.ClickException) -> tuple[str, str]:
 
 def _log(app: App, error: Exception) -> str:
     """Write the traceback of a bug where it does not get lost, and return the file's name."""
+    import contextlib
     import tempfile
     import time
     import traceback
@@ -302,7 +308,10 @@ def _log(app: App, error: Exception) -> str:
     name = time.strftime(f"crash-%Y%m%d-%H%M%S-{os.getpid()}.log", time.gmtime())
     text = f"{NAME} {__version__}\n{sys.argv}\n\n{''.join(traceback.format_exception(error))}"
     common = cache.common_directory(app.directory)
-    for folder in (common and os.path.join(common, cache.FOLDER), tempfile.gettempdir()):
+    temporary = ""
+    with contextlib.suppress(OSError):
+        temporary = tempfile.gettempdir()  # it tries to write there
+    for folder in (common and os.path.join(common, cache.FOLDER), temporary):
         if folder:
             path = os.path.join(folder, name)
             try:

@@ -1665,7 +1665,10 @@ def test_the_plans_schema_has_every_key_and_none_that_is_refused() -> None:
     assert set(schema["properties"]) == set(keys(Plan))
     assert set(schema["$defs"]["Task"]["properties"]) == set(keys(Task))
     assert schema["required"] == ["tasks"]
-    assert schema["$defs"]["Task"]["required"] == ["run"]
+    assert (
+        "required" not in schema["$defs"]["Task"]
+        or "run" not in schema["$defs"]["Task"]["required"]
+    )
     assert schema["allOf"] == [
         {"not": {"required": ["plan", "session_id"]}},
         {"oneOf": [{"required": ["goal"]}, {"required": ["user_request"]}]},

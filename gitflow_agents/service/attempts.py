@@ -34,7 +34,6 @@ from gitflow_agents.store.state import (
     new_nonce,
     one_line,
 )
-from gitflow_agents.store.worktrees import remove_folder
 from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
 
 E, S = Happened, Status
@@ -253,8 +252,10 @@ class Attempts:
         happened = E.ATTEMPT_SUCCEEDED if report.reason is None else E.ATTEMPT_FAILED
         why = f": {report.reason}" if report.reason else ""
         trailer = f"\nGitflow-Reason: {report.reason}" if report.reason else ""
+        tree = repository.graft(repository.commit(parent).tree, edits)
+        self.desk.keep_report(tree, report)
         event = repository.write_commit(
-            repository.graft(repository.commit(parent).tree, edits),
+            tree,
             [parent],
             f"{task.id}: {happened.replace('_', ' ')}{why}\n\n{report.message}\n\n"
             f"Gitflow-Event: {happened}\nGitflow-Plan: {plan.plan}\nGitflow-Task: {task.id}\n"
@@ -435,21 +436,20 @@ class Attempts:
         worktree = self.desk.worktrees.place(plan.plan, record.id)
         self.desk.afterwards.append(lambda: self.desk.worktrees.remove(worktree))
         number = record.attempts[-1].number
-        if not (worktree.admin / "index").exists():
-            # Either nobody has worked there yet, for git writes the index last, or the work of a
-            # stopped attempt was kept and the run died before it could say so.
+        copied = (*self.desk.config.copy_, *plan.copy_)
+        noted = read_not_ours(self.desk.attempt_folder(record.id, number))
+        if noted is None or not worktree.path.exists():
+            # Either no agent has worked there yet, or the work of a stopped attempt was kept and
+            # the run died before it could say so.
             kept = repository.resolve(attempt_ref(plan.plan, record.id, number))
             is_its = kept is not None and repository.is_ancestor(record.claim, kept)
             return kept if kept is not None and is_its else record.claim
-        copied = (*self.desk.config.copy_, *plan.copy_)
-        noted = read_not_ours(self.desk.attempt_folder(record.id, number))
-        if noted is None:
-            return record.claim  # what is there is the set-up's
         try:
             tree = worktree.save(record.claim, (*copied, *noted)).tree
-        except GitFailed:
-            # Without its own folder it is moved aside, not removed.
-            self.desk.afterwards.insert(0, lambda: remove_folder(worktree.admin))
+        except GitFailed as e:
+            aside = self.desk.worktrees.aside(worktree)
+            self.desk.afterwards[-1] = lambda: self.desk.worktrees.move(worktree, aside)
+            self.desk.say("work_kept", f"{record.id}: {e.message}; what it left is in {aside}")
             return record.claim
         tip = worktree.tip(record.claim)
         tip, tree = merge.without(repository, record.claim, tip, tree, copied)

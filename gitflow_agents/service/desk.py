@@ -122,10 +122,14 @@ class Desk:
         if found is None:
             data = self.store.repository.read(tree, f"{BRIEFING}/report.yaml") or b"{}"
             found = DoneReport.model_validate(spec.from_yaml(data))
-            if len(self.reports) >= MOST_REPORTS:
-                self.reports.clear()
-            self.reports[tree] = found
+            self.keep_report(tree, found)
         return found
+
+    def keep_report(self, tree: str, report: DoneReport) -> None:
+        """Hold a report in memory; the tree that it was read from or written to never changes."""
+        if len(self.reports) >= MOST_REPORTS:
+            self.reports.clear()
+        self.reports[tree] = report
 
     def free_attempt_ref(
         self, plan: str, task: str, number: int, tip: str, taken: Container[str] = ()

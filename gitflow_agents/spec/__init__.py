@@ -8,7 +8,7 @@ from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
 from gitflow_agents.spec.glance import plan_base, plan_name
 from gitflow_agents.spec.names import bad_branch, branch, branches, slug
 from gitflow_agents.spec.plan import Reading, load_plan, read_plan
-from gitflow_agents.spec.schema import config_schema, plan_schema
+from gitflow_agents.spec.schema import config_schema, plan_schema, reference
 from gitflow_agents.spec.source import from_yaml, to_yaml
 from gitflow_agents.spec.template import template
 
@@ -26,6 +26,7 @@ __all__ = [
     "plan_schema",
     "read_config",
     "read_plan",
+    "reference",
     "slug",
     "template",
     "to_yaml",

@@ -146,6 +146,28 @@ def config_schema() -> dict[str, Any]:
     return _schema(Config, "The config of gitflow-agents")
 
 
+def reference() -> str:
+    """Return every key of plan and config with its sentence, as the tables of the documentation."""
+    parts = []
+    for title, model in (
+        ("A plan", Plan),
+        ("A task", Task),
+        ("`defaults`", Defaults),
+        ("`limits`", Limits),
+        ("A capability in `provides`", Capability),
+        ("An entry of `decisions`", Decision),
+        ("The config", Config),
+        ("The config's `limits`", ConfigLimits),
+        ("The config's `agents.command`", AgentConfig),
+    ):
+        rows = [
+            f"| {', '.join(f'`{key}`' for key in keys)} | {ABOUT[model][field]} |"
+            for field, keys in spellings(model).items()
+        ]
+        parts.append("\n".join([f"### {title}", "", "| Key | Meaning |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
 class _Generator(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         return str(dft) if isinstance(dft, Duration) else super().encode_default(dft)
@@ -160,8 +182,6 @@ def _schema(model: type[BaseModel], title: str) -> dict[str, Any]:
         part = schema if each is model else definitions.get(each.__name__)
         if part is not None:
             _describe(part, each, about)
-    if "Task" in definitions:
-        definitions["Task"]["required"].append("run")  # the only agent needs it
     return {"$schema": DIALECT, **schema, "title": title}
 
 

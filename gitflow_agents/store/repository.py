@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+import signal
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -96,6 +97,15 @@ class Merge:
     conflicts: tuple[str, ...] = ()
 
 
+def failed(verb: str, code: int, said: Sequence[str]) -> GitFailed:
+    """Return the error for a git that ended with `code` (negative for a signal)."""
+    why = signal.strsignal(-code) if code < 0 else "it said nothing"
+    return GitFailed(
+        f"git {verb} ended with {code}: {said[0] if said else why}",
+        hint="nothing was lost; look at the message and run the command again",
+    )
+
+
 @dataclass
 class Git:
     """git in one folder with one environment: every process that we start goes through `run`."""
@@ -120,11 +130,7 @@ class Git:
         """Return git's exit code and standard output; GitFailed when the code is not in `ok`."""
         code, out, err = self.attempt(*args, data=data)
         if code not in ok:
-            said = err.strip().splitlines()
-            raise GitFailed(
-                f"git {args[0]} ended with {code}: {said[-1] if said else 'it said nothing'}",
-                hint="nothing was lost; look at the message and run the command again",
-            )
+            raise failed(args[0], code, err.strip().splitlines()[-1:])
         return code, out
 
     def attempt(self, *args: str, data: bytes | None = None) -> tuple[int, bytes, str]:
@@ -134,9 +140,16 @@ class Git:
             kwargs: dict[str, Any] = {}
             if data is not None:
                 # A real file: GitPython hands it to git as it is, so no thread copies anything.
-                stream = stack.enter_context(tempfile.TemporaryFile())
-                stream.write(data)
-                stream.seek(0)
+                try:
+                    stream = stack.enter_context(tempfile.TemporaryFile())
+                    stream.write(data)
+                    stream.seek(0)
+                except OSError as e:
+                    raise GitFailed(
+                        f"nothing can be written to {tempfile.tempdir or 'a temporary folder'}: "
+                        f"{e.strerror}",
+                        hint="make room on the disk, then run the command again; nothing was lost",
+                    ) from e
                 kwargs["istream"] = stream
             try:
                 code, out, err = self._git.execute(
@@ -517,8 +530,13 @@ class Repository:
         part = f"{folder}/tmp_obj_{secrets.token_hex(8)}"
         try:
             try:
-                with open(self._new_file(folder, part), "wb") as file:
-                    file.write(zlib.compress(whole, 1))
+                fd = self._new_file(folder, part)
+                try:
+                    left = memoryview(zlib.compress(whole, 1))
+                    while left:
+                        left = left[os.write(fd, left) :]
+                finally:
+                    os.close(fd)
                 os.rename(part, path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -533,8 +551,7 @@ class Repository:
 
     def _new_file(self, folder: str, path: str) -> int:
         """Open a new object's file; where a group shares the repository, open to the group."""
-        shared = os.stat(os.path.dirname(folder)).st_mode & 0o7777
-        shared = shared if shared & 0o020 else 0
+        shared = self._shared
         while True:
             try:
                 fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
@@ -547,6 +564,12 @@ class Repository:
                 if shared:
                     os.fchmod(fd, 0o444 & shared)
                 return fd
+
+    @cached_property
+    def _shared(self) -> int:
+        """Return the mode of git's own folder of objects where a group may write to it, else 0."""
+        mode = os.stat(f"{self._common}/objects").st_mode & 0o7777
+        return mode if mode & 0o020 else 0
 
     def write_blob(self, data: bytes) -> str:
         """Write a file's content."""

@@ -29,6 +29,7 @@ from gitflow_agents.store.repository import (
     Entry,
     Git,
     Repository,
+    failed,
     pinned,
 )
 
@@ -109,12 +110,12 @@ class Worktree:
             code, said = self._add(left_out)
         tree = "" if code else self._tree()
         if not tree:
-            self._make_anew(claim)
-            code, said = self._add(left_out)
-            tree = "" if code else self._tree()
+            with contextlib.suppress(GitFailed):
+                self._make_anew(claim)
+                again, _ = self._add(left_out)
+                tree = "" if again else self._tree()
         if not tree:
-            last = said.strip().splitlines()[-1:]
-            raise GitFailed(f"git add ended with {code}: {last[0] if last else 'it said nothing'}")
+            raise failed("add", code, said.strip().splitlines()[:1])
         return Saved(tree, nested, str(aside))
 
     @property
@@ -163,7 +164,7 @@ class Worktree:
             self.path.unlink(missing_ok=True)
             self.path.mkdir(parents=True)
         head = self.head
-        for name in ("HEAD", "index", "commondir", "gitdir"):
+        for name in ("HEAD", "index", "index.lock", "commondir", "gitdir"):
             remove_folder(self.admin / name)
         self.describe(head if re.fullmatch(SOUND_HEAD, head) else claim)
         self.git.run("read-tree", claim)
@@ -301,12 +302,21 @@ class Worktrees:
     def remove(self, tree: Worktree) -> None:
         """Remove a worktree of ours; a folder that is not one is moved aside, never deleted."""
         if tree.path.is_symlink() or (tree.path.exists() and not tree.admin.exists()):
-            aside = tree.path.with_name(f"{tree.path.name}.left-{os.urandom(4).hex()}")
-            with contextlib.suppress(OSError):
-                tree.path.rename(aside)
-        remove_folder(tree.path)
-        remove_folder(tree.admin)
+            self.move(tree, self.aside(tree))
+        else:
+            remove_folder(tree.path)
+            remove_folder(tree.admin)
         self._remove_empty(tree.path.parent)
+
+    def move(self, tree: Worktree, aside: Path) -> None:
+        """Leave what is in a worktree in another folder, which is none any more."""
+        with contextlib.suppress(OSError):
+            tree.path.rename(aside)
+        remove_folder(tree.admin)
+
+    def aside(self, tree: Worktree) -> Path:
+        """Return a folder that is not there yet, to which a worktree can be moved and stay."""
+        return tree.path.with_name(f"{tree.path.name}.left-{os.urandom(4).hex()}")
 
     def existing(self, plan: str) -> list[str]:
         """Return the names of this plan's worktrees that have an admin folder."""
