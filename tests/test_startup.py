@@ -81,7 +81,7 @@ def answer(ready: list[str], plan: str = "auth") -> dict[str, object]:
 def test_a_kept_answer_is_given_without_a_process_or_a_slow_package(repo: Repo) -> None:
     keep(repo, ["002", "003"])
     found = imported(repo.path, "ready", "--json", PATH="/nowhere")
-    assert top(found) & SLOW == {"json"}
+    assert top(found) & SLOW <= {"json"}  # what measures the tests may be there before
 
 
 def test_ready_gives_the_kept_answer_by_name_and_for_the_only_plan(repo: Repo, cli: Cli) -> None:

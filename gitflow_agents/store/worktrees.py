@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ QUIET = {
 }
 
 
+PATIENCE = 10.0
+"""Seconds to go on asking for a folder whose parents others take away."""
 COMMON = "../..\n"
 """Where an admin folder says that the repository is."""
 SOUND_HEAD = r"ref: refs/\S+|[0-9a-f]{40}"
@@ -330,11 +333,13 @@ class Worktrees:
 
 def _make_folder(path: Path) -> None:
     """Make a folder; an attempt that ends takes the empty folders above with it, so ask again."""
-    for _ in range(100):
-        with contextlib.suppress(FileNotFoundError):
-            path.mkdir(parents=True)
-            return
-    path.mkdir(parents=True)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return path.mkdir(parents=True)
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _blob_sha(data: bytes) -> str:
