@@ -406,12 +406,14 @@ def demo(app: App, folder: str) -> int:
         app.write({"schema": 1, "event": "demo_made", "folder": app.directory, "plan": plan})
     app.note(f"a small repository with the plan {plan} is in {app.directory}")
     code = _run(app, plan)
-    app.note(f"look around: cd {app.directory}")
+    import shlex
+
+    app.note(f"look around: cd {shlex.quote(app.directory)}")
     return code
 
 
 @_verb("begin", no_json="it writes a file, and says which")
-@click.argument("name")
+@click.argument("name", required=False)
 @click.option(
     "--template",
     type=click.Choice(["feature", "hive", "codemod"]),
@@ -429,14 +431,18 @@ def demo(app: App, folder: str) -> int:
 @click.option("--output", metavar="PATH", default="", help="Default: plans/NAME.yaml.")
 @click.pass_obj
 def new(
-    app: App, name: str, template: str, goal: str, folders: tuple[str, ...], output: str
+    app: App, name: str | None, template: str, goal: str, folders: tuple[str, ...], output: str
 ) -> None:
     """Write a plan file to begin with.
 
-    It is plans/NAME.yaml at the top of the checkout; a file that exists stays as it is.
+    It is plans/NAME.yaml at the top of the checkout; a file that exists stays as it is.  Without a
+    NAME it is called after the time: session-YYYYMMDD-HHMMSS.
     """
+    import time
+
     from gitflow_agents import cache, spec
 
+    name = name or time.strftime("session-%Y%m%d-%H%M%S", time.gmtime())
     given = _packaged(f"templates/{template}.yaml")
     text = spec.template(template, text=given, plan=name, goal=goal, folders=folders)
     top = cache.checkout(app.directory) or app.directory

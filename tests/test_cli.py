@@ -422,6 +422,13 @@ def test_new_writes_a_plan_at_the_top_of_the_checkout(cli: Cli, repo: Repo) -> N
     assert cli("show", "plans/search.yaml", "--json").json["goal"] == "Find a word: fast"
 
 
+def test_a_new_plan_without_a_name_is_called_after_the_time(cli: Cli, repo: Repo) -> None:
+    cli("new")
+    (path,) = (repo.path / "plans").iterdir()
+    assert re.fullmatch(r"session-\d{8}-\d{6}\.yaml", path.name)
+    assert cli("validate", f"plans/{path.name}", "--json").json["valid"] is True
+
+
 @pytest.mark.parametrize("name", ["feature", "hive", "codemod"])
 def test_every_template_makes_a_valid_plan(cli: Cli, name: str) -> None:
     folders = ["--folder", "api", "--folder", "a web"] * (name == "codemod")
