@@ -2,6 +2,9 @@
 
     python -m benchmarks [ROW ...] [--quick]
 
+Other engines (GNU make, doit, luigi, snakemake, taskflow) are measured where they are on PATH, so
+a virtual environment that has them can be put before it: PATH=/path/to/peers/bin:$PATH.
+
 A missed target is a line that says so, not an exit code: noise would be a failure. What noise
 cannot break (counts of processes and calls) is held by tests.
 """
@@ -32,7 +35,11 @@ def roomy() -> Path:
 
 def main() -> None:
     """Run the rows that are named, or all, and print a line a figure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, three rounds")
     parser.add_argument("--rounds", type=int, help="rounds of each figure (default: 7, quick 3)")

@@ -245,13 +245,13 @@ def ready(bench: Bench) -> Iterator[Figure]:
         bench.turns(5),
     )
     for name, how in (
-        ("warm", "the state is where it was"),
-        ("moved", "the state has moved, its files are known"),
-        ("cold", "nothing is kept"),
+        ("warm", f"`ready --json` of {count} tasks over the floor"),
+        ("moved", "the same when the state has moved since"),
+        ("cold", "the same when nothing was kept"),
     ):
         yield ratio(
             "ready",
-            f"`ready --json`, {count} tasks, over the floor: {how}",
+            how,
             taken[name],
             taken["floor"],
             beside=f"{ms(taken[name])}, floor {ms(taken['floor'])}",
@@ -323,9 +323,9 @@ def graph(bench: Bench) -> Iterator[Figure]:
     finally:
         gc.enable()
     for name, what, target in (
-        ("once", f"the ready set of {count} tasks, 40 % done, over `json.loads`", 0.5),
-        ("waves", "all waves of a whole run, one after the other", 1.0),
-        ("build", "finding out who needs whom, once a run", None),
+        ("once", f"the ready set of {count} tasks over `json.loads`", 0.5),
+        ("waves", "all waves of a run, one after the other", 1.0),
+        ("build", "who needs whom, found once a run", None),
     ):
         yield ratio(
             "graph",
@@ -385,7 +385,7 @@ def load(bench: Bench) -> Iterator[Figure]:
         taken = interleave(contenders, bench.rounds)
     yield ratio(
         "load",
-        f"the state of {count} tasks over git and the YAML parser alone",
+        f"the state of {count} tasks over git and YAML alone",
         taken["cold"],
         taken["git"],
         target=1.3,
@@ -446,7 +446,7 @@ def claims(bench: Bench) -> Iterator[Figure]:
     each = {name: tuple(second / count for second in seconds) for name, seconds in taken.items()}
     yield ratio(
         "claims",
-        f"claiming {count} tasks in one pass over `git fast-import`",
+        f"{count} claims of one pass over `git fast-import`",
         taken["product"],
         taken["fast-import"],
         target=1.5,
@@ -497,11 +497,11 @@ def merge(bench: Bench) -> Iterator[Figure]:
             trees = {git(repo, "rev-parse", f"{name}^{{tree}}", env=env) for name in MERGED}
             if len(trees) != 1:
                 raise RuntimeError(f"the ways to merge gave {len(trees)} trees")
-            what = "other files" if kind == "apart" else "another line of a file"
-            for way, whose in (("product", "our"), ("bare", "the floor's")):
+            for way, whose in (("product", "ours"), ("bare", "the floor")):
+                what = "a merge" if kind == "apart" else "a merge inside of a file"
                 yield ratio(
                     "merge",
-                    f"{whose} merge over `git merge`, {files} files, flow changed {what}",
+                    f"{what} among {files} over `git merge`, {whose}",
                     taken[way],
                     taken["tree"],
                     target=target if way == "product" else None,

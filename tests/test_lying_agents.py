@@ -404,9 +404,6 @@ def test_an_agent_that_moves_a_ref_of_a_person_has_failed_and_the_message_names_
 
 # --- the tool's own refs --------------------------------------------------------------------------
 
-HIT = "touch ../hit; "
-HIT_AND_SEE = f"{HIT}{engine.until('test -e ../looked')}"
-
 
 @pytest.mark.parametrize("ref", ["flow/p", "gitflow/state/p"])
 @pytest.mark.parametrize(
@@ -669,8 +666,6 @@ def test_folders_without_permissions_are_read_and_removed(repo: Repo, tmp_path: 
 
 # --- what it leaves behind ------------------------------------------------------------------------
 
-FOREVER = "sh -c 'echo $$ >> {pids}; trap \"\" HUP INT TERM; while :; do echo late >> late; sleep 0.02; done'"
-
 
 @pytest.mark.parametrize(
     "start",
@@ -855,23 +850,34 @@ def test_what_an_agent_writes_into_the_tools_folder_moves_nothing(repo: Repo, wr
     assert repo.sha("main") == main
 
 
-def test_a_forged_cache_does_not_complete_a_task(repo: Repo, cli: Cli) -> None:
+FORGE = """
+import glob, json, sys
+for path in glob.glob(sys.argv[1] + "/*.json"):
+    kept = json.load(open(path))
+    for record in kept.get("TaskRecord", {}).values():
+        record["status"] = "completed"
+    if "ready" in kept:
+        kept["ready"] = ["2"]
+    json.dump(kept, open(path, "w"))
+"""
+
+
+def test_a_forged_cache_shows_nothing_that_is_not_so(repo: Repo, cli: Cli, tmp_path: Path) -> None:
     engine.plan(repo, task("1", f"{WORK}exit 1"), task("2", "echo b > b.txt", depends_on=["1"]))
     engine.go(repo)
-    cli("status", "p")
-    lies = f"""python - <<'.'
-import glob
-for path in glob.glob({str(repo.path / ".git/gitflow-agents/cache")!r} + '/*'):
-    text = open(path).read()
-    open(path, 'w').write(text.replace('failed', 'completed').replace('pending', 'completed'))
-."""
-    engine.plan(repo, task("1", f"{WORK}{lies}"), name="q")
+    cli("ready", "p")
+    (tmp_path / "forge.py").write_text(FORGE)
+    caches = repo.path / ".git/gitflow-agents/cache"
+    assert len(list(caches.iterdir())) == 2
+    forge = f"python {tmp_path}/forge.py {caches}; cp {caches}/* ."
+    engine.plan(repo, task("1", f"{WORK}{forge}"), name="q")
     engine.finished(repo, engine.go(repo, "plans/q.yaml"), "q")
+    assert '"status": "completed"' in repo.show("flow/q", "p.json")
     assert engine.audit(repo) == {"1": "failed", "2": "pending"}
-    played = engine.go(repo)
-    assert (played.code, played.happened("attempt_started")) == (4, [])
     assert cli("ready", "p", "--json").json["ready"] == []
     assert cli("status", "p", "--json").json["counts"]["completed"] == 0
+    played = engine.go(repo)
+    assert (played.code, played.happened("attempt_started")) == (4, [])
 
 
 # --- proof that is none ---------------------------------------------------------------------------

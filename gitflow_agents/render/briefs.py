@@ -6,10 +6,10 @@ stands in a fence or a code span, so that it is read as what it is: a descriptio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice
 
-from gitflow_agents.models import Attempt, Status, Task, fold
+from gitflow_agents.models import Attempt, Plan, Status, Task, fold
 from gitflow_agents.render.facts import estimated
 from gitflow_agents.render.text import (
     clean,
@@ -69,11 +69,18 @@ def task_yaml(snapshot: Snapshot, task_id: str, branch: str, attempt: int) -> by
             _ids("depends_on", graph.requires[task_id]),
             _ids("enables", graph.dependants[task_id]),
             _ids("parallel_with", islice(others, MOST_NEIGHBOURS)),
-            _ids("completed_tasks", (other for other in plan.order if other in completed)),
+            _ids("completed_tasks", _in_order(completed, plan)),
         ]
     )
     # Somewhere behind a text that ends in empty lines the emitter ends the document; ours goes on.
     return to_yaml(head).removesuffix(b"...\n") + tail.encode()
+
+
+def _in_order(tasks: Set[str], plan: Plan) -> Iterable[str]:
+    """Return some tasks in plan order, by whichever way is the shorter one."""
+    if len(tasks) * 8 < len(plan.order):
+        return sorted(tasks, key=plan.order.__getitem__)
+    return (task for task in plan.order if task in tasks)
 
 
 def _ids(key: str, ids: Iterable[str]) -> str:

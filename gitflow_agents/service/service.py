@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import heapq
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -477,7 +478,11 @@ class Service:
             self.clock,
         )
         slots = _slots(jobs, limits)
-        return Run(desk, Reconciler(desk), limits, slots, barrier, stop, on_event).go()
+        try:
+            return Run(desk, Reconciler(desk), limits, slots, barrier, stop, on_event).go()
+        finally:
+            # What an agent may have written there would be shown as the truth.
+            shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
 
     def _accepted(self, plan: str, on_event: Callable[[Told], None]) -> Snapshot:
         name, data = self._source(plan)

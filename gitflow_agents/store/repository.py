@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -260,6 +261,7 @@ class Repository:
         self._common = os.fspath(self.common)
         self._refs = RefFiles(self.common)
         self._reading = threading.Lock()
+        self._parts, self._part = secrets.token_hex(8), count()
         # What was read or written lately, by sha: objects never change.
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
         self._commits: OrderedDict[str, Commit] = OrderedDict()
@@ -524,10 +526,10 @@ class Repository:
         sha = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
         folder = f"{self._common}/objects/{sha[:2]}"
         path = f"{folder}/{sha[2:]}"
-        if os.path.exists(path):
+        if os.access(path, os.F_OK):
             return sha
         # git's own name for an object that is not whole yet: its gc clears away what a kill left.
-        part = f"{folder}/tmp_obj_{secrets.token_hex(8)}"
+        part = f"{folder}/tmp_obj_{self._parts}_{next(self._part)}"
         try:
             try:
                 fd = self._new_file(folder, part)
