@@ -166,7 +166,9 @@ class Executor:
             return Verdict(None, "", known)
         worktree = self.worktrees.add(plan.plan, ".train", commit)
         seconds = max([plan.setting(task, "timeout").seconds for task in plan.tasks], default=0)
-        bench = Bench(self, plan, worktree, nonce, Caps(max(seconds, DEFAULT_GATE_SECONDS)), {})
+        identity = {"GIT_COMMITTER_NAME": "train", "GIT_COMMITTER_EMAIL": committer_address(nonce)}
+        caps = Caps(max(seconds, DEFAULT_GATE_SECONDS))
+        bench = Bench(self, plan, worktree, nonce, caps, identity)
         try:
             verdict = bench.prepare()
             if verdict.reason is None:
@@ -174,6 +176,7 @@ class Executor:
         finally:
             end_all(f"{MARK}={nonce}")
             self.worktrees.remove(worktree)
+            self.alarms += self.guard.look(nonce).files
         if verdict.reason is None:
             self.remember(tree, checks, verdict.commands)
         return verdict
@@ -416,7 +419,7 @@ class _Attempt:
         claim_tree = repository.commit(order.claim).tree
         tip, tree = self._tip(), claim_tree
         self.worktree.detach(tip)
-        findings = self.executor.guard.look(order.nonce)
+        offence = self._offence()
         nested: tuple[str, ...] = ()
         aside = ""
         try:
@@ -435,11 +438,8 @@ class _Attempt:
         briefing = [c for c in repository.diff(claim_tree, tree) if c.path.startswith(BRIEFING)]
         changes = (*repository.diff(base_tree, stripped), *briefing)
         reason, message = outcome.reason, outcome.message
-        if findings.files:
-            self.executor.alarms += findings.files
-            reason, message = Reason.PROTECTED_PATH, "; ".join(findings.files)
-        elif findings.refs:
-            reason, message = Reason.PATH_VIOLATION, "; ".join(findings.refs)
+        if offence is not None:
+            reason, message = offence
         elif reason is None and nested:
             reason = Reason.PATH_VIOLATION
             message = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
@@ -452,6 +452,8 @@ class _Attempt:
             reason, message = Reason.BUDGET, over
         if reason is None and not provided:
             reason, message = self._verify(bench, stripped, changes, message)
+            if self.commands:  # they ran what the agent wrote
+                reason, message = self._offence() or (reason, message)
             if self.executor.stop.is_set() and reason in UNPROVED:
                 reason, message = Reason.STOPPED, "it was stopped"
         paths = [change.path for change in changes]
@@ -481,6 +483,14 @@ class _Attempt:
             already_provided=provided,
         )
         return Result(tree, tip, changes, done)
+
+    def _offence(self) -> tuple[Reason, str] | None:
+        """Return what the attempt did to the repository, if anything; our own refs are put back."""
+        findings = self.executor.guard.look(self.order.nonce)
+        self.executor.alarms += findings.files
+        if findings.files:
+            return Reason.PROTECTED_PATH, "; ".join(findings.files)
+        return (Reason.PATH_VIOLATION, "; ".join(findings.refs)) if findings.refs else None
 
     def _saved(self, claim_tree: str) -> Saved:
         """Return what is in the worktree; repositories that the agent made there are opened."""

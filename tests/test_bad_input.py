@@ -312,10 +312,12 @@ def cramped(repo: Repo, most: int, *args: str) -> repos.Result:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
+    # What coverage measured would not fit into a file either.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, "-c", ROOMY, *args],
         cwd=repo.path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**env, "PYTHONPATH": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         preexec_fn=limit,

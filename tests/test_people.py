@@ -79,6 +79,8 @@ def test_a_task_branch_that_is_deleted_while_its_attempt_runs(running: Repo, gon
         f"{BRANCH} was deleted; somebody moved it while attempt 1 was running; "
         f"the result is kept as {KEPT}",
     )
+    (told,) = (told for told in played.told if told.event == "attempt_expired")
+    assert told.detail == "next: gitflow-agents show p/1"
     assert running.show(KEPT, "a.txt") == "a\n"
     assert BRANCH not in running.branches()  # it is not made again behind their back
     assert (played.code, engine.audit(running)) == (

@@ -206,7 +206,11 @@ class Attempts:
         )
         draft.tell(E.CLAIM_REFUSED, task=task, status=status, reason=reason, note=message)
         self.desk.say(
-            E.CLAIM_REFUSED, f"{task} failed: {reason}: {message}", task=task, reason=reason
+            E.CLAIM_REFUSED,
+            f"{task} failed: {reason}: {message}",
+            f"next: gitflow-agents show {self.desk.snapshot.plan.plan}/{task}",
+            task=task,
+            reason=reason,
         )
 
     def publish(self, order: Order, result: Result) -> str:
@@ -594,6 +598,7 @@ class Attempts:
         self.desk.say(
             E.ATTEMPT_EXPIRED,
             f"{task} failed: {Reason.FOREIGN_COMMITS}: {message}",
+            f"next: gitflow-agents show {plan}/{task}",
             task=task,
             reason=Reason.FOREIGN_COMMITS,
         )
