@@ -245,6 +245,7 @@ def recreate(
     last = claim
     for commit in commits:
         parents = [copies.get(parent, parent) for parent in commit.parents]
+        repository.note(commit.tree, repository.commit(last).tree)
         name, _, when = commit.author.partition("> ")
         last = repository.write_commit(
             commit.tree, parents, quoted(commit.message), author=f"{name}>", author_time=when
@@ -367,3 +368,58 @@ def merged(repository: Repository, onto: str, tip: str, base: str) -> tuple[str,
     plain = repository.write_commit(tree, [tip], "the result without its briefing")
     merge = repository.merge(onto, plain)
     return merge.tree, merge.conflicts
+
+
+# --- taking back ----------------------------------------------------------------------------------
+
+REVERTS = re.compile(r"(?m)^This reverts commit ([0-9a-f]{7,40})\b")
+"""What git itself writes into the message of a revert."""
+
+
+def reverts_of(message: str) -> list[str]:
+    """Return what a message says it reverts: shas, or at least the first seven letters of one."""
+    return REVERTS.findall(message)
+
+
+def taken_back(repository: Repository, onto: str, merge: str) -> tuple[str, tuple[str, ...]]:
+    """Return the tree of `onto` without what a merge brought to it, and the paths in conflict."""
+    made = repository.commit(merge)
+    before = repository.commit(made.parents[0]).tree
+    return _three_ways(repository, made.tree, repository.commit(onto).tree, before)
+
+
+def brought_back(
+    repository: Repository, onto: str, revert: str, merge: str
+) -> tuple[str, tuple[str, ...]]:
+    """Return the tree of `onto` with what `revert` took back of `merge`, and the paths in conflict.
+
+    A revert of several things at once brings back only what `merge` brought.
+    """
+    commit = repository.commit(revert)
+    onto_tree = repository.commit(onto).tree
+    if len(reverts_of(commit.message)) > 1:
+        made = repository.commit(merge)
+        before = repository.commit(made.parents[0]).tree
+        return _three_ways(repository, before, onto_tree, made.tree)
+    before = repository.commit(commit.parents[0]).tree
+    easy = apart(repository, commit.tree, onto_tree, before)
+    if easy is not None:
+        return easy, ()
+    # The merge base of these two is the revert, so what differs is what it took back.
+    undone = repository.write_commit(before, [revert], "the work before it was reverted")
+    found = repository.merge(onto, undone)
+    return found.tree, found.conflicts
+
+
+def _three_ways(
+    repository: Repository, base: str, ours: str, theirs: str
+) -> tuple[str, tuple[str, ...]]:
+    """Return the merge of two trees on the tree that they are said to come from."""
+    easy = apart(repository, base, ours, theirs)
+    if easy is not None:
+        return easy, ()
+    # git before 2.40 merges only commits, and finds their base itself.
+    root = repository.write_commit(base, [], "the base of a merge")
+    sides = [repository.write_commit(tree, [root], "a side of a merge") for tree in (ours, theirs)]
+    found = repository.merge(*sides)
+    return found.tree, found.conflicts

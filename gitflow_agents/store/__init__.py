@@ -8,7 +8,7 @@ from gitflow_agents.store.guard import Findings, Guard, committer_address
 from gitflow_agents.store.refs import CheckedOut, RefRefused, Refs
 from gitflow_agents.store.repository import Change, Commit, Entry, Repository
 from gitflow_agents.store.state import Draft, Known, Store
-from gitflow_agents.store.worktrees import Worktree, Worktrees, create_repository
+from gitflow_agents.store.worktrees import FilterMissing, Worktree, Worktrees, create_repository
 
 __all__ = [
     "Change",
@@ -16,6 +16,7 @@ __all__ = [
     "Commit",
     "Draft",
     "Entry",
+    "FilterMissing",
     "Findings",
     "Guard",
     "Known",

@@ -14,15 +14,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from gitflow_agents.errors import FlowError
 from gitflow_agents.models import ZERO
 from gitflow_agents.runner import read_plain
 from gitflow_agents.store.refs import Refs
-from gitflow_agents.store.state import HEADS
+from gitflow_agents.store.state import HEADS, one_line
 
 STASH = "refs/stash"
 WATCHED = (HEADS, "refs/tags/", STASH)
@@ -36,6 +39,12 @@ SOMEBODY = "?"
 REWRITTEN = "info/refs"
 """A file that git itself writes when it packs."""
 MOST_BYTES = 8 * 1024 * 1024
+HOOKS_ELSEWHERE = "core.hooksPath"
+"""What stands for the folder of hooks in the names of files, when it is not git's own."""
+MOST_HOOKS, MOST_HOOKS_READ = 2000, 200
+"""Files of such a folder that are looked at, and those of them that are read."""
+MOST_HOOK_BYTES = 256 * 1024
+_MADE, _CHANGED = " was made while it ran", " changed while it ran"
 
 
 def committer_address(nonce: str) -> str:
@@ -87,6 +96,8 @@ class Guard:
     flows: tuple[str, ...]
     """The flow refs, which are ours too."""
     _files: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    _first: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """The files as they were when the run began."""
     _known: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Watched] = field(default_factory=dict)
     _offences: dict[str, list[str]] = field(default_factory=dict)
@@ -94,7 +105,7 @@ class Guard:
     def begin(self) -> None:
         """Take how everything is now for right."""
         with self.refs.lock():
-            self._files = self._read_files()
+            self._files = self._first = self._read_files()
             self._known = self.refs.repository.tips(*WATCHED)
             self.refs.on_move = self._moved
 
@@ -141,7 +152,8 @@ class Guard:
         """Return git's own files: who may run each, and what it holds."""
         common = self.refs.repository.common
         found: dict[str, tuple[int, bytes]] = {}
-        for name in ("config", "config.worktree", "objects/info/alternates"):
+        # git's merges read rules from the folder that they are started in, which is this one.
+        for name in ("config", "config.worktree", ".gitattributes", "objects/info/alternates"):
             with contextlib.suppress(OSError):
                 found[name] = 0, (common / name).read_bytes()
         for folder in ("hooks", "info"):
@@ -153,7 +165,40 @@ class Guard:
                     with contextlib.suppress(OSError):
                         mode = entry.stat().st_mode & 0o111
                         found[name] = mode, read_plain(Path(entry.path), MOST_BYTES)
+        return found | self._read_hooks_elsewhere()
+
+    @cached_property
+    def _hooks_elsewhere(self) -> Path | None:
+        """Return the folder that the person's config names for hooks, when it is none of git's own.
+
+        One that is not absolute is in each worktree, and so a part of what tasks may change.
+        """
+        repository = self.refs.repository
+        _, out, _ = repository.user.attempt("config", "--type=path", "--get", "core.hooksPath")
+        folder = Path(os.fsdecode(out).removesuffix("\n"))
+        is_own = folder == repository.common / "hooks"
+        return folder if folder.is_absolute() and not is_own else None
+
+    def _read_hooks_elsewhere(self) -> dict[str, tuple[int, bytes]]:
+        """Return the files of that folder; of large ones, and of very many, only size and time."""
+        found: dict[str, tuple[int, bytes]] = {}
+        for path in islice(_files_below(self._hooks_elsewhere), MOST_HOOKS):
+            with contextlib.suppress(OSError):
+                about = path.stat()
+                if len(found) < MOST_HOOKS_READ and about.st_size <= MOST_HOOK_BYTES:
+                    held = read_plain(path, MOST_HOOK_BYTES)
+                else:
+                    held = b"%d bytes, changed at %d ns\n" % (about.st_size, about.st_mtime_ns)
+                name = f"{HOOKS_ELSEWHERE}/{path.relative_to(self._hooks_elsewhere or path)}"
+                found[name] = about.st_mode & 0o111, held
         return found
+
+    def _where(self, name: str) -> Path:
+        """Return the path of a watched file."""
+        first, _, rest = name.partition("/")
+        if first == HOOKS_ELSEWHERE and self._hooks_elsewhere is not None:
+            return self._hooks_elsewhere / rest
+        return self.refs.repository.common / name
 
     def _changed_files(self) -> list[str]:
         now = self._read_files()
@@ -164,17 +209,38 @@ class Guard:
             old, new = self._files.get(name), now.get(name)
             if old == new or (name == "config" and self._settings(old) == self._settings(new)):
                 continue
-            kept = self.refs.folder / "before" / name
+            kept, where = self._kept(name), self._where(name)
+            first = self._first.get(name)
             with contextlib.suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_bytes(old[1] if old else b"")
-            where = self.refs.repository.common / name
-            if old is None:
-                changed.append(f"{where} was made while it ran; look at it, and remove it")
+                kept.write_bytes(first[1] if first else b"")
+                kept.chmod(0o600 | (first[0] if first else 0))
+            if first is None:
+                changed.append(f"{where}{_MADE}; look at it, and remove it")
             else:
-                changed.append(f"{where} changed while it ran; to see how: diff {kept} {where}")
+                command = shlex.join(["diff", str(kept), str(where)])
+                changed.append(f"{where}{_CHANGED}; to see how: {command}")
         self._files = now
         return changed
+
+    def still(self, held: str) -> dict[str, bool]:
+        """Return the files that held a plan, as `held` says, and whether each is still so."""
+        now, found = self._read_files(), {}
+        for kept in sorted(self._kept("").rglob("*")):
+            name = str(kept.relative_to(self._kept("")))
+            where, new = str(self._where(name)), now.get(name)
+            if f"{one_line(where)}{_MADE}" in held:
+                found[where] = new is not None
+            elif f"{one_line(where)}{_CHANGED}" in held:
+                old = (kept.stat().st_mode & 0o111, kept.read_bytes())
+                is_config = name == "config" and new is not None
+                found[where] = (
+                    self._settings(old) != self._settings(new) if is_config else old != new
+                )
+        return found
+
+    def _kept(self, name: str) -> Path:
+        return self.refs.folder / "before" / name
 
     def _settings(self, config: tuple[int, bytes] | None) -> list[bytes]:
         """Return a config's settings but the harmless ones that `git push -u` and such write."""
@@ -247,6 +313,14 @@ class Guard:
         if len(words) < 2 or words[1] != new:
             return ""  # the ref's file was written by hand
         return head[head.find("<") + 1 : head.find(">")]
+
+
+def _files_below(folder: Path | None) -> Iterator[Path]:
+    """Yield the files in a folder and below, always in the same order."""
+    if folder is not None:
+        for place, folders, names in os.walk(folder):
+            folders.sort()
+            yield from (Path(place, name) for name in sorted(names))
 
 
 def _short(sha: str) -> str:

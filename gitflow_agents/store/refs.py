@@ -27,6 +27,10 @@ _MOVE = r"refs/heads/(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+ [0-9a-f]{40} [0-9a-f]{
 """A move as an intent holds it: a ref's name, what it was, what it shall be."""
 PATIENCE = 5.0
 """Seconds to wait for a lock of somebody else's git, or for a dead run's git to end."""
+LOCK_PATIENCE = 300.0
+"""Seconds to wait for another run's decision; one that was suspended in it holds it for ever."""
+LOOK = 0.1
+"""Seconds between two looks whether a wait for the lock has been long enough."""
 
 
 class RefRefused(FlowError):
@@ -49,6 +53,8 @@ class Refs:
         self._intent_fd = -1
         self._partner: Any = None
         self.on_move: Callable[[list[tuple[str, str, str]]], None] | None = None
+        self.is_hurried: Callable[[], bool] = lambda: False
+        """Says whether somebody wants us to end, so that nothing is waited for at length."""
 
     # --- the lock ---------------------------------------------------------------------------------
 
@@ -78,12 +84,91 @@ class Refs:
                     f"{self.folder} cannot be written: {e.strerror}",
                     hint="the repository must be writable by you",
                 ) from e
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        self._take_lock()
         try:
             self._recover()
         except BaseException:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
             raise
+
+    def _take_lock(self) -> None:
+        """Take the lock, or raise GitFailed when whoever has it does not let go of it in time."""
+        fd = self._lock_fd
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The system's own wait is fair but has no end, so a thread does it and can be left to it.
+        mutex, taken, left = threading.Lock(), threading.Event(), threading.Event()
+
+        def wait() -> None:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            with mutex:
+                os.close(fd) if left.is_set() else taken.set()
+
+        began = time.monotonic()
+        threading.Thread(target=wait, name="lock", daemon=True).start()
+        while not taken.wait(LOOK):
+            patience = PATIENCE if self.is_hurried() else LOCK_PATIENCE
+            if time.monotonic() - began > patience:
+                with mutex:
+                    if taken.is_set():
+                        return None
+                    left.set()
+                os.close(self._intent_fd)
+                self._lock_fd = self._intent_fd = -1
+                raise GitFailed(
+                    f"another run{self._holder()} has held the lock of this repository for "
+                    f"{patience:g} seconds",
+                    hint="see what it does; one that was suspended goes on with kill -CONT or fg",
+                )
+        return None
+
+    def _holder(self) -> str:
+        """Return which process has the lock, in brackets, where the system tells."""
+        with contextlib.suppress(OSError):
+            inode = str(os.stat(self.folder / "lock").st_ino)
+            for line in Path("/proc/locks").read_text().splitlines():
+                words = line.split()
+                if "->" not in words and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+                    return f" (process {words[4]})"
+        return ""
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[bool]:
+        """Look at refs while no run moves any; nothing is written, nor completed.
+
+        Yields False when whoever moves them does not let go in time.
+        """
+        with self._mutex, contextlib.ExitStack() as stack:
+            try:
+                fd = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                fd = -1
+            else:
+                stack.callback(os.close, fd)
+            deadline = time.monotonic() + PATIENCE
+            is_ours = fd < 0 or self._depth > 0
+            while not is_ours and time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    is_ours = True
+                if not is_ours:
+                    time.sleep(0.01)
+            yield is_ours
+
+    def holder(self) -> int | None:
+        """Return the process that has the lock, where the system tells."""
+        found = re.search(r"\d+", self._holder())
+        return int(found[0]) if found else None
+
+    def intent(self) -> tuple[tuple[str, str, str], ...]:
+        """Return the moves that a process began and died before it could end them."""
+        try:
+            intent = json.loads((self.folder / "intent.json").read_bytes())
+            if is_alive(int(intent["pid"]), int(intent["started"])):
+                return ()
+            return tuple((str(ref), str(old), str(new)) for ref, old, new in intent["moves"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return ()
 
     # --- moving -----------------------------------------------------------------------------------
 
@@ -96,6 +181,7 @@ class Refs:
         moves = [move for move in moves if move[1] != move[2]]
         if not moves:
             return
+        self.repository.settle()  # not under the lock, where others would wait for a slow disk
         with self.lock():
             self._guard(moves)
             self._intend(moves)
@@ -159,7 +245,7 @@ class Refs:
 
     def _update_ref(self) -> Any:
         if self._partner is None or self._partner.proc.poll() is not None:
-            self._partner = self.repository.git.partner(
+            self._partner = self.repository.mover().partner(
                 "update-ref", "-m", "gitflow-agents", "--no-deref", "--create-reflog", "--stdin"
             )
         return self._partner
@@ -287,6 +373,8 @@ class Refs:
                 self._partner.proc.stdin.close()
             self._partner.proc.wait()
             self._partner = None
+            with contextlib.suppress(OSError):
+                os.fsync(self._intent_fd)  # and with it, the last moves
         for fd in (self._lock_fd, self._intent_fd):
             if fd >= 0:
                 os.close(fd)

@@ -12,22 +12,26 @@ import hashlib
 import os
 import re
 import secrets
+import select
 import signal
 import tempfile
 import threading
 import time
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gitflow_agents.errors import FlowError, GitFailed
 from gitflow_agents.models import ZERO
 from gitflow_agents.store.reffiles import Puzzle, RefFiles
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 V = TypeVar("V")
 
@@ -35,7 +39,14 @@ OLDEST_GIT = (2, 38)
 TOOL = "gitflow-agents <gitflow-agents@localhost>"
 """Who commits what the tool records."""
 
+LONGEST = 3600.0
+"""Seconds after which a git is ended: what it waits for is not going to be."""
+PATIENCE = 5.0
+"""Seconds for which a git that was ended may take to be gone."""
+
 FILE, EXECUTABLE, SYMLINK, FOLDER, SUBMODULE = "100644", "100755", "120000", "40000", "160000"
+
+RULES = ".gitattributes"
 
 # What a merge gives must not depend on the person's settings.
 PINNED = {
@@ -115,11 +126,16 @@ class Git:
     environment: Mapping[str, str]
     started: int = 0
     _git: Any = field(default=None, repr=False)
+    _command: list[str] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        asked = os.environ.get("GIT_PYTHON_REFRESH")
+        os.environ["GIT_PYTHON_REFRESH"] = asked or "quiet"
         import git as gitpython
 
+        if asked is None:
+            os.environ.pop("GIT_PYTHON_REFRESH", None)
+        self._command = _git_without(foreign(os.environ) - self.environment.keys())
         self._git = gitpython.Git(self.folder)
         # GitPython takes the $HOME in a folder's name for a variable.
         self._git._working_dir = self.folder
@@ -134,8 +150,13 @@ class Git:
             raise failed(args[0], code, err.strip().splitlines()[-1:])
         return code, out
 
-    def attempt(self, *args: str, data: bytes | None = None) -> tuple[int, bytes, str]:
-        """Return git's exit code, standard output and standard error, whatever they are."""
+    def attempt(
+        self, *args: str, data: bytes | None = None, seconds: float = LONGEST
+    ) -> tuple[int, bytes, str]:
+        """Return git's exit code, standard output and standard error, whatever they are.
+
+        Raises GitFailed when git has not ended after so many seconds.
+        """
         self.started += 1
         with contextlib.ExitStack() as stack:
             kwargs: dict[str, Any] = {}
@@ -153,20 +174,29 @@ class Git:
                     ) from e
                 kwargs["istream"] = stream
             try:
-                code, out, err = self._git.execute(
-                    ["git", *args],
-                    with_extended_output=True,
-                    with_exceptions=False,
-                    stdout_as_string=False,
-                    strip_newline_in_stdout=False,
-                    start_new_session=True,
-                    **kwargs,
+                partner = self._git.execute(
+                    [*self._command, *args], as_process=True, start_new_session=True, **kwargs
                 )
             except (OSError, self._missing()) as e:
-                raise FlowError(
-                    "git cannot be started", hint="install git 2.38 or newer and put it on PATH"
-                ) from e
-        return int(code), bytes(out), err if isinstance(err, str) else err.decode(errors="replace")
+                raise _no_git() from e
+            return self._outcome(args[0], partner.proc, seconds)
+
+    def _outcome(self, verb: str, process: Any, seconds: float) -> tuple[int, bytes, str]:
+        """Wait for a git; one that waits for something itself (a filter, a pipe) is ended."""
+        from subprocess import TimeoutExpired
+
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(TimeoutExpired):
+                process.communicate(timeout=PATIENCE)
+            raise GitFailed(
+                f"git {verb} was ended: it took more than {seconds:g} seconds",
+                hint="nothing was lost; a filter or a pipe that git waits for may be the cause",
+            ) from None
+        return int(process.returncode), out, err.decode(errors="replace")
 
     def partner(self, *args: str) -> Any:
         """Return a git process that is spoken to through its pipes (GitPython's AutoInterrupt)."""
@@ -175,22 +205,51 @@ class Git:
         self.started += 1
         # Ctrl-C in a terminal reaches our whole group: it must not end a git that we still ask.
         return self._git.execute(
-            ["git", *args], as_process=True, istream=subprocess.PIPE, start_new_session=True
+            [*self._command, *args],
+            as_process=True,
+            istream=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def header(self, name: str) -> tuple[str, str, int]:
         """Return (sha, type, size) from the long-lived `cat-file`; ValueError when missing."""
-        if self._git.cat_file_header is None:
-            self._git.cat_file_header = self.partner("cat-file", "--batch-check")
-        sha, kind, size = self._git.get_object_header(name)
+        sha, kind, size = self._ask(
+            "cat_file_header", "--batch-check", lambda: self._git.get_object_header(name)
+        )
         return _text(sha), _text(kind), int(size)
 
     def object(self, name: str) -> tuple[str, str, int, bytes]:
         """Return (sha, type, size, data) from the long-lived `cat-file`."""
-        if self._git.cat_file_all is None:
-            self._git.cat_file_all = self.partner("cat-file", "--batch")
-        sha, kind, size, data = self._git.get_object_data(name)
+
+        def whole() -> tuple[Any, Any, int, bytes]:
+            sha, kind, size, data = self._git.get_object_data(name)
+            if len(data) != size:
+                raise EOFError(f"{name} ends too soon")
+            return sha, kind, size, data
+
+        sha, kind, size, data = self._ask("cat_file_all", "--batch", whole)
         return _text(sha), _text(kind), int(size), data
+
+    def _ask(self, slot: str, how: str, ask: Callable[[], V]) -> V:
+        """Ask a long-lived `cat-file`; one that somebody has ended is started again, once."""
+        for _ in range(2):
+            if getattr(self._git, slot) is None:
+                setattr(self._git, slot, self.partner("cat-file", how))
+                os.set_blocking(getattr(self._git, slot).proc.stderr.fileno(), False)
+            process = getattr(self._git, slot).proc
+            process.stderr.read()  # when its pipe is full of warnings, git waits and says no more
+            try:
+                return ask()
+            except (ValueError, OSError, EOFError) as e:
+                error = e
+                answers = select.poll()
+                answers.register(process.stdout, select.POLLIN)
+                if not isinstance(e, OSError | EOFError) and not answers.poll(0):
+                    raise  # it lives, and that was its answer
+                setattr(self._git, slot, None)
+                with contextlib.suppress(OSError), process:
+                    process.kill()
+        raise ValueError(str(error)) from error
 
     def close(self) -> None:
         """End the long-lived processes."""
@@ -208,16 +267,29 @@ def _text(said: str | bytes) -> str:
     return said.decode() if isinstance(said, bytes) else said
 
 
-def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what git sees of the inherited environment: no GIT_* but tracing.
+HARMLESS = ("GIT_TRACE2", "GIT_PYTHON_", "GIT_PS1_", "GIT_ASKPASS", "GIT_SSH", "GIT_PAGER")
+"""What names begin with that a git of ours does not obey: it asks, shows and fetches nothing."""
+
+
+def foreign(inherited: Iterable[str]) -> set[str]:
+    """Return the inherited variables that a git must not see: GIT_*, tracing apart.
 
     Inside a hook GIT_DIR points at the outer repository, and GIT_INDEX_FILE at its index.
     """
-    return {
-        name: value
-        for name, value in inherited.items()
-        if not name.startswith("GIT_") or name.startswith("GIT_TRACE2")
-    }
+    return {n for n in inherited if n.startswith("GIT_") and not n.startswith(HARMLESS)}
+
+
+def _no_git() -> FlowError:
+    return FlowError("git cannot be started", hint="install git 2.38 or newer and put it on PATH")
+
+
+def _git_without(names: Iterable[str]) -> list[str]:
+    """Return the words that start git without these variables; GitPython only ever adds some.
+
+    They are not taken out of our own environment: that is the caller's as well.
+    """
+    unset = [word for name in sorted(names) for word in ("-u", name)]
+    return ["env", *unset, "git"] if unset else ["git"]
 
 
 def pinned(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -238,8 +310,6 @@ class Repository:
     """
 
     def __init__(self, directory: str | Path, *, clock: Callable[[], float] = time.time) -> None:
-        for name in [n for n in os.environ if n not in environment(os.environ)]:
-            del os.environ[name]
         self.clock = clock
         self.directory = Path(directory).absolute()
         if not self.directory.is_dir():
@@ -249,7 +319,7 @@ class Repository:
         self.git = Git(
             str(self.common),
             {
-                **pinned(),
+                **pinned(self._fsync),
                 "GIT_DIR": str(self.common),
                 "GIT_CONFIG_NOSYSTEM": "1",
                 "GIT_CONFIG_GLOBAL": os.devnull,
@@ -261,6 +331,8 @@ class Repository:
         self._common = os.fspath(self.common)
         self._refs = RefFiles(self.common)
         self._reading = threading.Lock()
+        self._settling = threading.Lock()
+        self._fresh: deque[str] = deque()
         self._parts, self._part = secrets.token_hex(8), count()
         # What was read or written lately, by sha: objects never change.
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
@@ -268,6 +340,8 @@ class Repository:
 
     def _look(self) -> None:
         code, out, err = self.user.attempt("version")
+        if code == 127:  # said by env
+            raise _no_git()
         numbers = re.search(rb"(\d+)\.(\d+)", out)
         version = (int(numbers[1]), int(numbers[2])) if code == 0 and numbers else (0, 0)
         if version < OLDEST_GIT:
@@ -304,8 +378,17 @@ class Repository:
         if inside == "true":
             _, out = self.user.run("rev-parse", "--path-format=absolute", "--show-toplevel")
             self.top = Path(os.fsdecode(out).rstrip("\n"))
-        _, out, _ = self.user.attempt("config", "--file", str(self.common / "config"), "core.bare")
-        self.is_bare = out.strip() == b"true"
+        _, out, _ = self.user.attempt(
+            "config", "-z", "--show-scope", "--get-regexp", r"^core\.(bare|fsync)$"
+        )
+        items = out.decode(errors="replace").split("\0")
+        settings = list(zip(items[::2], items[1::2], strict=False))
+        own = [
+            item for scope, item in settings if scope == "local" and item.startswith("core.bare")
+        ]
+        self.is_bare = own[-1:] in (["core.bare\ntrue"], ["core.bare"])
+        asked = [item.partition("\n")[2] for _, item in settings if item.startswith("core.fsync\n")]
+        self._fsync = {"core.fsync": asked[-1]} if asked else {}
         self.home = self.common if self.is_bare else self._main_checkout()
 
     def _main_checkout(self) -> Path:
@@ -314,6 +397,15 @@ class Repository:
         _, out, _ = self.user.attempt("worktree", "list", "--porcelain", "-z")
         first = out.split(b"\0", 1)[0]
         return Path(os.fsdecode(first.removeprefix(b"worktree ")))
+
+    def mover(self) -> Git:
+        """Return the git that moves refs: a ref's new file is written out before it is one.
+
+        That is enough: file systems with a journal keep the order, and the next intent, or the end,
+        brings the move itself to the disk.  Whoever has set core.fsync gets what it says.
+        """
+        settings = self._fsync or {"core.fsync": "reference", "core.fsyncMethod": "writeout-only"}
+        return Git(self.git.folder, {**self.git.environment, **pinned(settings)})
 
     # --- facts ------------------------------------------------------------------------------------
 
@@ -336,27 +428,18 @@ class Repository:
 
     def default_branch(self) -> str:
         """Return the branch that a plan starts from when it names none."""
-        for name in ("refs/remotes/origin/HEAD", "HEAD"):
-            code, out, _ = self.user.attempt("symbolic-ref", "-q", name)
-            if code == 0:
-                branch = os.fsdecode(out).strip().removeprefix("refs/heads/")
-                return branch.removeprefix("refs/remotes/origin/")
+        # git keeps what a symbolic ref says in a file of that name, never anywhere else.
+        own = Path(_git_directory(self.top)) if self.top is not None else self.common
+        for path in (self.common / "refs/remotes/origin/HEAD", own / "HEAD"):
+            with contextlib.suppress(OSError):
+                said, _, ref = os.fsdecode(path.read_bytes()).strip().partition(": ")
+                if said == "ref":
+                    branch = ref.strip().removeprefix("refs/heads/")
+                    return branch.removeprefix("refs/remotes/origin/")
         raise FlowError(
             "no branch is checked out, and there is no origin/HEAD to start from",
             hint="say where to start in the plan: base: main",
         )
-
-    def checked_out(self) -> dict[str, Path]:
-        """Return the branches that some worktree has checked out, with the worktree's path."""
-        _, out = self.git.run("worktree", "list", "--porcelain", "-z")
-        found: dict[str, Path] = {}
-        path = Path()
-        for line in os.fsdecode(out).split("\0"):
-            if line.startswith("worktree "):
-                path = Path(line.removeprefix("worktree "))
-            elif line.startswith("branch "):
-                found[line.removeprefix("branch refs/heads/")] = path
-        return found
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -501,8 +584,57 @@ class Repository:
         return code == 0
 
     def merge(self, ours: str, theirs: str) -> Merge:
-        """Return the merge of two commits, made without a checkout."""
-        code, out = self.git.run(
+        """Return the merge of two commits, made without a checkout, as one of `ours` would make it.
+
+        The `.gitattributes` that count are those that `ours` holds, and nobody else's.
+        """
+        rules = dict(self._rules(self.commit(ours).tree, self.commit(theirs).tree))
+        if not rules:
+            return self._merge(self.git, ours, theirs)
+        # git before 2.41 reads them from files only, and from the folder that it is started in.
+        with self._checkout_of(rules) as folder:
+            inside = {**self.git.environment, "GIT_WORK_TREE": folder}
+            return self._merge(Git(folder, inside), ours, theirs)
+
+    def _rules(self, ours: str, theirs: str, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """Yield (path, blob) of each `.gitattributes` of `ours` above what differs in `theirs`."""
+        mine, other = self.tree(ours), self.tree(theirs)
+        rule = mine.get(RULES)
+        if rule is not None and rule.mode in (FILE, EXECUTABLE):  # git follows no link to rules
+            yield prefix + RULES, rule.sha
+        for name in sorted({name for name, _ in mine.items() ^ other.items()}):
+            folder, below = mine.get(name), other.get(name)
+            if folder is not None and folder.mode == FOLDER and _is_name(name):
+                is_folder = below is not None and below.mode == FOLDER
+                yield from self._rules(
+                    folder.sha, below.sha if below and is_folder else EMPTY_TREE, f"{prefix}{name}/"
+                )
+
+    @contextlib.contextmanager
+    def _checkout_of(self, files: Mapping[str, str]) -> Iterator[str]:
+        """Yield a folder that holds these files (path: blob) and that is gone afterwards."""
+        with contextlib.ExitStack() as stack:
+            try:
+                own = self.common / "gitflow-agents"
+                own.mkdir(exist_ok=True)
+                folder = stack.enter_context(
+                    tempfile.TemporaryDirectory(
+                        prefix="merge-", dir=own, ignore_cleanup_errors=True
+                    )
+                )
+                for path, blob in files.items():
+                    target = Path(folder, path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(self.blob(blob))
+            except OSError as e:
+                raise GitFailed(
+                    f"the rules for a merge cannot be written: {e.strerror or e}",
+                    hint="make room on the disk, then run the command again; nothing was lost",
+                ) from e
+            yield folder
+
+    def _merge(self, git: Git, ours: str, theirs: str) -> Merge:
+        code, out = git.run(
             "merge-tree",
             "--write-tree",
             "--name-only",
@@ -516,6 +648,8 @@ class Repository:
         # A name that is not text cannot be told; what it is called is only for people.
         named = {path.encode(errors="replace").decode() for path in paths if path}
         conflicts = tuple(sorted(named)) if code else ()
+        if not code:
+            self.note(tree, self.commit(ours).tree)
         return Merge(tree, conflicts or (("?",) if code else ()))
 
     # --- writing ----------------------------------------------------------------------------------
@@ -526,8 +660,9 @@ class Repository:
         sha = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
         folder = f"{self._common}/objects/{sha[:2]}"
         path = f"{folder}/{sha[2:]}"
-        if os.access(path, os.F_OK):
-            return sha
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_size:  # a power cut can leave an empty one
+                return sha
         # git's own name for an object that is not whole yet: its gc clears away what a kill left.
         part = f"{folder}/tmp_obj_{self._parts}_{next(self._part)}"
         try:
@@ -549,7 +684,55 @@ class Repository:
                 f"git's objects cannot be written: {e.strerror or e}",
                 hint="make room on the disk, then run the command again; nothing was lost",
             ) from e
+        self._fresh.append(sha)
         return sha
+
+    def note(self, tree: str, base: str) -> None:
+        """Note what a tree holds and `base` does not: some git wrote it, and settled nothing."""
+        if tree == base:
+            return
+        self._fresh.append(tree)
+        before = self.tree(base)
+        for name, entry in self.tree(tree).items() - before.items():
+            if entry.mode == FOLDER:
+                old = before.get(name)
+                self.note(entry.sha, old.sha if old and old.mode == FOLDER else EMPTY_TREE)
+            elif entry.mode != SUBMODULE:
+                self._fresh.append(entry.sha)
+
+    def settle(self) -> None:
+        """Bring to the disk what was written or noted since the last time; then a ref may move."""
+        with self._settling:  # whoever comes second waits, because what it wrote may be among it
+            taken: list[str] = []
+            with contextlib.suppress(IndexError):
+                while True:
+                    taken.append(self._fresh.popleft())
+            if "none" in self._fsync.values():
+                return
+            try:
+                # Side by side: what is asked for together costs a disk little more than one.
+                for _ in self._settlers.map(self._settle, dict.fromkeys(taken)):
+                    pass
+            except OSError as e:
+                self._fresh.extend(taken)
+                raise GitFailed(
+                    f"git's objects cannot be brought to the disk: {e.strerror}",
+                    hint="look at the disk, then run the command again",
+                ) from e
+
+    def _settle(self, sha: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # it was packed, and git settles packs
+            fd = os.open(f"{self._common}/objects/{sha[:2]}/{sha[2:]}", os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    @cached_property
+    def _settlers(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(SETTLERS, "settle")
 
     def _new_file(self, folder: str, path: str) -> int:
         """Open a new object's file; where a group shares the repository, open to the group."""
@@ -630,25 +813,35 @@ class Repository:
 
     def pack(self) -> None:
         """Pack loose objects; reads go on, and nothing that somebody just wrote is dropped."""
-        self.git.attempt("maintenance", "run", "--quiet", "--task=loose-objects")
+        with contextlib.suppress(GitFailed):
+            self.git.attempt("maintenance", "run", "--quiet", "--task=loose-objects")
 
     def close(self) -> None:
-        """End every process that was kept."""
+        """End every process and thread that was kept."""
+        if "_settlers" in self.__dict__:
+            self._settlers.shutdown()
         self.git.close()
         self.user.close()
 
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+SETTLERS = 8
+"""Files that are brought to the disk at a time."""
 REMEMBERED = 2048
 """Commits, and trees, that are held in memory."""
-SMALL = 32 * 1024
-"""Bytes of an object for which a window of 4 KiB does."""
+BLOCK = 4000
+"""Bytes of an object that fits, with what zlib puts around it, into a block of the usual disk."""
 
 
 def _remember(known: OrderedDict[str, V], sha: str, value: V) -> None:
     known[sha] = value
     while len(known) > REMEMBERED:
         known.popitem(last=False)
+
+
+def _is_name(name: str) -> bool:
+    """Say whether a name in a tree can be a folder's on the disk; git lets odd ones be written."""
+    return name not in ("", ".", "..") and "/" not in name
 
 
 def _git_directory(checkout: Path) -> str:
@@ -691,10 +884,11 @@ def parse_commit(sha: str, data: bytes) -> Commit:
 def _deflated(data: bytes) -> bytes:
     """Return an object's bytes as its file holds them.
 
-    A small one gets a small window: to make the usual one ready takes ten times as long as its use.
+    One that fits into a block of the disk is stored as it is: squeezed it would take as much room,
+    and to make the usual window ready takes ten times as long as its use.  Packing squeezes it.
     """
-    window, memory = (12, 5) if len(data) < SMALL else (15, 8)
-    squeeze = zlib.compressobj(1, zlib.DEFLATED, window, memory)
+    level, window, memory = (0, 9, 1) if len(data) < BLOCK else (1, 15, 8)
+    squeeze = zlib.compressobj(level, zlib.DEFLATED, window, memory)
     return squeeze.compress(data) + squeeze.flush()
 
 

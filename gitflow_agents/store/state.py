@@ -23,7 +23,17 @@ from pydantic import BaseModel, ValidationError
 from gitflow_agents import render, spec
 from gitflow_agents.errors import FlowError, GitFailed, InvalidFile
 from gitflow_agents.graph import Graph
-from gitflow_agents.models import SCHEMA, ZERO, Event, Model, Plan, PlanState, TaskRecord, fold
+from gitflow_agents.models import (
+    SCHEMA,
+    ZERO,
+    Event,
+    Model,
+    Plan,
+    PlanState,
+    Status,
+    TaskRecord,
+    fold,
+)
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store.refs import Refs
 from gitflow_agents.store.repository import EMPTY_TREE, FILE, FOLDER, Commit, Entry, Repository
@@ -37,7 +47,7 @@ KEPT_ATTEMPTS = 3
 LONGEST_SUBJECT = 120
 """Letters of a commit's subject that tells several events."""
 SETTLED = frozenset(
-    "task_merged merge_refused attempt_failed attempt_expired attempt_stopped".split()
+    "task_merged task_reverted merge_refused attempt_failed attempt_expired attempt_stopped".split()
 )
 STATUS_EVERY = 5.0
 """Seconds between two renderings of STATUS.md while a plan runs."""
@@ -81,7 +91,8 @@ class Draft:
     run: str = ""
     events: list[Event] = field(default_factory=list)
     records: dict[str, TaskRecord] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes | None] = field(default_factory=dict)
+    """Files of the state beside the records; None takes one away."""
     moves: dict[str, tuple[str, str]] = field(default_factory=dict)
     state_changed: bool = False
 
@@ -138,6 +149,8 @@ class Store:
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         self.refs = Refs(repository)
+        self.approval: Callable[[], frozenset[str]] = frozenset
+        """Returns what the config wants approved."""
         self._rendered: dict[str, float] = {}
         self.stale: set[str] = set()
         """Plans whose STATUS.md does not show their last commit."""
@@ -179,7 +192,7 @@ class Store:
         records: dict[str, TaskRecord] = {}
         for path, sha in entries.items():
             if path.startswith("tasks/"):
-                record = known.value(sha, contents, _read_record)
+                record = known.value(sha, contents, read_record)
                 records[record.id] = record
         known.keep(entries.values())
         return self.snapshot(parsed, state, tip, tree, records)
@@ -206,10 +219,10 @@ class Store:
         given: frozenset[str] = frozenset()
         if graph.missing:
             # What a task of this plan provides is waited for, though an earlier plan gave it too.
-            before = self.provided_before(state.accepting, but=plan.plan)
+            before = {**self.provided_before(state.accepting, but=plan.plan), **gone(plan, records)}
             given = frozenset(before.keys() - graph.providers.keys())
             graph = Graph.of(plan, given)
-        return Snapshot(plan, graph, state, tip, tree, records, given)
+        return Snapshot(plan, graph, state, tip, tree, records, given, self.approval())
 
     def provided_before(self, commit: str, but: str = "") -> dict[str, str]:
         """Return the folded capabilities that earlier plans left at a commit, with their plan."""
@@ -240,7 +253,7 @@ class Store:
         When it raises nothing was moved, and the snapshot must be loaded again.
         """
         snapshot = draft.snapshot
-        files = dict(draft.files)
+        files: dict[str, bytes | None] = dict(draft.files)
         if draft.state_changed or not snapshot.tip:
             files["plan.yaml"] = _write(snapshot.state)
         for task, record in draft.records.items():
@@ -259,10 +272,11 @@ class Store:
         snapshot.tip, snapshot.tree = commit, tree
         return commit
 
-    def _tree(self, tree: str, files: Mapping[str, bytes]) -> str:
+    def _tree(self, tree: str, files: Mapping[str, bytes | None]) -> str:
+        write = self.repository.write_blob
         return self.repository.graft(
             tree or EMPTY_TREE,
-            {path: Entry(FILE, self.repository.write_blob(data)) for path, data in files.items()},
+            {p: None if data is None else Entry(FILE, write(data)) for p, data in files.items()},
         )
 
     def _is_due(self, draft: Draft) -> bool:
@@ -283,6 +297,12 @@ class Store:
         """End every process that was kept."""
         self.refs.close()
         self.repository.close()
+
+
+def gone(plan: Plan, records: Mapping[str, TaskRecord]) -> dict[str, str]:
+    """Return the folded capabilities that merged tasks gave, and the plan's text says no more."""
+    merged = (record for record in records.values() if record.status is Status.COMPLETED)
+    return {fold(name): plan.plan for record in merged for name in record.gave}
 
 
 @dataclass
@@ -346,7 +366,8 @@ def _read_state(data: bytes) -> PlanState:
     return _read(PlanState, data)
 
 
-def _read_record(data: bytes) -> TaskRecord:
+def read_record(data: bytes) -> TaskRecord:
+    """Return what a task's file in the state says; FlowError when it says nothing."""
     return _read(TaskRecord, data)
 
 

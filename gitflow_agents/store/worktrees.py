@@ -20,11 +20,12 @@ from typing import NamedTuple
 
 from gitflow_agents.errors import FlowError, GitFailed
 from gitflow_agents.models import ZERO
-from gitflow_agents.runner import read_plain
+from gitflow_agents.runner import is_alive, own_start, read_plain
 from gitflow_agents.store import index
 from gitflow_agents.store.repository import (
     EMPTY_TREE,
     FILE,
+    RULES,
     SUBMODULE,
     Change,
     Entry,
@@ -45,9 +46,24 @@ QUIET = {
 
 PATIENCE = 10.0
 """Seconds to go on asking for a folder whose parents others take away."""
+LOOK, LONG_LOOK = 60.0, 300.0
+"""Seconds for git to save a worktree: at first, and when what it may wait for was taken away."""
 COMMON = "../..\n"
 """Where an admin folder says that the repository is."""
+OWNER = "gitflow-owner"
+"""The file in an admin folder that names the process which works there: pid and start time."""
 SOUND_HEAD = r"ref: refs/\S+|[0-9a-f]{40}"
+_FILTER_FAILED = r"(?m)^fatal: .*: (?:smudge|clean) filter '?([^'\n]+?)'? failed$"
+_NO_PROGRAM = (
+    r"(?m)(?:^|: )([^:\s]+): (?:command )?not found$",
+    r"(?m)^error: cannot run (\S+): No such file",
+    r"(?m)^git: '(\S+)' is not a git command",
+)
+"""How a shell and git say that there is no such program."""
+
+
+class FilterMissing(GitFailed):
+    """A filter without which git handles no file that needs it, and whose program is not there."""
 
 
 class Saved(NamedTuple):
@@ -69,6 +85,22 @@ class Worktree:
     admin: Path
     git: Git
     repository: Repository
+
+    @property
+    def owner_lives(self) -> bool:
+        """Say whether the process that made it is still there."""
+        try:
+            pid, started = (self.admin / OWNER).read_text().split()
+            return is_alive(int(pid), int(started))
+        except (OSError, ValueError):
+            return False
+
+    @property
+    def is_ours(self) -> bool:
+        """Say whether this very process made it, and so knows whether it still works there."""
+        with contextlib.suppress(OSError):
+            return (self.admin / OWNER).read_text().split()[:1] == [str(os.getpid())]
+        return False
 
     @property
     def head(self) -> str:
@@ -106,7 +138,9 @@ class Worktree:
         aside = self.admin.parents[1] / "gitflow-agents" / "nested" / os.urandom(4).hex()
         if not self._is_sound:
             self._make_anew(claim)
-        code, said = self._add(left_out)
+        code, said = self._add(left_out, LOOK)
+        if code:
+            self._look_for_filter(said)
         # git says something, and does not fail, where it cannot look or meets another repository.
         if code or said or thorough:
             nested = self._open_up(claim, aside)
@@ -119,7 +153,41 @@ class Worktree:
                 tree = "" if again else self._tree()
         if not tree:
             raise failed("add", code, said.strip().splitlines()[:1])
+        self.repository.note(tree, self.repository.commit(claim).tree)
         return Saved(tree, nested, str(aside))
+
+    def fill(self, commit: str) -> None:
+        """Check a commit out; FilterMissing where a file needs a filter that nobody installed."""
+        code, _, said = self.git.attempt("read-tree", "-u", "--reset", commit)
+        if code:
+            self._look_for_filter(said)
+            raise failed("read-tree", code, said.strip().splitlines()[-1:])
+
+    def _look_for_filter(self, said: str) -> None:
+        """Raise FilterMissing when that is what git, which failed, complains of."""
+        programs = [found[1] for how in _NO_PROGRAM if (found := re.search(how, said))]
+        if not programs:
+            return
+        program = programs[0]
+        name = re.search(_FILTER_FAILED, said)
+        # Of a filter that is a process git does not always tell the name.
+        what = name[1] if name else self._filter_that_runs(program)
+        if not what:
+            return
+        command = f"git {program}" if f"git: '{program}'" in said else program
+        raise FilterMissing(
+            f"git needs the filter {what} for files here, and its program {command} cannot be run",
+            hint=f"install {command}, or take filter.{what} out of git's config",
+        )
+
+    def _filter_that_runs(self, program: str) -> str:
+        """Return the name of the filter whose command is a program, or nothing."""
+        _, out, _ = self.git.attempt("config", "-z", "--get-regexp", r"^filter\..*\.")
+        for item in os.fsdecode(out).split("\0"):
+            key, _, command = item.partition("\n")
+            if program in command.split():
+                return key.split(".", 1)[1].rpartition(".")[0]
+        return ""
 
     @property
     def _is_sound(self) -> bool:
@@ -140,24 +208,31 @@ class Worktree:
             tree = "" if code else out.decode().strip()
         return tree
 
-    def _add(self, left_out: Sequence[str]) -> tuple[int, str]:
+    def _add(self, left_out: Sequence[str], seconds: float = LONG_LOOK) -> tuple[int, str]:
+        try:
+            return self._add_in(left_out, seconds)
+        except GitFailed as e:
+            return 1, e.message  # it waited for what has no end
+
+    def _add_in(self, left_out: Sequence[str], seconds: float) -> tuple[int, str]:
         with contextlib.suppress(OSError):
             (self.admin / "index.lock").unlink()  # of a git that was killed; all are dead now
         listed, how = None, ["add", "-A"]
-        left_out = self._not_ignored(left_out)
+        left_out = self._not_ignored(left_out, seconds)
         if left_out:
             specs = [":/", *(f":(exclude,literal,top){path.rstrip('/')}" for path in left_out)]
             listed = "\0".join(specs).encode("utf-8", "surrogateescape")
             how += ["--pathspec-from-file=-", "--pathspec-file-nul"]
-        code, _, said = self.git.attempt(*how, data=listed)
+        code, _, said = self.git.attempt(*how, data=listed, seconds=seconds)
         return code, said
 
-    def _not_ignored(self, paths: Sequence[str]) -> list[str]:
+    def _not_ignored(self, paths: Sequence[str], seconds: float) -> list[str]:
         """Return the paths that git would add; it refuses to be told to leave out the others."""
         if not paths:
             return []
         listed = "\0".join(paths).encode("utf-8", "surrogateescape")
-        _, out, _ = self.git.attempt("check-ignore", "--no-index", "-z", "--stdin", data=listed)
+        how = ("check-ignore", "--no-index", "-z", "--stdin")
+        _, out, _ = self.git.attempt(*how, data=listed, seconds=seconds)
         ignored = set(os.fsdecode(out).split("\0"))
         return [path for path in paths if path not in ignored]
 
@@ -180,7 +255,10 @@ class Worktree:
         (self.admin / "HEAD").write_text(f"{head}\n")
 
     def _open_up(self, claim: str, aside: Path) -> tuple[str, ...]:
-        """Make all folders readable, and move the `.git` of each repository inside to `aside`."""
+        """Make all folders readable, and move the `.git` of each repository inside to `aside`.
+
+        Pipes and their like go: they hold no work, and git waits for what never comes out of them.
+        """
         _, out = self.git.run("ls-tree", "-r", "-z", claim)
         links = [line for line in out.split(b"\0") if line.startswith(SUBMODULE.encode())]
         ours = {os.fsdecode(line.partition(b"\t")[2]) for line in links}
@@ -195,6 +273,11 @@ class Worktree:
                 shutil.move(os.path.join(folder, ".git"), aside / str(len(nested)))
                 nested.append(place)
             folders[:] = [name for name in folders if name != ".git"]
+            for path in (os.path.join(folder, name) for name in names):
+                with contextlib.suppress(OSError):
+                    mode = os.lstat(path).st_mode
+                    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                        os.unlink(path)
             for path in (os.path.join(folder, name) for name in folders):
                 with contextlib.suppress(OSError):  # somebody else's; git says whether it matters
                     if not os.path.islink(path):
@@ -258,6 +341,8 @@ class Worktrees:
     def _try_out(self) -> None:
         """Raise FlowError where no worktree can be made, before an attempt depends on it."""
         probe = self.root / f".probe-{os.urandom(4).hex()}"
+        for left in self.root.glob(".probe-*"):  # of a process that was killed here
+            self._remove_empty(left)
         try:
             _make_folder(probe)
         except OSError as e:
@@ -290,16 +375,18 @@ class Worktrees:
         tree = self.place(plan, name)
         self.remove(tree)
         try:
-            _make_folder(tree.path)
+            # First what says that it is ours: a folder that nobody claims is never deleted.
             _make_folder(tree.admin)
             tree.describe(commit)
+            (tree.admin / OWNER).write_text(f"{os.getpid()} {own_start(os.getpid())}\n")
+            _make_folder(tree.path)
             (tree.path / ".git").write_bytes(os.fsencode(f"gitdir: {tree.admin}\n"))
         except OSError as e:
             raise GitFailed(
                 f"the worktree {tree.path} cannot be made: {e.strerror}",
                 hint="look at the folder; the config key `worktrees` names another one",
             ) from e
-        tree.git.run("read-tree", "-u", "--reset", commit)
+        tree.fill(commit)
         return tree
 
     def remove(self, tree: Worktree) -> None:
@@ -317,6 +404,21 @@ class Worktrees:
             tree.path.rename(aside)
         remove_folder(tree.admin)
 
+    def unknown_filters(self, tree: str) -> tuple[str, ...]:
+        """Return the filters that a tree's `.gitattributes` names and no config of git's defines.
+
+        Only the file at the top is read: it is where such rules stand, and the check costs little.
+        """
+        rules = (self.repository.read(tree, RULES) or b"").decode(errors="replace")
+        lines = [line.split() for line in rules.splitlines() if not line.lstrip().startswith("#")]
+        named = {word[7:]: "" for line in lines for word in line[1:] if word.startswith("filter=")}
+        if not named:
+            return ()
+        _, out, _ = self.repository.user.attempt("config", "-z", "--get-regexp", r"^filter\..*\.")
+        keys = [item.split("\n", 1)[0] for item in os.fsdecode(out).split("\0")]
+        known = {key.split(".", 1)[1].rpartition(".")[0] for key in keys if key}
+        return tuple(name for name in named if name not in known)
+
     def aside(self, tree: Worktree) -> Path:
         """Return a folder that is not there yet, to which a worktree can be moved and stay."""
         return tree.path.with_name(f"{tree.path.name}.left-{os.urandom(4).hex()}")
@@ -329,6 +431,16 @@ class Worktrees:
         except OSError:
             return []
         return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
+
+def is_linked(path: Path, admins: Path) -> bool:
+    """Say whether git knows a folder as a worktree by an admin folder that is not ours."""
+    try:
+        named = os.fsdecode(read_plain(path / ".git", 4096)).removeprefix("gitdir: ").rstrip("\n")
+    except OSError:
+        return False
+    admin = Path(os.path.normpath(path / named))
+    return admin.parent == admins and admin.is_dir() and not admin.name.startswith("gitflow-")
 
 
 def _make_folder(path: Path) -> None:
