@@ -25,7 +25,15 @@ from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
 from gitflow_agents.render import clean
 from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, read_plain, shell
-from gitflow_agents.store import Change, Guard, Repository, Worktree, Worktrees, committer_address
+from gitflow_agents.store import (
+    Change,
+    FilterMissing,
+    Guard,
+    Repository,
+    Worktree,
+    Worktrees,
+    committer_address,
+)
 from gitflow_agents.store.repository import SUBMODULE
 from gitflow_agents.store.state import BRIEFING, HEADS, one_line
 from gitflow_agents.store.worktrees import Saved
@@ -54,6 +62,8 @@ class Order:
     """The flow commit that the claim was cut from."""
     folder: Path
     """Where the agent's report, its progress and its output go."""
+    stop: Stop = field(default_factory=Stop)
+    """Set when this attempt should end."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,6 @@ class Result:
     tip: str
     changes: tuple[Change, ...]
     report: DoneReport
-    worktree_left: str = ""
-    """The worktree's path when its work could not be saved and is still there."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +139,13 @@ class Executor:
         """
         began = self.clock()
         order.folder.mkdir(parents=True, exist_ok=True)
-        worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)
-        attempt = _Attempt(self, order, worktree, began)
+        missing = ""
+        try:
+            worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)
+        except FilterMissing as e:
+            worktree = self.worktrees.place(order.plan.plan, order.task.id)
+            missing = f"{e.message}; {e.hint}"
+        attempt = _Attempt(self, order, worktree, began, missing)
         self.guard.watch(order.nonce, f"{HEADS}{order.branch}", order.folder / TRACE)
         try:
             return attempt.work(on_progress)
@@ -158,17 +171,24 @@ class Executor:
     # --- a train ----------------------------------------------------------------------------------
 
     def test(
-        self, plan: Plan, commit: str, tree: str, checks: Sequence[Check], nonce: str
+        self, plan: Plan, commit: str, tree: str, checks: Sequence[Check], nonce: str, stop: Stop
     ) -> Verdict:
         """Run `checks` in a fresh worktree of `commit` and return the verdict."""
         known = self.passed.get((tree, tuple(checks)))
         if known is not None:
             return Verdict(None, "", known)
-        worktree = self.worktrees.add(plan.plan, ".train", commit)
+        try:
+            worktree = self.worktrees.add(plan.plan, ".train", commit)
+        except FilterMissing as e:
+            self.worktrees.remove(self.worktrees.place(plan.plan, ".train"))
+            return Verdict(Reason.PRECONDITION_FAILED, f"{e.message}; {e.hint}", ())
+        except GitFailed:
+            self.worktrees.remove(self.worktrees.place(plan.plan, ".train"))
+            raise
         seconds = max([plan.setting(task, "timeout").seconds for task in plan.tasks], default=0)
         identity = {"GIT_COMMITTER_NAME": "train", "GIT_COMMITTER_EMAIL": committer_address(nonce)}
         caps = Caps(max(seconds, DEFAULT_GATE_SECONDS))
-        bench = Bench(self, plan, worktree, nonce, caps, identity)
+        bench = Bench(self, plan, worktree, nonce, caps, identity, stop)
         try:
             verdict = bench.prepare()
             if verdict.reason is None:
@@ -197,6 +217,7 @@ class Bench:
     nonce: str
     caps: Caps
     own: Mapping[str, str]
+    stop: Stop
 
     @property
     def env(self) -> dict[str, str]:
@@ -232,7 +253,7 @@ class Bench:
             env=self.env,
             mark=f"{MARK}={self.nonce}",
             caps=self.caps,
-            stop=self.executor.stop,
+            stop=self.stop,
         )
         return ran(kind, command, ended)
 
@@ -312,6 +333,8 @@ class _Attempt:
     order: Order
     worktree: Worktree
     began: float
+    missing: str = ""
+    """Why the worktree could not be filled, and never will be before somebody installs it."""
     commands: tuple[Ran, ...] = ()
     not_ours: tuple[str, ...] = ()
     """What the set-up or an early check left beside the tree; nobody's work."""
@@ -327,8 +350,12 @@ class _Attempt:
             order.nonce,
             Caps(seconds=plan.setting(order.task, "timeout").seconds),
             self._own_environment(),
+            order.stop,
         )
-        ready = bench.prepare()
+        if self.missing:
+            ready = Verdict(Reason.PRECONDITION_FAILED, self.missing, ())
+        else:
+            ready = bench.prepare()
         self.commands = ready.commands
         if ready.reason is not None:
             return self._result(bench, Outcome(ready.reason, ready.message, None, ""), Report())
@@ -344,7 +371,7 @@ class _Attempt:
         report, complaint = read_report(order.folder / "report.yaml")
         if complaint:
             report = report.model_copy(update={"risks": (*report.risks, complaint)})
-        return self._result(bench, outcome, report)
+        return self._result(bench, outcome, report, problem=complaint)
 
     def _own_environment(self) -> dict[str, str]:
         order = self.order
@@ -406,13 +433,19 @@ class _Attempt:
                 silence=silence.seconds if silence else None,
                 turns=plan.setting(task, "max_turns"),
             ),
-            stop=self.executor.stop,
+            stop=order.stop,
             on_progress=on_progress,
         )
         return AGENTS[plan.setting(task, "agent")].run(job)
 
     def _result(
-        self, bench: Bench, outcome: Outcome, report: Report, *, provided: bool = False
+        self,
+        bench: Bench,
+        outcome: Outcome,
+        report: Report,
+        *,
+        provided: bool = False,
+        problem: str = "",
     ) -> Result:
         """Save the worktree, compare what must be left alone, verify, and write the report."""
         order, repository = self.order, self.executor.repository
@@ -421,13 +454,18 @@ class _Attempt:
         self.worktree.detach(tip)
         offence = self._offence()
         nested: tuple[str, ...] = ()
-        aside = ""
+        aside = unsaved = ""
         try:
             if self.began_work:
                 tree, nested, aside = self._saved(claim_tree)
                 tip, tree = merge.without(repository, order.claim, tip, tree, bench.copied)
             else:
                 tip = order.claim
+        except FilterMissing as e:
+            left = self.executor.worktrees.aside(self.worktree)
+            self.executor.worktrees.move(self.worktree, left)
+            tree = repository.commit(tip).tree
+            unsaved = f"{e.message}; {e.hint}; what it had not committed is in {left}"
         except GitFailed as e:
             raise GitFailed(
                 f"the work of {order.task.id} could not be saved: {e.message}",
@@ -440,12 +478,15 @@ class _Attempt:
         reason, message = outcome.reason, outcome.message
         if offence is not None:
             reason, message = offence
+            message += unsaved and f"; {unsaved}"
+        elif unsaved:
+            reason, message = Reason.PRECONDITION_FAILED, unsaved
         elif reason is None and nested:
             reason = Reason.PATH_VIOLATION
             message = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
         elif reason is None and stripped == base_tree and not provided:
             reason, message = Reason.NO_CHANGES, "it changed nothing"
-        if self.executor.stop.is_set() and reason in (Reason.SETUP_FAILED, *UNPROVED):
+        if order.stop.is_set() and reason in (Reason.SETUP_FAILED, *UNPROVED):
             reason, message = Reason.STOPPED, "it was stopped"
         over = _over_budget(order, report)
         if reason is None and over:
@@ -454,7 +495,7 @@ class _Attempt:
             reason, message = self._verify(bench, stripped, changes, message)
             if self.commands:  # they ran what the agent wrote
                 reason, message = self._offence() or (reason, message)
-            if self.executor.stop.is_set() and reason in UNPROVED:
+            if order.stop.is_set() and reason in UNPROVED:
                 reason, message = Reason.STOPPED, "it was stopped"
         paths = [change.path for change in changes]
         outside = merge.outside_files(paths, order.plan, order.task)
@@ -477,6 +518,7 @@ class _Attempt:
             follow_ups=report.follow_ups,
             summary=report.summary,
             learned=report.learned,
+            report_problem=one_line(problem),
             cost_usd=report.cost_usd,
             turns=outcome.turns,
             output_tail=outcome.output,

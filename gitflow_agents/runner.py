@@ -18,7 +18,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,32 +115,65 @@ def lease_is_lost(lease: Lease, now: float) -> bool:
     return lease.boot != boot_id() or not is_alive(lease.pid, lease.pid_started)
 
 
+_BARE: set[str] = set()
+"""Processes that have no environment, and were given the time to show one."""
+
+
 def marked(mark: str) -> list[int]:
     """Return the processes whose environment holds `mark` (`NAME=value`), zombies left out."""
     found: list[int] = []
-    wanted = mark.encode()
-    own = os.getpid()
+    wanted, own = mark.encode(), str(os.getpid())
     try:
-        names = os.listdir("/proc")
+        names = [name for name in os.listdir("/proc") if name.isdigit() and name != own]
     except OSError:
         return found
-    for name in names:
-        if name.isdigit() and int(name) != own:
-            try:
-                fd = os.open(f"/proc/{name}/environ", os.O_RDONLY)
-            except OSError:
+    for _ in range(100):
+        late = []
+        for name in names:
+            environ = _environ(name)
+            if environ is None:
                 continue
-            try:
-                environ = more = os.read(fd, 1 << 17)
-                while len(more) == 1 << 17:
-                    more = os.read(fd, 1 << 17)
-                    environ += more
-            except OSError:
-                continue
-            finally:
-                os.close(fd)
             if wanted in environ and wanted in environ.split(b"\0"):
                 found.append(int(name))
+            elif not environ and name not in _BARE and os.path.exists(f"/proc/{name}/exe"):
+                late.append(name)
+        if not late:
+            return found
+        # In the midst of an exec a process shows no environment; a moment later it does.
+        names = late
+        time.sleep(0.001)
+    _BARE.update(names)
+    return found
+
+
+def _environ(name: str) -> bytes | None:
+    """Return the environment of a process; None when it is gone or somebody else's."""
+    try:
+        fd = os.open(f"/proc/{name}/environ", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        environ = more = os.read(fd, 1 << 17)
+        while len(more) == 1 << 17:
+            more = os.read(fd, 1 << 17)
+            environ += more
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return environ
+
+
+def inside(folder: Path) -> list[int]:
+    """Return the processes whose working directory is a folder or below it."""
+    found: list[int] = []
+    top = os.path.realpath(folder)
+    with contextlib.suppress(OSError):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                where = os.readlink(f"/proc/{name}/cwd")
+                if where == top or where.startswith(top + os.sep):
+                    found.append(int(name))
     return found
 
 
@@ -190,8 +222,24 @@ class Ended:
     left_behind: bool = False
 
 
-class Stop(threading.Event):
-    """Set when everything that runs should end."""
+class Stop:
+    """Set when what runs should end: by itself, or with the one that it belongs to.
+
+    No threading.Event: a second signal may come while the first one sets it, and would wait for
+    ever for the lock that an Event takes.
+    """
+
+    def __init__(self, parent: Stop | None = None) -> None:
+        self._is_set = False
+        self._parent = parent
+
+    def set(self) -> None:
+        """Let it end."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """Say whether it is to end."""
+        return self._is_set or (self._parent is not None and self._parent.is_set())
 
 
 def environment(
@@ -267,7 +315,9 @@ def shell(
         if why is not None:
             _end(process, pump, mark)
         left = end_all(mark, process.pid)
-        process.wait()
+        # One that became somebody else's (`exec sudo`) cannot be ended by us.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
         pump.finish(GRACE)
         code: int | None = process.returncode
         if code == 126 or code == 127:
