@@ -56,12 +56,6 @@ class GitFailed(FlowError):
     code = ExitCode.TRY_AGAIN
 
 
-class NeedsAPerson(FlowError):
-    """The plan cannot go on until somebody decides."""
-
-    code = ExitCode.NEEDS_A_PERSON
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong in a file: where, what, and how to mend it.

@@ -669,6 +669,14 @@ def overlaps(plan: Plan, graph: Graph, limit: int = 100) -> list[Overlap]:
     return sorted(found, key=lambda overlap: (place[overlap.first], place[overlap.second]))
 
 
+def contended(plan: Plan, found: Iterable[Overlap]) -> dict[str, list[str]]:
+    """Return the tasks of overlaps by path, in plan order; not each needs to overlap each other."""
+    tasks: defaultdict[str, set[str]] = defaultdict(set)
+    for overlap in found:
+        tasks[overlap.path] |= {overlap.first, overlap.second}
+    return {path: sorted(ids, key=plan.order.__getitem__) for path, ids in tasks.items()}
+
+
 def _crossings(
     graph: Graph, entries: Mapping[str, Sequence[str]], listed: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ Nothing here reads a file, a clock or the environment.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from enum import StrEnum
@@ -257,6 +258,16 @@ class Limits(Model):
 
 
 AgentName = Literal["command"]
+Gate = Literal["plan", "task", "merge"]
+"""What a person can have to approve: the plan's text, a task before it starts, its merge."""
+TaskGate = Literal["task", "merge"]
+Gates = Annotated[
+    tuple[Gate, ...], BeforeValidator(_listed, json_schema_input_type=Gate | tuple[Gate, ...])
+]
+TaskGates = Annotated[
+    tuple[TaskGate, ...],
+    BeforeValidator(_listed, json_schema_input_type=TaskGate | tuple[TaskGate, ...]),
+]
 
 
 class Defaults(Model):
@@ -299,6 +310,7 @@ class Task(Model):
     max_turns: Annotated[int, Field(strict=True, ge=1, le=200)] | None = None
     budget_usd: Money | None = None
     scope: Literal["flag", "strict"] | None = None
+    approval: TaskGates = ()
     tracker: Line | None = None
     # Accepted as other tools write them, and only compared with what is computed.
     status: Text = "pending"
@@ -309,6 +321,12 @@ class Task(Model):
     enables: Lines | None = None
     parallel_with: Lines | None = None
     completed_tasks: Lines | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Return what changes with anything that the plan says of this task."""
+        said = self.model_dump_json(by_alias=True, exclude_defaults=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:40]
 
     @cached_property
     def needs(self) -> frozenset[str]:
@@ -345,6 +363,7 @@ class Plan(Model):
     setup: Lines = ()
     copy_: Annotated[Lines, Field(alias="copy")] = ()
     limits: Limits = Limits()
+    approval: Gates = ()
     gate: Lines = ()
     protected_paths: Lines = ()
     tracker: Line | None = None
@@ -419,6 +438,7 @@ class Config(Model):
     bases: Lines | None = None
     protected_paths: Lines = ()
     limits: ConfigLimits = ConfigLimits()
+    approval: Gates = ()
     gate: Lines = ()
     setup: Lines = ()
     copy_: Annotated[Lines, Field(alias="copy")] = ()
@@ -460,6 +480,14 @@ class Ran(Model):
 
 EVERYWHERE = ("**",)
 """Stands for paths too many to list."""
+PERSON = "person"
+"""Stands in an attempt for the agent when a person did it."""
+
+
+def person(actor: str) -> str:
+    """Return the name of an actor (`name <address>`) for sentences, which show no address."""
+    name = actor.partition("<")[0].strip()
+    return name or actor.strip("<> ")
 
 
 class Attempt(Model):
@@ -484,8 +512,37 @@ class Attempt(Model):
     """The event commit whose `.gitflow/` holds the attempt's report."""
     touched: tuple[str, ...] = ()
     """The paths that it changed; `EVERYWHERE` when there are very many."""
+    merged: str = ""
+    """The merge that was its, once that was reverted."""
+    reverted: str = ""
+    """The commit that took its merge back."""
     cost_usd: float | None = None
     turns: int | None = None
+
+
+class Approval(Model):
+    """A person's yes to exactly this: it dies when the commit or the digest is another one.
+
+    `at` is seconds since the epoch; `sha` the plan's commit, or the result that is to be merged.
+    """
+
+    gate: Gate
+    by: str
+    at: float
+    sha: str
+    digest: str
+
+
+class Guidance(Model):
+    """What a person wants the next attempts at a task to know; `at` is seconds since the epoch."""
+
+    text: str
+    mode: Literal["append", "replace"] = "append"
+    """Whether it stands beside the task's description or in its place."""
+    by: str
+    at: float
+    after_attempt: int
+    """The attempt that it answers; 0 when there was none."""
 
 
 class TaskRecord(Model):
@@ -504,12 +561,26 @@ class TaskRecord(Model):
     attempts: tuple[Attempt, ...] = ()
     used: int = 0
     """Attempts that an agent ended."""
+    granted: int = 0
+    """Attempts that a person allowed beyond the limit."""
     lost: int = 0
     """Attempts in a row that were lost to infrastructure."""
     conflicts: int = 0
     conflict_paths: tuple[str, ...] = ()
     """Where it did not merge; such a path is given to one task at a time from then on."""
     not_before: float = 0
+    held: str = ""
+    """Why it is neither started nor merged, or empty."""
+    taken_by: str = ""
+    """Who does it in place of an agent: it is in progress without a lease, its branch is theirs."""
+    fresh: bool = False
+    """The next attempt begins without the work of the former ones."""
+    guidance: tuple[Guidance, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    gave: tuple[str, ...] = ()
+    """What it provides, of a merged task that is in the plan no more."""
+    provided_by: str = ""
+    """Who declared that what this skipped task provides is there."""
     merge: str = ""
     summary: str = ""
     learned: tuple[str, ...] = ()
@@ -522,6 +593,11 @@ class TaskRecord(Model):
     def attempt(self) -> Attempt | None:
         """Return the newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def result_branch(self) -> str:
+        """Return the branch that ends in what is to be merged: the task's, or one beside it."""
+        return (self.attempt.kept if self.attempt else "") or self.branch
 
 
 class Car(Model):
@@ -542,6 +618,8 @@ class Train(Model):
     nonce: str = ""
     base_branch_tip: str = ""
     """The base's tip when following it is the first car."""
+    reverts: tuple[Car, ...] = ()
+    """Of a train of reverts: what is taken back; `tip` is the old merge, `merge` the revert."""
 
 
 class PlanState(Model):
@@ -563,13 +641,18 @@ class PlanState(Model):
     authority: str = "local"
     accepted_at: float
     accepted_by: str = ""
-    cursor: int = 0
     train: Train | None = None
     train_limit: int | None = None
     """The longest train allowed until one passes; None means no restriction."""
     status: Literal["live", "finished", "landed", "closed"] = "live"
     held: str = ""
     """Why nothing more is started, or empty."""
+    approved: Approval | None = None
+    """The yes to the text of the plan."""
+    refused: str = ""
+    """The commit of the plan branch whose text was not accepted as the next revision."""
+    refusal: str = ""
+    """Why not."""
     learned: tuple[str, ...] = ()
 
 
@@ -627,6 +710,8 @@ class DoneReport(Model):
     follow_ups: tuple[str, ...] = ()
     summary: str = ""
     learned: tuple[str, ...] = ()
+    report_problem: str = ""
+    """Why nothing of what the agent wrote of its own work is here, in a sentence."""
     cost_usd: float | None = None
     turns: int | None = None
     output_tail: str = ""

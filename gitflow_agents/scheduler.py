@@ -21,7 +21,9 @@ from typing import Literal
 from gitflow_agents.graph import Frontier, Graph, attempts_allowed, covers
 from gitflow_agents.models import (
     EVERYWHERE,
+    PERSON,
     Config,
+    Gate,
     Limits,
     Plan,
     PlanState,
@@ -54,6 +56,8 @@ class Seen:
     """The folder in which somebody has flow checked out; then it is not moved."""
     landed: bool = False
     """The report of this plan is on the base: somebody merged flow."""
+    busy: frozenset[str] = frozenset()
+    """Tasks whose attempt has ended, and in whose worktree somebody still works; or `.train`."""
     train: Literal["", "passed", "failed", "lost"] = ""
     """What became of the train that the state names, once its test has ended."""
 
@@ -72,6 +76,8 @@ class Snapshot:
     tree: str
     records: dict[str, TaskRecord]
     given: frozenset[str] = frozenset()
+    approval: frozenset[str] = frozenset()
+    """What the config wants approved beside what the plan says."""
     seen: Seen = Seen()
     frontier: Frontier = field(init=False)
     by_status: dict[Status, set[str]] = field(init=False)
@@ -90,11 +96,12 @@ class Snapshot:
         for task in self.plan.tasks:
             record = self.records.get(task.id)
             status = record.status if record else Status.PENDING
-            statuses[task.id] = status
+            statuses[task.id] = _counted(record) if record else status
             self.by_status[status].add(task.id)
             if record:
-                self._spend(record, 1)
                 self._hope(record)
+        for record in self.records.values():
+            self._spend(record, 1)  # what was taken out of the plan was paid for, too
         self.frontier = Frontier(self.graph, statuses)
 
     def status(self, task: str) -> Status:
@@ -118,11 +125,15 @@ class Snapshot:
             self._spend(old, -1)
         self._spend(record, 1)
         self.records[record.id] = record
+        if record.id not in self.plan.by_id:
+            return  # it was taken out of the plan
         self._hope(record)
         if before is not record.status:
             self.by_status[before].discard(record.id)
             self.by_status[record.status].add(record.id)
-            self.frontier.move(record.id, before, record.status)
+        counted = _counted(old) if old else before
+        if counted is not _counted(record):
+            self.frontier.move(record.id, counted, _counted(record))
 
     def _hope(self, record: TaskRecord) -> None:
         self.contended.update(record.conflict_paths)
@@ -136,8 +147,45 @@ class Snapshot:
     def _spend(self, record: TaskRecord, sign: int) -> None:
         for attempt in record.attempts:
             self.cost_usd += sign * (attempt.cost_usd or 0)
-            if attempt.ended_at is not None:
+            if attempt.ended_at is not None and attempt.agent != PERSON:
                 self.minutes += sign * max(0.0, attempt.ended_at - attempt.started_at) / 60
+
+    def awaits(self, task: str = "") -> Gate | None:
+        """Return the approval that a task, or with no task the plan, waits for right now."""
+        state = self.state
+        if not task:
+            said = {*self.plan.approval, *self.approval}
+            given = state.approved is not None and state.approved.digest == state.digest
+            return "plan" if "plan" in said and not given else None
+        status = self.status(task)
+        if status not in (Status.PENDING, Status.REVIEW):
+            return None
+        gate: Gate = "task" if status is Status.PENDING else "merge"
+        about = self.plan.by_id[task]
+        if gate not in self.approval and gate not in (*about.approval, *self.plan.approval):
+            return None
+        sha = self.approvable(task)
+        valid = (
+            a.gate == gate and a.digest == about.digest and a.sha == sha
+            for a in self.record(task).approvals
+        )
+        return None if any(valid) else gate
+
+    def approvable(self, task: str) -> str:
+        """Return the commit that an approval of a task names: its result, else nothing."""
+        attempt = self.record(task).attempt
+        return attempt.report if attempt and self.status(task) is Status.REVIEW else ""
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """Return the tasks that people do; nobody can say when they go on."""
+        started = self.by_status[Status.IN_PROGRESS]
+        return frozenset(task for task in started if self.records[task].taken_by)
+
+    def is_met(self, task: str) -> bool:
+        """Say whether those who need a task may start: it is merged, or a person declared it."""
+        record = self.records.get(task)
+        return record is not None and _counted(record) is Status.COMPLETED
 
     @property
     def progress(self) -> float:
@@ -150,6 +198,12 @@ class Snapshot:
         """Say whether every task is completed or left out."""
         ended = len(self.by_status[Status.COMPLETED]) + len(self.by_status[Status.CANCELLED])
         return ended == len(self.plan.tasks)
+
+
+def _counted(record: TaskRecord) -> Status:
+    """Return the status that a task has for those who need it."""
+    is_declared = record.status is Status.CANCELLED and record.provided_by
+    return Status.COMPLETED if is_declared else record.status
 
 
 # --- what can be done -----------------------------------------------------------------------------
@@ -262,7 +316,10 @@ def spent(snapshot: Snapshot, limits: Limits) -> str:
     if limits.budget_usd is not None and snapshot.cost_usd >= limits.budget_usd:
         return f"the budget of ${limits.budget_usd:g} is used up (${snapshot.cost_usd:.2f})"
     if limits.minutes is not None and snapshot.minutes >= limits.minutes:
-        return f"the {limits.minutes:g} agent minutes are used up ({snapshot.minutes:.1f})"
+        return (
+            f"the {limits.minutes:g} minutes of work by all agents together are used up "
+            f"({snapshot.minutes:.1f})"
+        )
     return ""
 
 
@@ -279,11 +336,13 @@ def decide(
     barrier: bool = False,
     stopping: bool = False,
     follow_base: bool = True,
+    only: frozenset[str] | None = None,
 ) -> list[Action]:
     """Return what is due now, in order.
 
     `now` is in seconds since the epoch.  `slots` says how many attempts this caller can start.
     With `stopping` nothing new begins.  With `barrier` a wave starts when the former one is over.
+    With `only` no other tasks are merged, and these at once.
     """
     state, seen = snapshot.state, snapshot.seen
     if state.status in ("landed", "closed"):
@@ -291,11 +350,11 @@ def decide(
     if seen.landed:
         return [Land()]
     held = _held(snapshot)
-    if held and state.held != held:
+    if held and state.held != held and _is_trouble(state.held):
         return [Hold(held)]
-    if not held and state.held.startswith(FLOW_TROUBLE):
+    if not held and state.held and _is_trouble(state.held):
         return [Resume()]
-    if seen.flow_checked_out:
+    if seen.flow_checked_out or (state.train is None and ".train" in seen.busy):
         train = 0
     if seen.flow == "ahead":
         return [AdoptFlow()]
@@ -326,9 +385,10 @@ def decide(
     if stopping or actions:
         return actions
     if state.train is None and train:
-        cars = _cars(snapshot, train)
+        cars = _cars(snapshot, train, only)
         behind = follow_base and bool(seen.base_tip) and seen.base_tip != state.base_sha
-        if cars or (behind and not snapshot.is_over and _can_go_on(snapshot)):
+        may_be_alone = only is None and not snapshot.is_over
+        if cars or (behind and may_be_alone and _can_go_on(snapshot)):
             return [StartTrain(cars, follow_base=behind)]
     claims = _claims(snapshot, now, limits, slots, barrier)
     if claims:
@@ -339,6 +399,17 @@ def decide(
 
 
 FLOW_TROUBLE = "the flow branch"
+"""Begins what holds a plan until flow is mended; such a hold is lifted by itself."""
+
+
+def held_words(held: str) -> str:
+    """Return why a plan or a task is held, for a sentence about it: `held by alice: she asks`."""
+    return held if held.startswith("held by ") else f"held: {held}"
+
+
+def _is_trouble(held: str) -> bool:
+    """Say whether nothing but flow holds a plan: what a person or an agent did comes first."""
+    return not held or held.startswith(FLOW_TROUBLE)
 
 
 def _held(snapshot: Snapshot) -> str:
@@ -363,9 +434,14 @@ def may_retry(snapshot: Snapshot, task: str, now: float, limits: Limits) -> bool
         return record.lost < LOST_IN_A_ROW
     if record.reason is Reason.CONFLICT:
         allowed = snapshot.plan.setting(snapshot.plan.by_id[task], "conflict_retries")
-        left = record.used < attempts_allowed(snapshot.plan, task, limits)
-        return left and record.conflicts <= int(allowed)
+        return has_attempts(snapshot, task, limits) and record.conflicts <= int(allowed)
     return False
+
+
+def has_attempts(snapshot: Snapshot, task: str, limits: Limits) -> bool:
+    """Say whether an agent may make one more attempt at a task."""
+    record = snapshot.record(task)
+    return record.used < attempts_allowed(snapshot.plan, task, limits) + record.granted
 
 
 def back_off(lost: int) -> float:
@@ -373,15 +449,16 @@ def back_off(lost: int) -> float:
     return 0.0 if lost <= 1 else min(300.0, 2.0 ** (lost - 1))
 
 
-def _cars(snapshot: Snapshot, longest: int) -> tuple[str, ...]:
+def _cars(snapshot: Snapshot, longest: int, only: frozenset[str] | None = None) -> tuple[str, ...]:
     limit = min(longest, snapshot.state.train_limit or longest)
-    completed = snapshot.by_status[Status.COMPLETED]
     waiting = sorted(snapshot.by_status[Status.REVIEW], key=snapshot.plan.order.__getitem__)
     cars = [
         task
         for task in waiting
-        if all(need in completed for need in snapshot.graph.requires[task])
-        and not _gives_way(snapshot, task)
+        if all(map(snapshot.is_met, snapshot.graph.requires[task]))
+        and not snapshot.record(task).held
+        and snapshot.awaits(task) is None
+        and (task in only if only is not None else not _gives_way(snapshot, task))
     ]
     return tuple(cars[:limit])
 
@@ -397,7 +474,8 @@ def _gives_way(snapshot: Snapshot, task: str) -> bool:
     attempt = snapshot.record(task).attempt
     touched = attempt.touched if attempt else ()
     place = snapshot.plan.order[task]
-    for other in snapshot.by_status[Status.IN_PROGRESS] | snapshot.by_status[Status.REVIEW]:
+    started = snapshot.by_status[Status.IN_PROGRESS] | snapshot.by_status[Status.REVIEW]
+    for other in started - snapshot.taken:
         paths = snapshot.record(other).conflict_paths
         is_ahead = (
             snapshot.status(other) is Status.IN_PROGRESS or snapshot.plan.order[other] < place
@@ -424,14 +502,17 @@ def _can_go_on(snapshot: Snapshot) -> bool:
 def _claims(
     snapshot: Snapshot, now: float, limits: Limits, slots: int, barrier: bool
 ) -> tuple[str, ...]:
-    running = len(snapshot.by_status[Status.IN_PROGRESS])
+    running = len(snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken)
     free = min(slots, (limits.parallel or slots + running) - running)
-    if free <= 0 or spent(snapshot, limits):
+    if free <= 0 or spent(snapshot, limits) or snapshot.awaits():
         return ()
     wave = _open_wave(snapshot) if barrier else None
+    train = snapshot.state.train
+    leaving = {car.task for car in train.reverts} if train else set()
     held: set[str] = set()
     if snapshot.contended:
-        for other in snapshot.by_status[Status.IN_PROGRESS] | snapshot.by_status[Status.REVIEW]:
+        started = snapshot.by_status[Status.IN_PROGRESS] | snapshot.by_status[Status.REVIEW]
+        for other in started - snapshot.taken:
             held |= _wants(snapshot, other)
 
     def fits(task: str) -> bool:
@@ -447,8 +528,12 @@ def _claims(
         record = snapshot.records.get(task)
         if wave is not None and snapshot.graph.wave[task] != wave:
             return False
+        if task in snapshot.seen.busy or snapshot.awaits(task):
+            return False
+        if leaving and not leaving.isdisjoint(snapshot.graph.requires[task]):
+            return False
         return record is None or (
-            now >= record.not_before and record.used < attempts_allowed(snapshot.plan, task, limits)
+            now >= record.not_before and not record.held and has_attempts(snapshot, task, limits)
         )
 
     return tuple(islice(filter(fits, snapshot.frontier.in_order()), free))
@@ -478,27 +563,37 @@ def wake_at(snapshot: Snapshot, limits: Limits) -> float | None:
 def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
     """Return a plan's status: stored ones as they are, the rest computed.
 
-    `waiting` nothing was started, `running` something moves or can, `held`, `failed` a failed task
-    is in the way, `blocked` nothing can move for another reason.
+    `waiting` nothing was started, an approval is missing, or a person does what is left;
+    `running` something moves or can; `held`; `failed` a failed task is in the way; `blocked`
+    nothing can move for another reason.
     """
     state = snapshot.state
     if state.status != "live" and (state.status != "finished" or snapshot.is_over):
         return state.status
     if state.held:
         return "held"
-    moving = snapshot.by_status[Status.IN_PROGRESS] or snapshot.by_status[Status.REVIEW]
+    waits = {task for task in snapshot.by_status[Status.REVIEW] if snapshot.awaits(task)}
+    started = snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken
+    moving = started or snapshot.by_status[Status.REVIEW] - waits
     if moving or state.train is not None:
         return "running"
     if any(may_retry(snapshot, task, math.inf, limits) for task in snapshot.hopeful):
         return "running"
+    if snapshot.awaits():
+        return "waiting"
     may_start = (
-        snapshot.record(task).used < attempts_allowed(snapshot.plan, task, limits)
+        has_attempts(snapshot, task, limits)
+        and not snapshot.record(task).held
+        and not snapshot.awaits(task)
         for task in snapshot.frontier.in_order()
     )
     if any(may_start) and not spent(snapshot, limits):
         return "running" if snapshot.records else "waiting"
     if snapshot.is_over:
         return "running"  # the report is still missing
+    waits |= snapshot.taken
+    if waits or any(snapshot.awaits(task) for task in snapshot.frontier.in_order()):
+        return "waiting"
     return "failed" if snapshot.by_status[Status.FAILED] else "blocked"
 
 
@@ -507,5 +602,5 @@ def waiting_for(snapshot: Snapshot, task: str) -> Mapping[str, Status]:
     return {
         need: snapshot.status(need)
         for need in snapshot.graph.requires[task]
-        if snapshot.status(need) is not Status.COMPLETED
+        if not snapshot.is_met(need)
     }

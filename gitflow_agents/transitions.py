@@ -13,9 +13,11 @@ goes to `review`; the train turns it into `completed` by a tested merge (`task_m
 `failed` (`merge_refused`).  So no agent can complete a task, and publish cannot merge one.
 
 `failed` waits for a person, except where the scheduler may retry: infrastructure that broke, and a
-conflict as often as `conflict_retries` allows.  `completed` is left only by `task_reverted`.
-
-Events that move no task (the plan's own) are in PLAN_EVENTS.
+conflict as often as `conflict_retries` allows.  A person may also leave a task out (`cancelled`);
+`task_retried` brings it back.  A person may do a task in place of an agent: `task_taken` makes it
+`in_progress` without any fence, and `task_submitted` (to `review`, as an agent's success) or
+`task_given` (back to `pending`) ends that.  `completed` is left only by `task_reverted`: a person
+took the merge back, and the task waits again.
 """
 
 from __future__ import annotations
@@ -48,41 +50,49 @@ class Happened(StrEnum):
     TASK_MERGED = "task_merged"
     MERGE_REFUSED = "merge_refused"
     TASK_RETRIED = "task_retried"
-
-
-class PlanHappened(StrEnum):
-    """What can happen to a plan without moving a task."""
-
-    PLAN_ACCEPTED = "plan_accepted"
-    PLAN_HELD = "plan_held"
-    PLAN_RESUMED = "plan_resumed"
-    PLAN_FINISHED = "plan_finished"
-    FLOW_CHANGED = "flow_changed"
-    TRAIN_STARTED = "train_started"
-    TRAIN_ENDED = "train_ended"
+    TASK_CANCELLED = "task_cancelled"
+    TASK_SKIPPED = "task_skipped"
+    TASK_REMOVED = "task_removed"
+    TASK_REVERTED = "task_reverted"
+    TASK_TAKEN = "task_taken"
+    TASK_SUBMITTED = "task_submitted"
+    TASK_GIVEN = "task_given"
 
 
 S, E = Status, Happened
+
+_LEFT_OUT = {
+    E.TASK_CANCELLED: S.CANCELLED,
+    E.TASK_SKIPPED: S.CANCELLED,
+    E.TASK_REMOVED: S.CANCELLED,
+}
+"""Whatever is unfinished can be left out; an attempt that runs is ended first, by its own event."""
 
 TRANSITIONS: Mapping[Status, Mapping[Happened, Status]] = {
     S.PENDING: {
         E.ATTEMPT_STARTED: S.IN_PROGRESS,
         E.CLAIM_REFUSED: S.FAILED,
+        E.TASK_TAKEN: S.IN_PROGRESS,
+        **_LEFT_OUT,
     },
     S.IN_PROGRESS: {
         E.ATTEMPT_SUCCEEDED: S.REVIEW,
         E.ATTEMPT_FAILED: S.FAILED,
         E.ATTEMPT_EXPIRED: S.FAILED,
         E.ATTEMPT_STOPPED: S.PENDING,
+        E.TASK_SUBMITTED: S.REVIEW,
+        E.TASK_GIVEN: S.PENDING,
     },
     S.REVIEW: {
         E.TASK_MERGED: S.COMPLETED,
         E.MERGE_REFUSED: S.FAILED,
         E.TASK_RETRIED: S.PENDING,
+        E.TASK_TAKEN: S.IN_PROGRESS,
+        **_LEFT_OUT,
     },
-    S.FAILED: {E.TASK_RETRIED: S.PENDING},
-    S.COMPLETED: {},
-    S.CANCELLED: {E.TASK_RETRIED: S.PENDING},
+    S.FAILED: {E.TASK_RETRIED: S.PENDING, E.TASK_TAKEN: S.IN_PROGRESS, **_LEFT_OUT},
+    S.COMPLETED: {E.TASK_REVERTED: S.PENDING},
+    S.CANCELLED: {E.TASK_RETRIED: S.PENDING, **_LEFT_OUT},
 }
 
 RECORDED_BY: Mapping[Happened, frozenset[By]] = {
@@ -95,6 +105,13 @@ RECORDED_BY: Mapping[Happened, frozenset[By]] = {
     E.TASK_MERGED: frozenset({By.TRAIN}),
     E.MERGE_REFUSED: frozenset({By.TRAIN, By.PERSON}),
     E.TASK_RETRIED: frozenset({By.SCHEDULER, By.PERSON}),
+    E.TASK_CANCELLED: frozenset({By.PERSON}),
+    E.TASK_SKIPPED: frozenset({By.PERSON}),
+    E.TASK_REMOVED: frozenset({By.PERSON}),
+    E.TASK_REVERTED: frozenset({By.PERSON}),
+    E.TASK_TAKEN: frozenset({By.PERSON}),
+    E.TASK_SUBMITTED: frozenset({By.PERSON}),
+    E.TASK_GIVEN: frozenset({By.PERSON}),
 }
 
 REASONS: Mapping[Happened, frozenset[Reason]] = {
@@ -116,6 +133,10 @@ REASONS: Mapping[Happened, frozenset[Reason]] = {
             Reason.REJECTED,
         }
     ),
+    E.TASK_CANCELLED: frozenset({Reason.STOPPED}),
+    E.TASK_SKIPPED: frozenset({Reason.SKIPPED}),
+    E.TASK_REMOVED: frozenset({Reason.REMOVED}),
+    E.TASK_REVERTED: frozenset({Reason.REVERTED}),
 }
 """The reasons that an event may carry, where not every reason fits."""
 

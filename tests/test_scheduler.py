@@ -214,7 +214,7 @@ def ran(minutes: float = 0, cost_usd: float | None = None) -> dict[str, Any]:
     [
         (Limits(budget_usd=2.5), "the budget of $2.5 is used up ($2.50)"),
         (Limits(budget_usd=1), "the budget of $1 is used up ($2.50)"),
-        (Limits(minutes=12), "the 12 agent minutes are used up (12.0)"),
+        (Limits(minutes=12), "the 12 minutes of work by all agents together are used up (12.0)"),
         (Limits(budget_usd=2.51, minutes=12.5), ""),
         (Limits(), ""),
     ],

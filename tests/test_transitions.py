@@ -28,11 +28,29 @@ in_progress  attempt_succeeded  review       publish
 in_progress  attempt_failed     failed       publish
 in_progress  attempt_expired    failed       scheduler
 in_progress  attempt_stopped    pending      scheduler person
+in_progress  task_submitted     review       person
+in_progress  task_given         pending      person
 review       task_merged        completed    train
 review       merge_refused      failed       train person
 review       task_retried       pending      scheduler person
 failed       task_retried       pending      scheduler person
 cancelled    task_retried       pending      scheduler person
+completed    task_reverted      pending      person
+pending      task_taken         in_progress  person
+review       task_taken         in_progress  person
+failed       task_taken         in_progress  person
+pending      task_cancelled     cancelled    person
+pending      task_skipped       cancelled    person
+pending      task_removed       cancelled    person
+review       task_cancelled     cancelled    person
+review       task_skipped       cancelled    person
+review       task_removed       cancelled    person
+failed       task_cancelled     cancelled    person
+failed       task_skipped       cancelled    person
+failed       task_removed       cancelled    person
+cancelled    task_cancelled     cancelled    person
+cancelled    task_skipped       cancelled    person
+cancelled    task_removed       cancelled    person
 """
 ALLOWED = {
     (S(before), E(event), By(by)): S(after)
@@ -44,6 +62,10 @@ FITTING = {
     E.ATTEMPT_EXPIRED: Reason.LEASE_LOST,
     E.ATTEMPT_STOPPED: Reason.STOPPED,
     E.MERGE_REFUSED: Reason.CONFLICT,
+    E.TASK_CANCELLED: Reason.STOPPED,
+    E.TASK_SKIPPED: Reason.SKIPPED,
+    E.TASK_REMOVED: Reason.REMOVED,
+    E.TASK_REVERTED: Reason.REVERTED,
 }
 
 
@@ -70,11 +92,11 @@ def test_what_the_table_refuses_is_refused_with_what_it_allows() -> None:
     assert refused.value.message == "an in_progress task cannot take task_merged"
     assert refused.value.hint == (
         "from in_progress it can take: attempt_succeeded, attempt_failed, attempt_expired, "
-        "attempt_stopped"
+        "attempt_stopped, task_submitted, task_given"
     )
     with pytest.raises(IllegalTransition) as refused:
         advance(S.COMPLETED, E.TASK_RETRIED, By.PERSON)
-    assert refused.value.hint == "from completed it can take: nothing"
+    assert refused.value.hint == "from completed it can take: task_reverted"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +117,10 @@ def test_what_the_table_refuses_is_refused_with_what_it_allows() -> None:
             "conflict gate-failed checks-failed unverified setup-failed foreign-commits "
             "push-refused precondition-failed rejected",
         ),
+        (S.FAILED, E.TASK_CANCELLED, By.PERSON, "stopped"),
+        (S.REVIEW, E.TASK_SKIPPED, By.PERSON, "skipped"),
+        (S.PENDING, E.TASK_REMOVED, By.PERSON, "removed"),
+        (S.COMPLETED, E.TASK_REVERTED, By.PERSON, "reverted"),
     ],
 )
 def test_an_event_carries_only_the_reasons_that_fit(

@@ -4,6 +4,7 @@ Nothing here reads a file, a clock or the environment: bytes and mappings come i
 `read_plan` judges a file that a person wrote; `load_plan` reads one that was accepted before.
 """
 
+from gitflow_agents.spec.adding import Added, with_tasks
 from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
 from gitflow_agents.spec.glance import plan_base, plan_name
 from gitflow_agents.spec.names import bad_branch, branch, branches, slug
@@ -14,6 +15,7 @@ from gitflow_agents.spec.template import template
 
 __all__ = [
     "OWN_VARIABLES",
+    "Added",
     "Reading",
     "bad_branch",
     "branch",
@@ -31,4 +33,5 @@ __all__ = [
     "template",
     "to_yaml",
     "variables",
+    "with_tasks",
 ]

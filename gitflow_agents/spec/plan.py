@@ -7,7 +7,8 @@ is a function that looks at the whole plan and yields its problems, so all of th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -15,7 +16,7 @@ from itertools import count, islice, pairwise
 from typing import Any
 
 from gitflow_agents.errors import InvalidFile, Problem
-from gitflow_agents.graph import Graph, overlaps, schedule
+from gitflow_agents.graph import Graph, contended, overlaps, schedule
 from gitflow_agents.models import Config, Plan, Task, fold
 from gitflow_agents.spec.names import (
     bad_branch,
@@ -514,19 +515,48 @@ def _unsaid(seen: _Seen) -> Iterator[Problem]:
 
 
 def _overlaps(seen: _Seen) -> Iterator[Problem]:
-    groups: dict[tuple[str, str], list[str]] = {}
-    for overlap in overlaps(seen.plan, seen.graph, limit=_MOST_OVERLAPS):
-        groups.setdefault((overlap.second, overlap.path), []).append(overlap.first)
-    for (task_id, path), others in groups.items():
+    """Warn of each path once, and of each task that meets many others in many paths once."""
+    found = overlaps(seen.plan, seen.graph, limit=_MOST_OVERLAPS)
+    groups = contended(seen.plan, found)
+    meets = Counter(task for tasks in groups.values() if len(tasks) == 2 for task in tasks)
+    wide: dict[str, list[str]] = {}
+    for path, (first, second, *others) in groups.items():
+        hub = max(second, first, key=meets.__getitem__)
+        if not others and meets[hub] > _FEW:
+            wide.setdefault(hub, []).append(path)
+            continue
+        those, whose = f"{_called(first)} and {_called(second)}", "both"
+        mend = "let one need the other, or expect a conflict"
+        if others:
+            # Where there are more pairs than were looked for, there may be more tasks too.
+            least = "at least " if len(found) == _MOST_OVERLAPS else ""
+            named = _some([first, second, *others])
+            those, whose = f"{least}{len(others) + 2} tasks ({named})", "each"
+            mend = "let them need one another, or expect conflicts"
         yield seen.warn(
-            seen.path(seen.place(task_id), "files"),
-            f"{_called(task_id)} could run at the same time as {_listed(others)}, "
-            f"and `{short(path)}` is among the files of both",
-            "let one need the other, or expect a conflict",
+            seen.path(seen.place(second), "files"),
+            f"{those} could run at the same time, and `{short(path)}` is among the files of "
+            f"{whose}",
+            mend,
+        )
+    for hub, paths in wide.items():
+        others = [task for path in paths for task in groups[path] if task != hub]
+        yield seen.warn(
+            seen.path(seen.place(hub), "files"),
+            f"{_called(hub)} could run at the same time as {len(others)} tasks ({_some(others)}), "
+            f"and names files of each, such as `{short(paths[0])}`",
+            "let one need the other, or expect conflicts",
         )
 
 
+def _some(tasks: Sequence[str]) -> str:
+    more = f" and {len(tasks) - _FEW} more" if tasks[_FEW:] else ""
+    return ", ".join(map(_called, tasks[:_FEW])) + more
+
+
 _MOST_OVERLAPS = 2000
+_FEW = 3
+"""Tasks of one overlap that are named."""
 
 
 def _ignored(seen: _Seen) -> Iterator[Problem]:

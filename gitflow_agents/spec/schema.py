@@ -31,7 +31,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LIMITS = {
     "parallel": "How many attempts may run at once; 3 if neither plan nor config says.",
     "attempts": "How many attempts of one task an agent may end; 3 if nobody says.",
-    "minutes": "How many minutes agents may work on the plan, added up.",
+    "minutes": "Minutes of work by all agents together: two at once for 5 minutes use 10.",
     "budget_usd": "What the plan may cost in all, in dollars.",
 }
 _SHARED = {
@@ -67,6 +67,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "decisions": "Decisions that were made, which every agent is told.",
         "defaults": "What tasks get that do not say it themselves.",
         "limits": "How much may happen; the config's limits hold too.",
+        "approval": "What waits for a person's `approve`: the `plan`'s text, each `task` before it "
+        "starts, each `merge`; nothing if left out.",
         "tracker": "The plan's name in an issue tracker.",
         "tasks": "The work. A task starts when what it needs is there, wherever it stands here.",
         "estimated_total_time": "Compared with the tasks' own estimates; nothing else.",
@@ -87,6 +89,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "files": "Paths and globs that it is expected to change.",
         "acceptance": "What has to be true of the result, in words.",
         "estimated_time": "How long it should take: `8 minutes`, `2-3 h`; a number is minutes.",
+        "approval": "What of it waits for `approve`, beside what the plan says: `task`, `merge`.",
         "tracker": "The task's name in an issue tracker.",
         "status": "Ignored unless `pending`: what is done is what was merged.",
         "session_goal": "Compared with the plan's goal.",
@@ -115,6 +118,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "agents": "How each agent is run.",
         "bases": "Branches that plans may begin from, as names or globs; any branch if left out.",
         "limits": "The most that any plan gets.",
+        "approval": "What of every plan waits for `approve`: `plan`, `task`, `merge`.",
         "worktrees": "The folder for worktrees.",
         "keep_branches": "Keep task branches after their merge.",
         "train": "How many results are tested and merged together at most.",

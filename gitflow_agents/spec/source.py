@@ -479,13 +479,14 @@ def to_yaml(value: Mapping[str, Any]) -> bytes:
 def _emit(value: Any, emit: Callable[[Event], None]) -> None:
     # Events instead of the library's tree of nodes: it is twice as fast.
     if isinstance(value, str):
-        emit(_scalar(str(value)))
+        # Much of what is written was written before: names, hashes, the words of the schema.
+        emit(_known(str(value)) if len(value) <= _SHORT else _scalar(str(value)))
     elif isinstance(value, Mapping):
         emit(_MAP if value else _NO_MAP)
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"a key has to be text, not {key!r}")
-            emit(_key(str(key)))
+            emit(_known(str(key)))
             _emit(item, emit)
         emit(_MAP_END)
     elif isinstance(value, list | tuple):
@@ -497,8 +498,12 @@ def _emit(value: Any, emit: Callable[[Event], None]) -> None:
         emit(ScalarEvent(None, None, (True, False), _literal(value)))
 
 
-@lru_cache(maxsize=1024)
-def _key(text: str) -> ScalarEvent:
+_SHORT = 80
+"""Characters of a text whose event is worth keeping."""
+
+
+@lru_cache(maxsize=1 << 13)
+def _known(text: str) -> ScalarEvent:
     return _scalar(text)
 
 

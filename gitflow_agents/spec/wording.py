@@ -29,7 +29,7 @@ from gitflow_agents.spec.source import Path, Source
 M = TypeVar("M", bound=BaseModel)
 
 _LATER_IN_A_PLAN = frozenset(
-    "approval approvers role steps docs merge runner kind outputs inputs tdd quality repository "
+    "approvers role steps docs merge runner kind outputs inputs tdd quality repository "
     "model tools epic".split()
 )
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
@@ -39,7 +39,7 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Limits: frozenset({"open_reviews"}),
     ConfigLimits: frozenset({"open_reviews"}),
     Config: frozenset(
-        "runners approval start remote roles allow_users allow_bots allow_self_approval "
+        "runners start remote roles allow_users allow_bots allow_self_approval "
         "command_permissions command_prefix comment_mode projects issues agent_mapping".split()
     ),
 }
