@@ -11,11 +11,12 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gitflow_agents import render, spec
+from gitflow_agents import render, replan, spec
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.execute import command_of
 from gitflow_agents.models import ZERO, Config, Plan, PlanState
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.effects import Effects
 from gitflow_agents.store import Commit, Draft, Entry, Store
 from gitflow_agents.store.repository import FILE
 from gitflow_agents.store.state import (
@@ -24,6 +25,7 @@ from gitflow_agents.store.state import (
     events_of,
     one_line,
     plan_ref,
+    record_path,
     state_ref,
     try_ref,
 )
@@ -52,7 +54,7 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
     when a branch that would have to move is checked out.
     """
     repository = store.repository
-    _all_can_start(plan, config)
+    all_can_start(plan, config)
     base, base_sha = find_base(store, plan, config)
     existing = repository.tips(HEADS)
     flow = f"{HEADS}{plan.flow_branch}"
@@ -123,14 +125,51 @@ def begun(store: Store, plan: Plan, blob: str, existing: Mapping[str, str]) -> s
     return ours
 
 
-def _all_can_start(plan: Plan, config: Config) -> None:
+def revise(
+    store: Store, draft: Draft, proposal: Proposal, plan: Plan, config: Config, effects: Effects
+) -> replan.Revision:
+    """Stage a new text of a started plan as its next revision; the draft's snapshot is a new one.
+
+    Raises FlowError, with nothing staged, when the new text cannot be accepted.
+    """
+    snapshot, state = draft.snapshot, draft.snapshot.state
+    revision = replan.revise(snapshot, plan, draft.actor)
+    all_can_start(plan, config)
+    named = spec.branches(plan)
+    existing = store.repository.tips(HEADS)
+    clash = name_clash(
+        [named[task] for task in revision.added if not snapshot.record(task).branch],
+        [ref.removeprefix(HEADS) for ref in existing],
+    )
+    if clash:
+        raise _taken(plan, clash, existing)
+    effects.stage(draft, revision.effects)
+    for task in revision.forgotten:
+        if snapshot.records.pop(task, None) is not None:
+            draft.files[record_path(task)] = None
+    changes = {"revision": state.revision + 1, "commit": proposal.commit, "refused": ""}
+    blob = store.repository.write_blob(proposal.data)
+    draft.set(**changes, refusal="", digest=blob)
+    draft.files["spec.yaml"] = proposal.data
+    new = store.snapshot(plan, snapshot.state, snapshot.tip, snapshot.tree, snapshot.records)
+    new.seen = snapshot.seen
+    draft.snapshot = new
+    if state.status == "finished" and not new.is_over:
+        draft.set(status="live")
+    note = f"plan accepted as v{state.revision + 1}: {'; '.join(revision.said)}"
+    draft.tell(ACCEPTED, commit=proposal.commit, note=note)
+    return revision
+
+
+def all_can_start(plan: Plan, config: Config) -> None:
+    """Raise FlowError when somebody has to be told first what a task runs."""
     idle = [task.id for task in plan.tasks if not command_of(plan, task, config)]
     if idle:
         some = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if idle[5:] else "")
         raise FlowError(
             f"nobody can start {some}: no `run` says what to do",
             hint="add `run` to the tasks or to `defaults`, or `agents: {command: {run: ...}}` to "
-            "the config",
+            "the config, and commit that",
         )
 
 
@@ -231,7 +270,7 @@ def _not_checked_out(store: Store, branch: str) -> None:
         )
 
 
-def propose(store: Store, name: str, data: bytes, base: str, actor: str) -> str:
+def propose(store: Store, name: str, data: bytes, base: str, actor: str, message: str = "") -> str:
     """Commit a plan file to `plan/<plan>` for a person and return the commit."""
     repository = store.repository
     with store.refs.lock():
@@ -239,7 +278,8 @@ def propose(store: Store, name: str, data: bytes, base: str, actor: str) -> str:
         parent = tip or base
         entry = Entry(FILE, repository.write_blob(data))
         tree = repository.graft(repository.commit(parent).tree, {plan_path(name): entry})
-        commit = repository.write_commit(tree, [parent], f"plan {name}", author=actor)
+        message = message or f"plan {name}"
+        commit = repository.write_commit(tree, [parent], message, author=actor)
         store.refs.move([(plan_ref(name), tip or ZERO, commit)])
     return commit
 
@@ -263,10 +303,12 @@ def proposal_of(store: Store, name: str) -> Proposal:
 __all__ = [
     "Proposal",
     "accept",
+    "all_can_start",
     "begun",
     "find_base",
     "name_clash",
     "plan_path",
     "proposal_of",
     "propose",
+    "revise",
 ]

@@ -21,7 +21,7 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
 )
-from gitflow_agents.runner import end_all, new_lease
+from gitflow_agents.runner import Stop, end_all, new_lease
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.store import CheckedOut, Draft, Entry, Store
 from gitflow_agents.store.repository import FILE, TOOL
@@ -60,51 +60,18 @@ class Attempts:
     """What can happen to attempts; each method stages its part of a decision."""
 
     desk: Desk
-    _names: dict[str, str] = field(default_factory=dict)
+    _names: tuple[str, dict[str, str]] = field(default=("", {}))
+    """The branches of the tasks, and the text of the plan that they were made from."""
 
     def claim(self, draft: Draft, task: str) -> Order:
-        """Cut a task's branch from flow, with its briefing and what an earlier attempt left."""
-        snapshot, repository = self.desk.snapshot, self.desk.store.repository
+        """Start an attempt at a task on its branch, cut from flow."""
+        snapshot = self.desk.snapshot
         plan, state = snapshot.plan, snapshot.state
         record = snapshot.record(task)
         number = (record.attempt.number if record.attempt else 0) + 1
-        branch = record.branch or self._branch(task)
         nonce = new_nonce()
-        flow_tree = repository.commit(state.flow_sha).tree
-        former, conflict = self._former_work(record)
-        ref = f"{HEADS}{branch}"
-        # What this very decision does to the branch comes first: a fence on the attempt before.
-        tip = draft.moves[ref][1] if ref in draft.moves else repository.resolve(ref)
-        attempts = self._keep_branch(draft, record, tip)
-        briefing = {
-            f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
-            f"{BRIEFING}/brief.md": render.brief(
-                snapshot,
-                task,
-                branch=branch,
-                attempt=number,
-                kept=tuple(a.kept for a in attempts if a.kept),
-                conflict=conflict,
-            ).encode(),
-        }
-        entries: dict[str, Entry | None] = {
-            path: Entry(FILE, repository.write_blob(data)) for path, data in briefing.items()
-        }
+        branch, claim, attempts = self.cut(draft, record, E.ATTEMPT_STARTED, number, nonce)
         name = plan.by_id[task].name
-        claim = repository.write_commit(
-            repository.graft(flow_tree, entries),
-            [state.flow_sha],
-            f"claim {task}: {one_line(name)[:160]}\n\n"
-            f"Gitflow-Event: {E.ATTEMPT_STARTED}\nGitflow-Plan: {plan.plan}\n"
-            f"Gitflow-Task: {task}\nGitflow-Attempt: {number}\nGitflow-Claim: {nonce}",
-        )
-        if former and former != flow_tree:
-            claim = repository.write_commit(
-                repository.graft(former, entries),
-                [claim],
-                f"bring back the work of attempt {number - 1} of {task}",
-            )
-        draft.move(ref, tip or ZERO, claim)
         now = self.desk.clock()
         timeout = plan.setting(plan.by_id[task], "timeout").seconds
         attempt = Attempt(
@@ -127,6 +94,7 @@ class Attempts:
                     "lease": new_lease(now + timeout + LEASE_MARGIN),
                     "attempts": (*attempts, attempt),
                     "not_before": 0.0,
+                    "fresh": False,
                 }
             )
         )
@@ -150,12 +118,62 @@ class Attempts:
         )
         folder = self.desk.attempt_folder(task, number)
         base = state.flow_sha
-        return Order(plan, plan.by_id[task], number, nonce, branch, claim, base, folder)
+        stop = Stop(self.desk.executor.stop)
+        return Order(plan, plan.by_id[task], number, nonce, branch, claim, base, folder, stop)
 
-    def _branch(self, task: str) -> str:
-        if not self._names:
-            self._names = spec.branches(self.desk.snapshot.plan)
-        return self._names[task]
+    def cut(
+        self, draft: Draft, record: TaskRecord, happened: Happened, number: int, nonce: str
+    ) -> tuple[str, str, tuple[Attempt, ...]]:
+        """Cut a task's branch from flow, with its briefing and what an earlier attempt left.
+
+        What is on the branch is kept beside it.  Returns the branch, its new tip, and the former
+        attempts with the refs that keep them.
+        """
+        snapshot, repository = self.desk.snapshot, self.desk.store.repository
+        plan, state, task = snapshot.plan, snapshot.state, record.id
+        branch = record.branch or self.branch(task)
+        flow_tree = repository.commit(state.flow_sha).tree
+        former, conflict = ("", ()) if record.fresh else self._former_work(record)
+        ref = f"{HEADS}{branch}"
+        # What this very decision does to the branch comes first: a fence on the attempt before.
+        tip = draft.moves[ref][1] if ref in draft.moves else repository.resolve(ref)
+        attempts = self._keep_branch(draft, record, tip)
+        briefing = {
+            f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
+            f"{BRIEFING}/brief.md": render.brief(
+                snapshot,
+                task,
+                branch=branch,
+                attempt=number,
+                kept=tuple(a.kept for a in attempts if a.kept),
+                conflict=conflict,
+            ).encode(),
+        }
+        entries: dict[str, Entry | None] = {
+            path: Entry(FILE, repository.write_blob(data)) for path, data in briefing.items()
+        }
+        claim = repository.write_commit(
+            repository.graft(flow_tree, entries),
+            [state.flow_sha],
+            f"claim {task}: {one_line(plan.by_id[task].name)[:160]}\n\n"
+            f"Gitflow-Event: {happened}\nGitflow-Plan: {plan.plan}\n"
+            f"Gitflow-Task: {task}\nGitflow-Attempt: {number}\nGitflow-Claim: {nonce}",
+        )
+        if former and former != flow_tree:
+            claim = repository.write_commit(
+                repository.graft(former, entries),
+                [claim],
+                f"bring back the work of attempt {number - 1} of {task}",
+            )
+        draft.move(ref, tip or ZERO, claim)
+        return branch, claim, attempts
+
+    def branch(self, task: str) -> str:
+        """Return the branch that a task gets, when it has none yet."""
+        digest = self.desk.snapshot.state.digest
+        if self._names[0] != digest:  # another run may have accepted another text
+            self._names = (digest, spec.branches(self.desk.snapshot.plan))
+        return self._names[1][task]
 
     def _former_work(self, record: TaskRecord) -> tuple[str, tuple[str, ...]]:
         """Return flow's tree with the last attempt's work on it, or the paths in conflict."""
@@ -164,9 +182,11 @@ class Attempts:
             return "", ()
         if record.reason in UNWANTED:
             return "", ()
-        tree, conflict = merge.merged(
-            repository, self.desk.snapshot.state.flow_sha, attempt.tip, attempt.base
-        )
+        flow = self.desk.snapshot.state.flow_sha
+        if attempt.reverted:
+            tree, conflict = merge.brought_back(repository, flow, attempt.reverted, attempt.merged)
+        else:
+            tree, conflict = merge.merged(repository, flow, attempt.tip, attempt.base)
         return ("", conflict) if conflict else (tree, ())
 
     def _keep_branch(
@@ -193,8 +213,12 @@ class Attempts:
         return self.desk.store.repository.resolve(f"{HEADS}{attempt.kept}")
 
     def _is_bare_claim(self, tip: str) -> bool:
-        events = list(events_of(self.desk.store.repository.commit(tip)))
-        return bool(events) and events[0].event == E.ATTEMPT_STARTED
+        """Say whether there is nothing on a branch but a claim, or the fence of one."""
+        commit = self.desk.store.repository.commit(tip)
+        events = list(events_of(commit))
+        if events and events[0].event == E.ATTEMPT_STOPPED:
+            events = list(events_of(self.desk.store.repository.commit(commit.parents[0])))
+        return bool(events) and events[0].event in (E.ATTEMPT_STARTED, E.TASK_TAKEN)
 
     def fail_claim(self, draft: Draft, task: str, reason: Reason, message: str) -> None:
         record = self.desk.snapshot.record(task)
@@ -274,6 +298,7 @@ class Attempts:
             with self.desk.store.refs.lock():
                 aside_ref = self.desk.free_attempt_ref(plan.plan, task.id, order.number, event)
                 self.desk.store.refs.move([(aside_ref, ZERO, event)])
+            self.desk.fenced[task.id] = (last, aside_ref.removeprefix(HEADS))
             self.desk.tell(
                 Told(
                     "attempt_fenced",
@@ -281,7 +306,7 @@ class Attempts:
                     {
                         "schema": SCHEMA,
                         "event": "attempt_fenced",
-                        "at": self.desk.clock(),
+                        "at": render.utc(self.desk.clock()),
                         "plan": plan.plan,
                         "task": task.id,
                         "kept": aside_ref.removeprefix(HEADS),
@@ -377,10 +402,17 @@ class Attempts:
             note=f"{task} {happened.replace('_', ' ')}" + (f": {reason}" if reason else ""),
         )
         name = self.desk.snapshot.plan.plan
+        problem = report.report_problem
+        said = {"report_problem": problem} if problem else {}
         if reason is None:
             done = "is provided already" if report.already_provided else "is done, to be merged"
             self.desk.say(
-                happened, f"{task} {done}", task=task, attempt=attempt.number, status=status
+                happened,
+                f"{task} {done}{problem and f'; {problem}'}",
+                task=task,
+                attempt=attempt.number,
+                status=status,
+                **said,
             )
             return
         log = order.folder / "output.log" if order else None
@@ -391,12 +423,13 @@ class Attempts:
         self.desk.say(
             happened,
             f"{task} failed: {reason}: {report.message}",
-            "\n".join([*tail, *more]),
+            "\n".join([*tail, *([problem] if problem else []), *more]),
             task=task,
             attempt=attempt.number,
             status=status,
             reason=reason,
             message=report.message,
+            **said,
         )
 
     def _stopped(self, draft: Draft, task: str) -> None:
@@ -416,6 +449,42 @@ class Attempts:
         self.desk.afterwards.append(lambda: self.desk.forget(task))
         last = self._rescue(record)
         self._fence(draft, task, E.ATTEMPT_EXPIRED, Reason.INFRASTRUCTURE, last, why.message, None)
+
+    def stop(self, draft: Draft, task: str, why: str, *, is_dead: bool) -> None:
+        """End an attempt because a person says so; of a dead one, what it did is saved first."""
+        record = self.desk.snapshot.record(task)
+        last = record.claim
+        if is_dead and record.lease is not None and record.lease.host == new_lease(0).host:
+            end_all(f"GITFLOW_CLAIM={record.nonce}")
+            last = self._rescue(record)
+        self._fence(draft, task, E.ATTEMPT_STOPPED, Reason.STOPPED, last, one_line(why), None)
+
+    def let_go(self, draft: Draft, task: str) -> None:
+        """Note where the work of an attempt is that somebody ended while this process was at it."""
+        order = self.desk.own[task]
+        self.desk.afterwards.append(lambda: self.desk.forget(task))
+        if task in self.desk.failures:
+            worktree = self.desk.worktrees.place(order.plan.plan, task)
+            aside = self.desk.worktrees.aside(worktree)
+            self.desk.afterwards.append(lambda: self.desk.worktrees.move(worktree, aside))
+            why = self.desk.failures[task].message
+            self.desk.say("work_kept", f"{task}: {why}; what it left is in {aside}", task=task)
+        last, kept = self.desk.fenced.get(task, ("", ""))
+        if task in self.desk.results:  # it was stopped here too, and published as such
+            last = self.desk.results[task][1]
+            kept = attempt_ref(order.plan.plan, task, order.number).removeprefix(HEADS)
+        record = self.desk.snapshot.record(task)
+        which = [a.number for a in record.attempts if a.number == order.number and not a.kept]
+        if not last or not which:
+            return
+        attempts = tuple(
+            a.model_copy(update={"kept": kept, "tip": last}) if a.number == order.number else a
+            for a in record.attempts
+        )
+        draft.put(record.model_copy(update={"attempts": attempts}))
+        note = f"what attempt {order.number} of {task} had done is kept as {kept}"
+        draft.tell("work_kept", task=task, attempt=order.number, commit=last, note=note)
+        self.desk.say("work_kept", note, task=task, attempt=order.number, kept=kept)
 
     def expire(self, draft: Draft, task: str, reason: Reason) -> None:
         """End an attempt that nobody works on any more, keeping what it did."""

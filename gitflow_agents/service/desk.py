@@ -12,6 +12,8 @@ from gitflow_agents import spec
 from gitflow_agents.errors import FlowError
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
 from gitflow_agents.models import SCHEMA, Config, DoneReport, Train
+from gitflow_agents.render import utc
+from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Store, Worktrees
 from gitflow_agents.store.state import BRIEFING, attempt_ref, one_line
@@ -38,6 +40,7 @@ class TestJob:
     tree: str
     checks: tuple[Check, ...]
     nonce: str
+    stop: Stop
 
 
 @dataclass
@@ -51,6 +54,8 @@ class Desk:
     snapshot: Snapshot
     actor: str
     tell: Callable[[Told], None]
+    check: Callable[[bytes], spec.Reading]
+    """Reads a new text of the plan; InvalidFile with everything that is wrong in it."""
     run: str = ""
     clock: Callable[[], float] = time.time
     own: dict[str, Order] = field(default_factory=dict)
@@ -61,12 +66,18 @@ class Desk:
     """Of those that were stopped: what they did, and the commit of it."""
     published: dict[str, str] = field(default_factory=dict)
     """The event commits that publish made for those that have ended."""
+    fenced: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Of those whose result came too late: the commit of their work, and the ref that keeps it."""
     failures: dict[str, FlowError] = field(default_factory=dict)
     """Those that git or the disk let down."""
     tests: dict[str, Verdict] = field(default_factory=dict)
     """Verdicts of this process by the train's tip."""
-    testing: str = ""
-    """The tip of the train that is being tested by this process."""
+    testing: TestJob | None = None
+    """The train that is being tested by this process."""
+    lost_trains: int = 0
+    """How many in a row git or the disk let down in this process."""
+    next_train: float = 0.0
+    """When the next one may be built."""
     pending: list[Told] = field(default_factory=list)
     """What will be told once the decision is written."""
     reports: dict[str, DoneReport] = field(default_factory=dict)
@@ -80,19 +91,20 @@ class Desk:
             Told(
                 event,
                 one_line(text),
-                {"schema": SCHEMA, "event": event, "at": self.clock(), "plan": plan, **data},
+                {"schema": SCHEMA, "event": event, "at": utc(self.clock()), "plan": plan, **data},
                 detail,
             )
         )
 
-    def written(self) -> None:
-        """The decision is in git: do what follows from it, and tell it."""
+    def written(self, only: Container[str] | None = None) -> None:
+        """The decision is in git: do what follows from it, and tell it, or `only` these events."""
         afterwards, self.afterwards = self.afterwards, []
         for act in afterwards:
             act()
         pending, self.pending = self.pending, []
         for told in pending:
-            self.tell(told)
+            if only is None or told.event in only:
+                self.tell(told)
 
     def dropped(self) -> None:
         """The decision was not written: nothing of it happened."""
@@ -114,6 +126,7 @@ class Desk:
         self.ended.discard(task)
         self.results.pop(task, None)
         self.failures.pop(task, None)
+        self.fenced.pop(task, None)
         self.published.pop(task, None)
 
     def report(self, tree: str) -> DoneReport:

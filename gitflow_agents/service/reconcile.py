@@ -16,11 +16,15 @@ from gitflow_agents.execute import Order
 from gitflow_agents.models import ZERO, Limits, Reason, Status, Train
 from gitflow_agents.runner import is_ours, lease_is_lost
 from gitflow_agents.scheduler import Seen
+from gitflow_agents.service.accept import proposal_of, revise
 from gitflow_agents.service.attempts import Attempts, is_result
 from gitflow_agents.service.desk import Desk, TestJob
-from gitflow_agents.service.trains import Trains
+from gitflow_agents.service.effects import Effects
+from gitflow_agents.service.opening import Opening
+from gitflow_agents.service.reverts import Reverts
+from gitflow_agents.service.trains import Trains, is_part
 from gitflow_agents.store import CheckedOut, Draft, RefRefused
-from gitflow_agents.store.state import HEADS, one_line, state_ref, try_ref
+from gitflow_agents.store.state import HEADS, one_line, plan_ref, state_ref, try_ref
 
 S = Status
 MOST_RACES = 5
@@ -43,11 +47,17 @@ class Reconciler:
     desk: Desk
     attempts: Attempts = field(init=False)
     trains: Trains = field(init=False)
+    effects: Effects = field(init=False)
+    _looked_at: str = ""
+    """The last tip of the plan's branch that was looked at."""
     _singly: bool = False
     _races: int = 0
 
     def __post_init__(self) -> None:
-        self.attempts, self.trains = Attempts(self.desk), Trains(self.desk)
+        self.attempts = Attempts(self.desk)
+        reverts = Reverts(self.desk, lambda draft, task, why: self.effects.fence(draft, task, why))
+        self.trains = Trains(self.desk, reverts)
+        self.effects = Effects(self.desk, self.attempts, self.trains)
 
     def clear_worktrees(self) -> None:
         """Remove the worktrees that no attempt and no train owns any more; the lock is held."""
@@ -57,10 +67,14 @@ class Reconciler:
             is_busy = (
                 train is not None and not lease_is_lost(train.lease, self.desk.clock())
                 if name == ".train"
-                else self.desk.snapshot.status(name) is S.IN_PROGRESS
+                else self.desk.snapshot.record(name).lease is not None
             )
             if not is_busy:
                 self.desk.worktrees.remove(self.desk.worktrees.place(plan, name))
+        opening = Opening(self.desk.store.repository, self.desk.worktrees)
+        for task in opening.existing(plan):
+            if not self.desk.snapshot.record(task).taken_by:
+                opening.close(plan, task)
 
     def clear_branches(self) -> None:
         """Delete branches that a kill has left, or that were checked out when they were merged."""
@@ -72,13 +86,16 @@ class Reconciler:
         for task in () if self.desk.config.keep_branches else snapshot.by_status[S.COMPLETED]:
             record = snapshot.record(task)
             ref = f"{HEADS}{record.branch}"
-            if ref in tips and ref not in heads and tips[ref] == record.attempts[-1].report:
+            if ref in heads or ref not in tips:
+                continue
+            if is_part(refs.repository, tips[ref], record.attempts[-1]):
                 left.append((ref, tips[ref], ZERO))
         refs.move(left)
 
     def end_run(self) -> None:
         """Bring STATUS.md up to date when the plan stops short of its end."""
-        if self.desk.snapshot.plan.plan in self.desk.store.stale:
+        plan, state = self.desk.snapshot.plan.plan, self.desk.snapshot.state
+        if plan in self.desk.store.stale and state.status != "closed":
             with self.desk.store.refs.lock():
                 self.refresh()
                 draft = Draft(self.desk.snapshot, self.desk.actor, self.desk.run)
@@ -87,15 +104,6 @@ class Reconciler:
                 draft.tell("run_ended", note=f"the run ended: {done} of {total} tasks are merged")
                 self.desk.store.commit(draft)
 
-    def lift_hold(self) -> None:
-        """Go on with a held plan: whoever starts a run has looked; the lock is held."""
-        held = self.desk.snapshot.state.held
-        if held and not held.startswith(scheduler.FLOW_TROUBLE):
-            draft = Draft(self.desk.snapshot, self.desk.actor, self.desk.run)
-            draft.set(held="")
-            draft.tell("plan_resumed", note="resumed: somebody looked and ran it again")
-            self.desk.store.commit(draft)
-
     def refresh(self) -> None:
         """Bring the snapshot up to what git and the processes say now; the lock is held."""
         name, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
@@ -103,7 +111,7 @@ class Reconciler:
         expected = {f"{HEADS}{state.flow}": state.flow_sha, state_ref(name): self.desk.snapshot.tip}
         for task in self.desk.snapshot.by_status[S.REVIEW]:
             record = self.desk.snapshot.record(task)
-            expected[f"{HEADS}{record.branch}"] = record.attempts[-1].report
+            expected[f"{HEADS}{record.result_branch}"] = record.attempts[-1].report
         self.desk.executor.alarms += self.desk.executor.guard.put_back(expected)
         if repository.resolve(state_ref(name)) != self.desk.snapshot.tip:
             self.reload()
@@ -132,9 +140,9 @@ class Reconciler:
         if self.desk.config.follow_base == "clean":
             base_tip = repository.tip(state.base) or ""
         concluded, foreign, lost = set(), set(), set()
-        for task in self.desk.snapshot.by_status[S.IN_PROGRESS]:
+        for task in self.desk.snapshot.by_status[S.IN_PROGRESS] - self.desk.snapshot.taken:
             record = self.desk.snapshot.record(task)
-            if task in self.desk.own:
+            if self._is_own(task):
                 if task in self.desk.ended:
                     concluded.add(task)
                 continue
@@ -150,7 +158,7 @@ class Reconciler:
         for task in self.desk.snapshot.by_status[S.REVIEW]:
             record = self.desk.snapshot.record(task)
             attempt = record.attempt
-            if attempt is None or repository.tip(record.branch) != attempt.report:
+            if attempt is None or repository.tip(record.result_branch) != attempt.report:
                 foreign.add(task)
         return Seen(
             flow=flow,
@@ -161,8 +169,36 @@ class Reconciler:
             lost=frozenset(lost),
             flow_checked_out=str(self.desk.store.refs.heads().get(f"{HEADS}{state.flow}", "")),
             landed=self._has_landed(base_tip),
+            busy=self._busy(),
             train=self._train_seen(state.train),
         )
+
+    def _is_own(self, task: str) -> bool:
+        """Say whether this process works on the attempt that the state names."""
+        order, record = self.desk.own.get(task), self.desk.snapshot.record(task)
+        return order is not None and order.nonce == record.nonce and record.lease is not None
+
+    def _busy(self) -> frozenset[str]:
+        """Return whose worktree is still used for what has ended in the state; end that too."""
+        snapshot, testing = self.desk.snapshot, self.desk.testing
+        own = {task for task in self.desk.own if not self._is_own(task)}
+        for task in own:
+            self.desk.own[task].stop.set()
+        train = snapshot.state.train
+        if testing is not None and (train is None or train.tip != testing.train.tip):
+            testing.stop.set()
+            own.add(".train")
+        for name in self.desk.worktrees.existing(snapshot.plan.plan):
+            is_live = train if name == ".train" else snapshot.record(name).lease
+            place = self.desk.worktrees.place(snapshot.plan.plan, name)
+            if is_live is None and place.owner_lives and not place.is_ours:
+                own.add(name)
+        return frozenset(own)
+
+    def _let_go(self, draft: Draft) -> None:
+        """Forget the attempts of ours that somebody ended, now that nobody works on them."""
+        for task in [task for task in self.desk.ended if not self._is_own(task)]:
+            self.attempts.let_go(draft, task)
 
     def _has_landed(self, base_tip: str) -> bool:
         """Say whether the base holds the very report that finished this plan."""
@@ -180,32 +216,112 @@ class Reconciler:
             return ""
         if train.tip in self.desk.tests:
             return "failed" if self.desk.tests[train.tip].reason else "passed"
-        if self.desk.testing == train.tip:
+        if self.desk.testing is not None and self.desk.testing.train.tip == train.tip:
             return ""
         is_lost = lease_is_lost(train.lease, self.desk.clock()) or is_ours(train.lease)
         return "lost" if is_lost else ""
 
-    def step(self, limits: Limits, slots: int, *, barrier: bool, stopping: bool) -> Work:
-        """Do one pass and return the work that it started; an empty one when nothing was due."""
+    def revise(self) -> bool:
+        """Accept what the plan's branch says by now, or note why not; the lock is held."""
+        desk = self.desk
+        snapshot, repository = desk.snapshot, desk.store.repository
+        name, state = snapshot.plan.plan, snapshot.state
+        tip = repository.resolve(plan_ref(name))
+        if tip is None or tip in (state.commit, self._looked_at):
+            return False
+        if state.status in ("landed", "closed"):
+            return False
+        self._looked_at = tip
+        draft = Draft(snapshot, desk.actor, desk.run)
+        try:
+            proposal = proposal_of(desk.store, name)
+            plan = desk.check(proposal.data).plan
+            if plan == snapshot.plan:
+                return False
+            revision = revise(desk.store, draft, proposal, plan, desk.config, self.effects)
+        except FlowError as e:
+            desk.dropped()
+            self.reload()
+            return self._refuse_text(tip, e)
+        desk.store.commit(draft)
+        desk.snapshot = draft.snapshot
+        number = desk.snapshot.state.revision
+        desk.say(
+            "plan_accepted",
+            f"plan {name} accepted as v{number}: {'; '.join(revision.said)}",
+            "\n".join(f"note: {warning}" for warning in revision.warnings),
+            revision=number,
+            commit=tip,
+            added=list(revision.added),
+            removed=list(revision.removed),
+            changed=list(revision.changed),
+        )
+        desk.written()
+        self.effects.end_processes(wait=False)
+        return True
+
+    def _refuse_text(self, tip: str, error: FlowError) -> bool:
+        """Say why a new text is no revision; once a run, and only the first time in the state."""
+        desk = self.desk
+        problems = [each for each in getattr(error, "problems", ()) if not each.is_warning]
+        why = f"{error.message}; {error.hint}".rstrip("; ")
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+            why = f"{problems[0]}{more}"
+        name, state = desk.snapshot.plan.plan, desk.snapshot.state
+        desk.say(
+            "plan_refused",
+            f"the new text of plan/{name} was refused, nothing has changed: {why}",
+            "\n".join(map(str, problems[1:10])),
+            commit=tip,
+        )
+        is_new = (state.refused, state.refusal) != (tip, one_line(why))
+        if is_new:
+            draft = Draft(desk.snapshot, desk.actor, desk.run)
+            draft.set(refused=tip, refusal=one_line(why))
+            draft.tell("plan_refused", commit=tip, note=f"the new text was refused: {why}")
+            desk.store.commit(draft)
+        desk.written()
+        return is_new
+
+    def step(
+        self,
+        limits: Limits,
+        slots: int,
+        *,
+        barrier: bool,
+        stopping: bool,
+        only: frozenset[str] | None = None,
+    ) -> Work:
+        """Do one pass and return the work that it started; an empty one when nothing was due.
+
+        With `only` no other tasks are merged.
+        """
         work = Work()
         with self.desk.store.refs.lock():
             self.refresh()
+            if self.revise():  # what is due now, and the limits that hold, the next pass sees
+                work.acted = True
+                return work
             draft = Draft(self.desk.snapshot, self.desk.actor, self.desk.run)
             try:
                 alarms = tuple(self.desk.executor.alarms)
+                self._let_go(draft)
                 if alarms:
                     self.hold(draft, "; ".join(alarms))
                     self.desk.afterwards.append(lambda: self.desk.executor.heard(len(alarms)))
                 while True:
+                    is_time = self.desk.clock() >= self.desk.next_train
                     actions = scheduler.decide(
                         self.desk.snapshot,
                         self.desk.clock(),
                         limits,
                         slots=slots - len(self.desk.own) + len(self.desk.ended) - len(work.orders),
-                        train=self.desk.config.train,
+                        train=self.desk.config.train if is_time else 0,
                         barrier=barrier,
                         stopping=stopping,
                         follow_base=self.desk.config.follow_base == "clean",
+                        only=only,
                     )
                     if self._singly:
                         actions = [self._single(action) for action in actions[:1]]
@@ -239,6 +355,8 @@ class Reconciler:
         self.desk.written()
         for order in work.orders:
             self.desk.own[order.task.id] = order
+        if work.test is not None:
+            self.desk.testing = work.test
         return work
 
     def _after(self, actions: list[scheduler.Action]) -> Seen:
@@ -256,6 +374,7 @@ class Reconciler:
             foreign=seen.foreign - done,
             lost=seen.lost - done,
             flow_checked_out=seen.flow_checked_out,
+            busy=seen.busy,
             train="" if ended else seen.train,
         )
 

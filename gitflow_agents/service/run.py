@@ -19,10 +19,11 @@ from types import FrameType
 from typing import Any
 
 from gitflow_agents import scheduler
+from gitflow_agents.commands import names
 from gitflow_agents.errors import ExitCode, GitFailed
-from gitflow_agents.execute import Order, Verdict
-from gitflow_agents.models import SCHEMA, Limits, Reason, Status
-from gitflow_agents.render import count
+from gitflow_agents.execute import Order
+from gitflow_agents.models import SCHEMA, Limits, Status
+from gitflow_agents.render import approvals, count, is_held, taken_by, utc
 from gitflow_agents.runner import Stop, is_ours, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.desk import Desk, TestJob, Told
@@ -30,6 +31,8 @@ from gitflow_agents.service.reconcile import Reconciler
 
 BEAT = 2.0
 """Seconds between two looks when nothing of ours ends."""
+MOST_AT_ONCE = 1000
+"""Attempts of one process; more threads start only when there is work for them."""
 PACK_EVERY = 300
 """Merges after which loose objects are packed: a task leaves about 25."""
 
@@ -50,8 +53,8 @@ class Run:
 
     desk: Desk
     reconciler: Reconciler
-    limits: Limits
-    slots: int
+    jobs: int | None
+    """How many attempts at once were asked for, if that was said."""
     barrier: bool
     stop: Stop
     tell: Callable[[Told], None]
@@ -63,18 +66,31 @@ class Run:
 
     def __post_init__(self) -> None:
         # One more than the attempts, for the train.  Threads that stay save a start for each task.
-        self._pool = ThreadPoolExecutor(self.slots + 1)
+        # A new text of the plan may allow more attempts than the first one.
+        self._pool = ThreadPoolExecutor(MOST_AT_ONCE + 1)
+
+    @property
+    def limits(self) -> Limits:
+        """Return the limits of the plan as it is now."""
+        return scheduler.limits_of(self.desk.snapshot.plan, self.desk.config)
+
+    @property
+    def slots(self) -> int:
+        """Return how many attempts this process works on at once."""
+        allowed = [n for n in (self.jobs, self.limits.parallel) if n]
+        return min(MOST_AT_ONCE, *allowed) if allowed else scheduler.PARALLEL
 
     def go(self) -> RunEnd:
         """Run until nothing can move any more, or somebody interrupts."""
         reconciler = self.reconciler
-        with self._signals():
+        with interruptible(self._interrupt):
             try:
                 self._begin()
                 while self._bug is None:
+                    limits, slots = self.limits, self.slots
                     work = reconciler.step(
-                        self.limits,
-                        self.slots,
+                        limits,
+                        slots,
                         barrier=self.barrier,
                         stopping=self.stop.is_set(),
                     )
@@ -105,7 +121,7 @@ class Run:
             desk.executor.guard.begin()
             reconciler.clear_worktrees()
             reconciler.clear_branches()
-            reconciler.lift_hold()
+        desk.written()
         snapshot = desk.snapshot
         self._packed = len(snapshot.by_status[Status.COMPLETED])
         state, plan = snapshot.state, snapshot.plan
@@ -114,11 +130,11 @@ class Run:
                 "run_started",
                 f"plan {plan.plan} v{state.revision}: {count(len(plan.tasks), 'task')}, "
                 f"{self.slots} at "
-                f"once, from {state.base} to {state.flow}; it runs by itself",
+                f"once, from {state.base} to {state.flow}; it {approvals(snapshot)}",
                 {
                     "schema": SCHEMA,
                     "event": "run_started",
-                    "at": desk.clock(),
+                    "at": utc(desk.clock()),
                     "plan": plan.plan,
                     "plan_branch": f"plan/{plan.plan}",
                     "flow": state.flow,
@@ -135,6 +151,19 @@ class Run:
                 f"agents: command",
             )
         )
+        self._warn_of_filters()
+
+    def _warn_of_filters(self) -> None:
+        """Say which files attempts will see as git stores them, not as they are meant."""
+        desk, plan = self.desk, self.desk.snapshot.plan.plan
+        flow = desk.store.repository.commit(desk.snapshot.state.flow_sha)
+        for name in desk.worktrees.unknown_filters(flow.tree):
+            text = (
+                f"no git config defines the filter {name}, which .gitattributes names: agents see "
+                f"its files as git stores them; install what defines filter.{name}, if they matter"
+            )
+            data = {"schema": SCHEMA, "event": "warning", "at": utc(desk.clock())}
+            self.tell(Told("warning", text, {**data, "plan": plan, "text": text}))
 
     # --- beside -----------------------------------------------------------------------------------
 
@@ -157,7 +186,7 @@ class Run:
             data = {
                 "schema": SCHEMA,
                 "event": "attempt_progress",
-                "at": desk.clock(),
+                "at": utc(desk.clock()),
                 "plan": order.plan.plan,
                 "task": task,
                 "progress": line,
@@ -175,16 +204,7 @@ class Run:
             desk.failures[task] = GitFailed(f"the disk or a folder failed: {e}")
 
     def _test(self, job: TestJob) -> None:
-        desk = self.desk
-        try:
-            verdict = desk.executor.test(
-                desk.snapshot.plan, job.train.tip, job.tree, job.checks, job.nonce
-            )
-        except (GitFailed, OSError) as e:
-            verdict = Verdict(Reason.INFRASTRUCTURE, str(e), ())
-        if self.stop.is_set() and verdict.reason is not None:
-            verdict = Verdict(Reason.STOPPED, "interrupted", ())
-        desk.tests[job.train.tip] = verdict
+        self.reconciler.trains.test(job)
 
     def _wait(self) -> None:
         """Wait until something of ours has ended, or it is time to look around."""
@@ -192,7 +212,7 @@ class Run:
             self._said_waiting = True
             self.tell(self._waiting())
         seconds = BEAT
-        due = scheduler.wake_at(self.desk.snapshot, self.limits)
+        due = self._due()
         if due is not None:
             seconds = min(seconds, max(0.01, due - self.desk.clock()))
         with contextlib.suppress(queue.Empty):
@@ -202,27 +222,28 @@ class Run:
 
     def _waiting(self) -> Told:
         """Return why nothing of ours runs and yet the run goes on."""
-        due = scheduler.wake_at(self.desk.snapshot, self.limits)
-        now = self.desk.clock()
+        due, now = self._due(), self.desk.clock()
         text = "another run is at work on this plan; this one helps where it can"
         if due is not None and due > now:
             text = f"trying again in {due - now:.0f} seconds"
         plan = self.desk.snapshot.plan.plan
-        data = {"schema": SCHEMA, "event": "run_waits", "at": now, "plan": plan, "text": text}
+        data = {"schema": SCHEMA, "event": "run_waits", "at": utc(now), "plan": plan, "text": text}
         return Told("run_waits", text, data)
 
     def _take(self, name: str) -> None:
         self._threads.pop(name, None)
         if name in self.desk.own:
             self.desk.ended.add(name)
-        elif name == self.desk.testing:
-            self.desk.testing = ""
+        elif self.desk.testing is not None and name == self.desk.testing.train.tip:
+            self.desk.testing = None
         self._pack(PACK_EVERY)
 
     def _may_move(self) -> bool:
         """Say whether waiting can help: somebody else works on this plan, or a retry is due."""
         snapshot = self.desk.snapshot
         now = self.desk.clock()
+        if snapshot.seen.busy:
+            return True
         if snapshot.state.status in ("finished", "landed", "closed") and snapshot.is_over:
             return False
         leases = [snapshot.record(task).lease for task in snapshot.by_status[Status.IN_PROGRESS]]
@@ -232,7 +253,15 @@ class Run:
         others = [lease for lease in leases if lease is not None and not is_ours(lease)]
         if any(not lease_is_lost(lease, now) for lease in others):
             return True
-        return not snapshot.state.held and scheduler.wake_at(snapshot, self.limits) is not None
+        return not snapshot.state.held and self._due() is not None
+
+    def _due(self) -> float | None:
+        """Return when something that waits by the clock is due: a retry, or the next train."""
+        desk = self.desk
+        due = scheduler.wake_at(desk.snapshot, self.limits)
+        if desk.snapshot.by_status[Status.REVIEW] and desk.next_train > desk.clock():
+            return min(desk.next_train, due or desk.next_train)
+        return due
 
     def _pack(self, every: int) -> None:
         done = len(self.desk.snapshot.by_status[Status.COMPLETED])
@@ -265,41 +294,57 @@ class Run:
             return RunEnd(ExitCode.FAILED, snapshot, "the plan is closed", look)
         where = snapshot.seen.flow_checked_out
         if snapshot.state.held:
-            message = f"the plan is held: {snapshot.state.held}"
+            message = f"the plan is {scheduler.held_words(snapshot.state.held)}"
+            if not snapshot.state.held.startswith(scheduler.FLOW_TROUBLE):
+                look = f"gitflow-agents resume {name}"
         elif where:
             message = f"{snapshot.state.flow} is checked out in {where}, so nothing is merged"
             look = f"git -C '{where}' switch --detach, then run it again"
         elif scheduler.spent(snapshot, self.limits):
             message = f"{scheduler.spent(snapshot, self.limits)}; {counted}"
+        elif status == "waiting" and snapshot.taken:
+            who = taken_by(snapshot)
+            message = f"the plan waits for the people who took {who}; {counted}"
+        elif status == "waiting":
+            message = f"the plan waits for your approval; {counted}"
         else:
             failed = sorted(snapshot.by_status[Status.FAILED], key=snapshot.plan.order.__getitem__)
             some = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if failed[5:] else "")
+            held = [task for task in snapshot.plan.order if is_held(snapshot, task)]
             what = f"failed: {some}" if failed else "nothing that is left can start"
+            if held:
+                what += f"; held: {names(held)}"
+                look += f"; gitflow-agents resume {name}"
             message = f"the plan cannot go on without a person: {what}; {counted}"
             if failed:
-                look += "; no verb tries a task again yet: put what is left into a plan of its own"
+                look += f"; gitflow-agents retry {name} tries again"
         return RunEnd(ExitCode.NEEDS_A_PERSON, snapshot, message, look)
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+    def _interrupt(self) -> None:
+        self.stop.set()
+        self._ended.put("")
 
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            self.stop.set()
-            self._ended.put("")
 
-        before = {
-            number: signal.signal(number, interrupt)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+@contextlib.contextmanager
+def interruptible(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Call `interrupt` for what would end this process, from Ctrl-C to a terminal that goes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        interrupt()
+
+    before = {
+        number: signal.signal(number, handle)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_id() -> str:
@@ -307,4 +352,4 @@ def run_id() -> str:
     return f"local-{os.getpid()}-{int(time.time())}"
 
 
-__all__ = ["Run", "RunEnd", "run_id"]
+__all__ = ["Run", "RunEnd", "interruptible", "run_id"]

@@ -10,15 +10,18 @@ import difflib
 import hashlib
 import heapq
 import os
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from gitflow_agents import cache, render, scheduler, spec
-from gitflow_agents.errors import FlowError, UsageError
+from gitflow_agents.commands import Act, AddTask, Refused, is_group, names
+from gitflow_agents.errors import FlowError, InvalidFile, UsageError
 from gitflow_agents.execute import Executor
 from gitflow_agents.graph import Graph, estimate
 from gitflow_agents.models import (
@@ -29,25 +32,30 @@ from gitflow_agents.models import (
     Limits,
     Plan,
     PlanState,
+    Reason,
     Status,
     TaskRecord,
 )
-from gitflow_agents.runner import Stop
-from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.replan import Revision, revise
+from gitflow_agents.runner import Stop, lease_is_lost
+from gitflow_agents.scheduler import Seen, Snapshot
 from gitflow_agents.service.accept import (
     Proposal,
     accept,
+    all_can_start,
     begun,
     find_base,
     plan_path,
     proposal_of,
     propose,
 )
+from gitflow_agents.service.acting import LOCAL_LEVEL, Acting, Outcome, permit
 from gitflow_agents.service.desk import Desk, Told
+from gitflow_agents.service.opening import Opened, Opening
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.run import Run, RunEnd, run_id
 from gitflow_agents.store import Guard, Known, Repository, Store, Worktrees, create_repository
-from gitflow_agents.store.state import BRIEFING, HEADS, events_of, plan_ref, state_ref
+from gitflow_agents.store.state import BRIEFING, HEADS, events_of, gone, plan_ref, state_ref
 
 MOST_WARNINGS = 3
 """Warnings of a plan that a run prints; `validate` prints all."""
@@ -78,7 +86,10 @@ class Service:
         self.environ = dict(os.environ if environ is None else environ)
         self.clock = clock
         self.repository = Repository(directory, clock=clock)
+        self._config_aside = ""
+        """What is to be said of a config in the checkout that does not count."""
         self.store = Store(self.repository)
+        self.store.approval = lambda: frozenset(self.config.approval)
 
     @cached_property
     def actor(self) -> str:
@@ -103,7 +114,42 @@ class Service:
                 if data is not None:
                     file = f"{path} as committed on {names[0].removeprefix(HEADS)}"
                     break
-        return spec.read_config(data, file=file, environ=self.environ)
+        branch = names[0].removeprefix(HEADS)
+        path, mine = self._own_config()
+        if mine is not None and mine != data:
+            self._config_aside = (
+                f"{path} in your checkout is not what is committed on {branch}; "
+                "only what is committed there counts"
+            )
+        try:
+            return spec.read_config(data, file=file, environ=self.environ)
+        except InvalidFile as e:
+            if any(problem.file == file for problem in e.problems):
+                e.hint = self._config_hint(data, branch)
+            raise
+
+    def _config_hint(self, data: bytes | None, branch: str) -> str:
+        """Return how to mend the committed config; a changed copy in the checkout is not read."""
+        path, mine = self._own_config()
+        if mine is None or mine == data:
+            return f"mend it and commit it on {branch}: only what is committed there counts"
+        try:
+            spec.read_config(mine, file=path)
+        except InvalidFile:
+            state = "has errors too: mend it"
+        else:
+            state = "has no errors"
+        return (
+            f"{path} in your checkout is different and {state}; only what is committed on "
+            f"{branch} counts, so commit it there"
+        )
+
+    def _own_config(self) -> tuple[str, bytes | None]:
+        """Return the config as it is in the checkout, with its path."""
+        for path in CONFIGS if self.repository.top else ():
+            with contextlib.suppress(OSError):
+                return path, ((self.repository.top or self.directory) / path).read_bytes()
+        return CONFIGS[0], None
 
     # --- which plan -------------------------------------------------------------------------------
 
@@ -127,7 +173,38 @@ class Service:
             if before != set(known.values):
                 self._keep(name, known)
             self._keep_ready(snapshot)
+        if not at:
+            snapshot.seen = self._leases_lost(snapshot)
+            self._forget_refusal(snapshot)
         return snapshot
+
+    def _forget_refusal(self, snapshot: Snapshot) -> None:
+        """Leave out why a text was refused that the plan's branch holds no more."""
+        state = snapshot.state
+        if state.refused and self.repository.resolve(plan_ref(state.plan)) != state.refused:
+            snapshot.state = state.model_copy(update={"refused": "", "refusal": ""})
+
+    def name(self, plan: str) -> str:
+        """Return the name of the plan that a name or a file's path means."""
+        return self._source(plan)[0]
+
+    def tip(self, plan: str) -> str:
+        """Return the newest commit of a plan's state, or nothing before it was accepted."""
+        return self.repository.resolve(state_ref(plan)) or ""
+
+    def attempt_folder(self, snapshot: Snapshot, task: str) -> Path:
+        """Return the folder in which the newest attempt at a task leaves what it prints."""
+        attempt = snapshot.record(task).attempt
+        number = attempt.number if attempt else 0
+        return self.store.refs.folder / "attempts" / snapshot.plan.plan / task / str(number)
+
+    def _leases_lost(self, snapshot: Snapshot) -> Seen:
+        """Return which attempts, and whether the train, nobody works on any more."""
+        now, train = self.clock(), snapshot.state.train
+        leases = {t: snapshot.record(t).lease for t in snapshot.by_status[Status.IN_PROGRESS]}
+        dead = (t for t, lease in leases.items() if lease and lease_is_lost(lease, now))
+        is_dead = train is not None and lease_is_lost(train.lease, now)
+        return Seen(lost=frozenset(dead), train="lost" if is_dead else "")
 
     def task(self, target: str, at: str = "") -> tuple[Snapshot, str]:
         """Return the plan and the id that `<plan>/<id>` or `<id>` names."""
@@ -198,7 +275,14 @@ class Service:
         name, data = self._source(plan)
         if data is None:
             data = self.plan_text(name)
-        return self._checked(name, data, file=self._shown(plan, name), strict=strict)
+        snapshot, more = self.store.load(name), {}
+        if snapshot is not None:
+            more = given_by(snapshot)
+        file = self._shown(plan, name)
+        reading = self._checked(name, data, file=file, strict=strict, more=more)
+        if snapshot is not None and reading.plan != snapshot.plan:
+            revise(snapshot, reading.plan, self.actor)  # raises where it cannot be accepted
+        return reading
 
     def plan_text(self, plan: str) -> bytes:
         """Return the newest text of a plan: its file, its branch, or what was accepted."""
@@ -219,7 +303,7 @@ class Service:
         reading = self._checked(name, data)
         snapshot = self.store.load(reading.plan.plan)
         if snapshot is not None:
-            self._same_text(snapshot, data)
+            self._revision(snapshot, data)  # raises where it cannot be accepted
         _, base = find_base(self.store, reading.plan, self.config)
         return propose(self.store, reading.plan.plan, data, base, self.actor)
 
@@ -235,11 +319,23 @@ class Service:
             return spec.plan_name(data, default=path.stem), data
         if self.repository.resolve(state_ref(plan)) or self.repository.resolve(plan_ref(plan)):
             return plan, None
-        inside = (self.repository.top or self.directory) / plan_path(plan)
-        if inside.is_file():
+        inside = self._inside(plan)
+        if inside is not None:
             data = inside.read_bytes()
             return spec.plan_name(data, default=plan), data
         raise self._unknown(plan)
+
+    def _inside(self, plan: str) -> Path | None:
+        """Return the file in the checkout that has a plan's name, or says that it is this plan."""
+        top = self.repository.top or self.directory
+        path = top / plan_path(plan)
+        if path.is_file():
+            return path
+        for other in sorted((top / "plans").glob("*.yaml")):
+            with contextlib.suppress(OSError):
+                if spec.plan_name(other.read_bytes(), default="") == plan:
+                    return other
+        return None
 
     def _file(self, plan: str) -> Path | None:
         """Return the file that a PLAN argument names, if it is meant as a path."""
@@ -286,12 +382,23 @@ class Service:
         return snapshot is not None and snapshot.state.status == "live"
 
     def _shown(self, plan: str, name: str) -> str:
-        return plan if self._file(plan) else f"plan/{name}:{plan_path(name)}"
+        if self._file(plan):
+            return plan
+        if self.repository.resolve(plan_ref(name)):
+            return f"plan/{name}:{plan_path(name)}"
+        inside = self._inside(plan or name)
+        return str(inside.relative_to(self.repository.top or self.directory)) if inside else name
 
     def _checked(
-        self, name: str, data: bytes, *, file: str = "", strict: bool = False
+        self,
+        name: str,
+        data: bytes,
+        *,
+        file: str = "",
+        strict: bool = False,
+        more: Mapping[str, str] | None = None,
     ) -> spec.Reading:
-        given = self._given(data, name)
+        given = {**self._given(data, name), **(more or {})}
         return spec.read_plan(
             data,
             file=file or plan_path(name),
@@ -370,6 +477,40 @@ class Service:
             return snapshot.state.flow_sha
         return self.repository.tip(snapshot.state.flow) or ""
 
+    def landing(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Return the commands that take a finished plan's result over into its base, in order.
+
+        None are needed where it is there already.
+        """
+        state, name, repository = snapshot.state, snapshot.plan.plan, self.repository
+        base = repository.tip(state.base)
+        report = f"plans/{name}.report.md"
+        on_flow = repository.find(repository.commit(state.flow_sha).tree, report)
+        if base and on_flow and repository.find(repository.commit(base).tree, report) == on_flow:
+            return ()
+        place = self.store.refs.heads().get(f"{HEADS}{state.base}")
+        top = place or repository.top
+        if top is None:
+            return (f"git push . {state.flow}:{state.base}",)
+        here = repository.top is not None and top.resolve() == repository.top.resolve()
+        git = "git" if here else f"git -C {shlex.quote(str(top))}"
+        steps = [] if place else [f"{git} switch {state.base}"]
+        path = plan_path(name)
+        # From a folder further down git has to be told that the path begins at the top.
+        is_below = here and self.directory.resolve() != top.resolve()
+        shown = f":/{path}" if is_below else path
+        _, out, _ = repository.user.attempt(
+            "-C", str(top), "--no-optional-locks", "status", "--porcelain", "--", path
+        )
+        if out.startswith((b"??", b"A")):  # git refuses to merge over it
+            mine = (top / path).read_bytes() if (top / path).is_file() else b""
+            if _blob_sha(mine) == state.digest:
+                steps.append(f"{git} add {shown} && {git} commit -m 'plan {name}' {shown}")
+            else:
+                theirs = shlex.quote(str(top / path))
+                steps.append(f"mv {theirs} {theirs}.mine")
+        return (*steps, f"{git} merge {state.flow}")
+
     def history(self, plan: str, since: str = "") -> list[Logged]:
         """Return what happened to a plan, oldest first; only what came after `since` if named."""
         name, _ = self._source(plan)
@@ -393,13 +534,7 @@ class Service:
 
     def diff(self, snapshot: Snapshot, task: str, *, stat: bool = False) -> str:
         """Return what a task changed, as git shows it: merged, or by its newest attempt so far."""
-        record = snapshot.record(task)
-        old, new = self._ends(record)
-        if not new:
-            raise FlowError(
-                f"{task} has nothing to show yet: it is {snapshot.status(task)}",
-                hint=f"gitflow-agents explain {snapshot.plan.plan}/{task}",
-            )
+        old, new = self._both_ends(snapshot, task)
         _, out = self.repository.git.run(
             "diff",
             "--no-ext-diff",
@@ -414,6 +549,45 @@ class Service:
         )
         return out.decode(errors="replace")
 
+    def diff_json(self, snapshot: Snapshot, task: str) -> dict[str, Any]:
+        """Return what `diff TASK --json` prints; lines of a binary file are null."""
+        old, new = self._both_ends(snapshot, task)
+        _, out = self.repository.git.run(
+            "diff", "--no-ext-diff", "--no-textconv", "--no-renames", "--numstat", "-z", old, new
+        )
+        lines: dict[str, tuple[int | None, int | None]] = {}
+        for entry in filter(None, out.split(b"\0")):
+            plus, minus, path = entry.split(b"\t", 2)
+            pair = (None, None) if plus == b"-" else (int(plus), int(minus))
+            lines[os.fsdecode(path)] = pair
+        trees = (self.repository.commit(old).tree, self.repository.commit(new).tree)
+        files = []
+        for change in self.repository.diff(*trees):
+            if not change.path.startswith(f"{BRIEFING}/"):
+                plus_, minus_ = lines.get(change.path, (None, None))
+                kind = "added" if not change.old else "modified" if change.new else "deleted"
+                path_ = change.path.encode(errors="replace").decode()
+                files.append(
+                    {"path": path_, "change": kind, "insertions": plus_, "deletions": minus_}
+                )
+        return {
+            "schema": SCHEMA,
+            "plan": snapshot.plan.plan,
+            "task": task,
+            "base": old,
+            "sha": new,
+            "files": files,
+        }
+
+    def _both_ends(self, snapshot: Snapshot, task: str) -> tuple[str, str]:
+        old, new = self._ends(snapshot.record(task))
+        if not new:
+            raise FlowError(
+                f"{task} has nothing to show yet: it is {snapshot.status(task)}",
+                hint=f"gitflow-agents explain {snapshot.plan.plan}/{task}",
+            )
+        return old, new
+
     def _ends(self, record: TaskRecord) -> tuple[str, str]:
         if record.merge:
             return self.repository.commit(record.merge).parents[0], record.merge
@@ -424,17 +598,31 @@ class Service:
 
     def report(self, snapshot: Snapshot) -> str:
         """Return the report on flow when the plan is finished, else the report so far."""
-        if not snapshot.tip:
-            raise FlowError(
-                f"plan {snapshot.plan.plan} was not started, so there is nothing to report",
-                hint=f"gitflow-agents waves {snapshot.plan.plan} shows what it would do",
-            )
+        self._was_started(snapshot)
         if snapshot.state.status in ("finished", "landed"):
             tree = self.repository.commit(snapshot.state.flow_sha).tree
             data = self.repository.read(tree, f"plans/{snapshot.plan.plan}.report.md")
             if data is not None:
                 return data.decode()
         return render.final_report(snapshot, self.clock())
+
+    def report_json(self, snapshot: Snapshot) -> dict[str, Any]:
+        """Return what `report --json` prints: of when the plan was finished, else so far."""
+        self._was_started(snapshot)
+        now = self.clock()
+        if snapshot.state.status in ("finished", "landed"):
+            path = f"plans/{snapshot.plan.plan}.report.md"
+            asked = ("log", "-1", "--format=%ct", snapshot.state.flow_sha, "--", path)
+            _, out = self.repository.git.run(*asked)
+            now = float(out) if out.strip() else now
+        return render.final_report_json(snapshot, now)
+
+    def _was_started(self, snapshot: Snapshot) -> None:
+        if not snapshot.tip:
+            raise FlowError(
+                f"plan {snapshot.plan.plan} was not started, so there is nothing to report",
+                hint=f"gitflow-agents waves {snapshot.plan.plan} shows what it would do",
+            )
 
     def attempt_report(self, snapshot: Snapshot, task: str) -> DoneReport | None:
         """Return what is recorded about a task's newest ended attempt."""
@@ -457,15 +645,29 @@ class Service:
         on_event: Callable[[Told], None],
     ) -> RunEnd:
         """Run a plan until nothing can move; accept it first when it is new."""
+        if self.config and self._config_aside:
+            about = {"schema": SCHEMA, "event": "warning", "at": render.utc(self.clock())}
+            aside = self._config_aside
+            name, _ = self._source(plan)
+            on_event(Told("warning", aside, {**about, "plan": name, "text": aside}))
         snapshot = self._accepted(plan, on_event)
-        limits = self.limits(snapshot)
+        desk = self._desk(snapshot, on_event)
+        desk.worktrees.exclude()
+        stop = desk.executor.stop
+        self.store.refs.is_hurried = stop.is_set
+        try:
+            return Run(desk, Reconciler(desk), jobs, barrier, stop, on_event).go()
+        finally:
+            # What an agent may have written there would be shown as the truth.
+            shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
+
+    def _desk(self, snapshot: Snapshot, on_event: Callable[[Told], None]) -> Desk:
         worktrees = Worktrees(self.repository, self.config.worktrees)
-        worktrees.exclude()
-        stop = Stop()
         guard = Guard(self.store.refs, (f"{HEADS}{snapshot.state.flow}",))
         executor = Executor(
-            self.repository, worktrees, guard, self.config, self.environ, stop, self.clock
+            self.repository, worktrees, guard, self.config, self.environ, Stop(), self.clock
         )
+        name = snapshot.plan.plan
         desk = Desk(
             self.store,
             self.config,
@@ -474,22 +676,162 @@ class Service:
             snapshot,
             self.actor,
             on_event,
+            # By then the desk has a newer snapshot, in which more is merged.
+            lambda data: self._checked(
+                name, data, file=self._shown(name, name), more=given_by(desk.snapshot)
+            ),
             run_id(),
             self.clock,
         )
-        slots = _slots(jobs, limits)
+        return desk
+
+    def started(self, plans: Sequence[str]) -> list[str]:
+        """Return the names of plans that were accepted here: those named, or all of them."""
+        known = self.store.plans()
+        names = [self._source(plan)[0] for plan in plans]
+        for name in names:
+            if name not in known:
+                raise FlowError(
+                    f"plan {name} was never started", hint=f"gitflow-agents run {name} starts it"
+                )
+        return names if plans else known
+
+    def settle(self, plan: str) -> Snapshot | None:
+        """Do what a run does first: end what nobody works on any more; start nothing."""
+        with self.store.refs.lock():
+            snapshot = self.store.load(plan)
+            if snapshot is None:
+                return None
+            desk = self._desk(snapshot, lambda told: None)
+            desk.executor.guard.begin()
+            reconciler = Reconciler(desk)
+            while reconciler.step(self.limits(snapshot), 0, barrier=False, stopping=True).acted:
+                pass
+            reconciler.refresh()
+            reconciler.clear_worktrees()
+            reconciler.clear_branches()
+        shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
+        return desk.snapshot
+
+    # --- acting -----------------------------------------------------------------------------------
+
+    def meant(self, words: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+        """Return the plan that target words are about, and the targets in it.
+
+        A word is `PLAN/TARGET`, a plan's name, or a target where one live plan can be meant.
+        """
+        plans: dict[str, None] = {}
+        targets: list[str] = []
+        known = self.store.plans()
+        for word in words:
+            plan, _, target = word.rpartition("/")
+            if word.endswith((".yaml", ".yml")):
+                plans[self._source(word)[0]] = None
+            elif plan:
+                plans[plan] = None
+                targets.append(target)
+            elif word in known:
+                plans[word] = None
+            else:
+                targets.append(word)
+        if not plans:
+            ids = [target for target in targets if not is_group(target)]
+            plans[self.task(ids[0])[0].plan.plan if ids else self._only_plan()] = None
+        if len(plans) > 1:
+            raise UsageError(
+                f"one command is for one plan, not for {' and '.join(plans)}",
+                hint="give it once for each",
+            )
+        (plan,) = plans
+        if plan not in known:
+            if plan in self._names():
+                raise FlowError(
+                    f"plan {plan} was never started", hint=f"gitflow-agents run {plan} starts it"
+                )
+            raise self._unknown(plan)
+        return plan, tuple(targets)
+
+    def handle(
+        self,
+        command: Act,
+        plan: str,
+        *,
+        dry_run: bool = False,
+        on_event: Callable[[Told], None] = lambda told: None,
+    ) -> Outcome:
+        """Carry out a command on a plan; Refused when it is not allowed or not possible."""
+        snapshot = self.store.load(plan)
+        if snapshot is None:
+            raise self._unknown(plan)
+        if isinstance(command, AddTask):
+            permit(command, LOCAL_LEVEL)
+            return self._add_tasks(command, snapshot, dry_run)
+        desk = self._desk(snapshot, on_event)
+        desk.worktrees.exclude()
+        desk.executor.guard.begin()
+        acting = Acting(Reconciler(desk), self.limits(snapshot))
         try:
-            return Run(desk, Reconciler(desk), limits, slots, barrier, stop, on_event).go()
+            return acting.handle(command, dry_run=dry_run)
         finally:
-            # What an agent may have written there would be shown as the truth.
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
+
+    def _add_tasks(self, command: AddTask, snapshot: Snapshot, dry_run: bool) -> Outcome:
+        """Commit a plan's newest text with tasks added, checked as a whole, to its branch."""
+        name, state = snapshot.plan.plan, snapshot.state
+        if command.targets:
+            raise Refused("bad-value", "add-task takes a plan and no task")
+        keys = command.keys
+        block = spec.to_yaml(keys).decode() if keys else command.text
+        with self.store.refs.lock():
+            before = self.repository.resolve(plan_ref(name))
+            if before:
+                data = proposal_of(self.store, name).data
+            else:
+                data = self.repository.read(snapshot.tree, "spec.yaml") or b""
+            added = spec.with_tasks(data, block, plan=name)
+            if not added.ids:
+                there = f"plan {name} has that already, as {names(added.present)}"
+                return Outcome(name, False, (there,), "", snapshot)
+            self._revision(snapshot, added.data)  # raises where it cannot be accepted
+            what = names(added.ids)
+            said = [f"{what} is added to plan/{name}; the next pass, or run, takes it up"]
+            if dry_run:
+                return Outcome(name, False, tuple(said), f"edit {name}", snapshot)
+            message = f"plan {name}: add {what}"
+            commit = propose(self.store, name, added.data, state.base_sha, self.actor, message)
+        if "plan" in {*snapshot.plan.approval, *snapshot.approval}:
+            said.append("the new text of the plan needs an approval")
+        path = plan_path(name)
+        mine = (self.repository.top or self.directory) / path
+        if mine.is_file() and mine.read_bytes() != added.data:
+            said.append(f"{path} in your checkout has it not yet: git show plan/{name}:{path}")
+        undo = f"git update-ref {plan_ref(name)} {before} {commit}" if before else f"edit {name}"
+        return Outcome(name, True, tuple(said), undo, snapshot)
+
+    def open_task(self, target: str, *, dry_run: bool = False) -> tuple[str, str, Opened]:
+        """Return the plan, the id and a folder with a task's files: to work in, or to look at."""
+        snapshot, task = self.task(target)
+        opening = Opening(self.repository, Worktrees(self.repository, self.config.worktrees))
+        heads = self.store.refs.heads()
+        opened = opening.open(snapshot, task, self.actor, heads, dry_run=dry_run)
+        return snapshot.plan.plan, task, opened
+
+    def close_task(self, plan: str, task: str, opened: Opened) -> bool:
+        """Remove a folder that was opened, unless somebody needs it; say whether it stays."""
+        snapshot = self.store.load(plan)
+        is_theirs = snapshot is not None and snapshot.record(task).taken_by == self.actor
+        if not opened.is_ours or (opened.branch and is_theirs):
+            return True
+        opening = Opening(self.repository, Worktrees(self.repository, self.config.worktrees))
+        opening.close(plan, task, opened.commit)
+        return opened.path.exists()
 
     def _accepted(self, plan: str, on_event: Callable[[Told], None]) -> Snapshot:
         name, data = self._source(plan)
         with self.store.refs.lock():
             snapshot = self.store.load(name)
             if snapshot is not None:
-                self._same_text(snapshot, data)
+                self._propose_change(snapshot, data)
                 place = self.store.refs.heads().get(f"{HEADS}{snapshot.state.flow}")
                 if place is not None and snapshot.state.status == "live":
                     raise FlowError(
@@ -502,7 +844,8 @@ class Service:
             snapshot = accept(self.store, proposal, reading.plan, self.config, self.actor)
 
         def tell(event: str, text: str) -> None:
-            data = {"schema": SCHEMA, "event": event, "at": self.clock(), "plan": name}
+            at = render.utc(self.clock())
+            data = {"schema": SCHEMA, "event": event, "at": at, "plan": name}
             on_event(Told(event, text, {**data, "text": text}))
 
         for warning in reading.warnings[:MOST_WARNINGS]:
@@ -532,47 +875,119 @@ class Service:
             return Proposal(name, data)
         proposed = proposal_of(self.store, name)
         if data is not None and data != proposed.data:
-            raise FlowError(
-                f"the file and the branch plan/{name} say different things",
-                hint=f"look at both: git show plan/{name}:{plan_path(name)}; then commit the one "
-                f"that counts there, or run the branch: gitflow-agents run {name}",
-            )
+            raise self._two_texts(name)
         return proposed
 
-    def _same_text(self, snapshot: Snapshot, data: bytes | None) -> None:
-        """Refuse a file that says something else than what was accepted."""
-        name = snapshot.plan.plan
-        if data is None:
-            if not self.repository.resolve(plan_ref(name)):
-                return
-            data = proposal_of(self.store, name).data
-        if _blob_sha(data) == snapshot.state.digest:
-            return
-        if self._checked(name, data).plan != snapshot.plan:
-            raise FlowError(
-                f"plan {name} was accepted as v{snapshot.state.revision}, and its text has "
-                "changed since; changing a plan that was started is not built yet",
-                hint="put the change into a plan with a name of its own, or take it back: "
-                f"git show {snapshot.state.commit[:12]}:{plan_path(name)}",
-            )
+    def _propose_change(self, snapshot: Snapshot, data: bytes | None) -> None:
+        """Commit a changed file to the plan's branch, from where a pass takes it; the lock is held.
 
-    def rehearse(self, plan: str, *, jobs: int | None = None, barrier: bool = False) -> list[str]:
-        """Return what `run` would do, a line each, by the same decisions; nothing is written."""
+        Raises InvalidFile or FlowError, with nothing changed, where it cannot be the next revision.
+        """
+        name, state = snapshot.plan.plan, snapshot.state
+        if data is None:
+            return
+        tip = self.repository.resolve(plan_ref(name))
+        there = self._on_branch(name)
+        if there == data:
+            return
+        if there is not None and tip != state.refused and self._is_open(snapshot, there):
+            raise self._two_texts(name)
+        if self._revision(snapshot, data) is not None:
+            propose(self.store, name, data, state.base_sha, self.actor)
+
+    def _on_branch(self, name: str) -> bytes | None:
+        """Return the text on a started plan's branch; None where there is no branch or no file."""
+        tip = self.repository.resolve(plan_ref(name))
+        if tip is None:
+            return None
+        return self.repository.read(self.repository.commit(tip).tree, plan_path(name))
+
+    def _is_open(self, snapshot: Snapshot, data: bytes) -> bool:
+        """Say whether a text says something that was not accepted yet."""
+        try:
+            return self._revision(snapshot, data) is not None
+        except FlowError:
+            return True
+
+    def _revision(self, snapshot: Snapshot, data: bytes) -> tuple[Plan, Revision] | None:
+        """Return what a new text changes, or None when it says what was accepted."""
+        if _blob_sha(data) == snapshot.state.digest:
+            return None
+        name = snapshot.plan.plan
+        plan = self._checked(name, data, more=given_by(snapshot)).plan
+        return None if plan == snapshot.plan else (plan, revise(snapshot, plan, self.actor))
+
+    def _next_revision(
+        self, snapshot: Snapshot, data: bytes | None
+    ) -> tuple[tuple[Plan, Revision] | None, FlowError | None]:
+        """Return what a run would accept, or why it would refuse what the plan's branch holds.
+
+        Raises FlowError where a file is named with which a run would not begin.
+        """
+        name, state = snapshot.plan.plan, snapshot.state
+        tip, there = self.repository.resolve(plan_ref(name)), self._on_branch(name)
+        if data is not None and data != there:
+            if there is not None and tip != state.refused and self._is_open(snapshot, there):
+                raise self._two_texts(name)
+            return self._revision(snapshot, data), None
+        if tip is None or tip == state.commit or state.status in ("landed", "closed"):
+            return None, None
+        try:
+            return self._revision(snapshot, proposal_of(self.store, name).data), None
+        except FlowError as e:
+            return None, e
+
+    def _two_texts(self, name: str) -> FlowError:
+        return FlowError(
+            f"the file and the branch plan/{name} say different things",
+            hint=f"look at both: git show plan/{name}:{plan_path(name)}; then commit the one "
+            f"that counts there, or run the branch: gitflow-agents run {name}",
+        )
+
+    def rehearse(
+        self, plan: str, *, jobs: int | None = None, barrier: bool = False
+    ) -> tuple[str, list[Told]]:
+        """Return the plan's name and what `run` would tell, by the same decisions, writing nothing.
+
+        Instead of a time each has the `minutes` since the beginning.
+        """
         snapshot = self.open(plan, cached=False)
         name, state = snapshot.plan.plan, snapshot.state
-        lines = []
+        steps = []
         _, data = self._source(plan)
         if snapshot.tip:
-            self._same_text(snapshot, data)
+            new, refused = self._next_revision(snapshot, data)
+            if refused is not None:
+                text = f"refuse the new text of plan/{name}: {refused.message}"
+                steps.append(Told("plan_refused", text, {"event": "plan_refused", "plan": name}))
+            if new is not None:
+                plan_, revision = new
+                number, minutes = state.revision + 1, {"minutes": 0.0, "plan": name}
+                text = f"accept plan {name} as v{number}: {'; '.join(revision.said)}"
+                about = {"event": "plan_accepted", "revision": number, **minutes}
+                steps.append(Told("plan_accepted", text, about))
+                records = {t: r for t, r in snapshot.records.items() if t in plan_.by_id}
+                tip, tree = snapshot.tip, snapshot.tree
+                snapshot = self.store.snapshot(plan_, state, tip, tree, records)
         else:
             proposal = self._proposal(name, data)
             find_base(self.store, snapshot.plan, self.config)
             branches = self.repository.tips(HEADS)
             begun(self.store, snapshot.plan, _blob_sha(proposal.data), branches)
-            lines.append(f"accept plan {name}: make plan/{name} and {state.flow} from {state.base}")
+            all_can_start(snapshot.plan, self.config)
+            accepted = {
+                "event": "plan_accepted",
+                "minutes": 0.0,
+                "plan": name,
+                "plan_branch": f"plan/{name}",
+                "flow": state.flow,
+                "base": state.base,
+            }
+            text = f"accept plan {name}: make plan/{name} and {state.flow} from {state.base}"
+            steps.append(Told("plan_accepted", text, accepted))
         limits = self.limits(snapshot)
         slots = _slots(jobs, limits)
-        return lines + rehearsal(snapshot, limits, slots, self.config.train, barrier)
+        return name, steps + rehearsal(snapshot, limits, slots, self.config.train, barrier)
 
     def close(self) -> None:
         """End every process that was kept."""
@@ -581,17 +996,28 @@ class Service:
 
 def rehearsal(
     snapshot: Snapshot, limits: Limits, slots: int, train: int, barrier: bool
-) -> list[str]:
-    """Return the lines of a run in which every attempt succeeds after its estimated time."""
-    lines: list[str] = []
+) -> list[Told]:
+    """Return the steps of a run in which every attempt succeeds after its estimated time."""
+    steps: list[Told] = []
     names = spec.branches(snapshot.plan)
     now = 0.0
     busy: list[tuple[float, int, str]] = []
+    flow = snapshot.state.flow
+
+    def tell(text: str, event: str, **data: Any) -> None:
+        about = {"event": event, "minutes": now, "plan": snapshot.plan.plan, **data}
+        steps.append(Told(event, f"{now:5g} min  {text}", about))
 
     def put(task: str, status: Status) -> None:
         snapshot.apply(snapshot.record(task).model_copy(update={"status": status}))
 
-    for task in snapshot.by_status[Status.IN_PROGRESS]:
+    for task in sorted(snapshot.seen.lost, key=snapshot.plan.order.__getitem__):
+        said = f"take over {task}, whose run died; what it did is kept"
+        tell(said, "attempt_expired", task=task, reason=str(Reason.LEASE_LOST))
+        put(task, Status.PENDING)
+    snapshot.state = snapshot.state.model_copy(update={"train": None})  # its cars are in review
+    snapshot.seen = Seen()
+    for task in snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken:
         heapq.heappush(busy, (0.0, snapshot.plan.order[task], task))
     while True:
         actions = scheduler.decide(
@@ -613,16 +1039,18 @@ def rehearsal(
                         place = snapshot.plan.order[task]
                         heapq.heappush(busy, (now + minutes, place, task))
                         title = snapshot.plan.by_id[task].name
-                        lines.append(f"{now:5g} min  start {task} on {names[task]}: {title}")
+                        branch = snapshot.record(task).branch or names[task]
+                        said = f"start {task} on {branch}: {title}"
+                        tell(said, "attempt_started", task=task, branch=branch)
                     done = True
                 case scheduler.StartTrain(tasks):
                     for task in tasks:
                         put(task, Status.COMPLETED)
-                    lines.append(f"{now:5g} min  merge {', '.join(tasks)} to {snapshot.state.flow}")
+                        tell(f"merge {task} to {flow}", "task_merged", task=task, flow=flow)
                     done = True
                 case scheduler.Finish():
-                    lines.append(f"{now:5g} min  finish: the report goes to {snapshot.state.flow}")
-                    return lines
+                    tell(f"finish: the report goes to {flow}", "plan_finished", flow=flow)
+                    return steps
         if done:
             continue
         if not busy:
@@ -631,8 +1059,10 @@ def rehearsal(
         put(task, Status.REVIEW)
     left = len(snapshot.plan.tasks) - len(snapshot.by_status[Status.COMPLETED])
     if left and snapshot.state.status == "live":
-        lines.append(f"{now:5g} min  stop: {left} tasks cannot start without a person")
-    return lines
+        text = f"stop: {render.count(left, 'task')} cannot start without a person"
+        stuck = [t for t in snapshot.plan.order if snapshot.status(t) is not Status.COMPLETED]
+        tell(text, "run_ended", left=stuck)
+    return steps
 
 
 def create_demo(directory: str) -> str:
@@ -651,6 +1081,14 @@ def create_demo(directory: str) -> str:
         "start of the demo",
     )
     return "plans/quick-start.yaml"
+
+
+def given_by(snapshot: Snapshot) -> dict[str, str]:
+    """Return the capabilities that merged tasks gave: a new text need not name those tasks."""
+    plan = snapshot.plan
+    merged = (plan.by_id[task] for task in snapshot.by_status[Status.COMPLETED])
+    there = {name: plan.plan for task in merged for name in task.gives}
+    return {**there, **gone(plan, snapshot.records)}
 
 
 def _slots(jobs: int | None, limits: Limits) -> int:

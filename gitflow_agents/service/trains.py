@@ -9,12 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gitflow_agents import merge, render
-from gitflow_agents.execute import Check, checks_of, gate_of
-from gitflow_agents.models import ZERO, Car, PlanState, Ran, Reason, Status, TaskRecord, Train
-from gitflow_agents.runner import end_all, new_lease
+from gitflow_agents import merge, render, scheduler
+from gitflow_agents.commands import Refused
+from gitflow_agents.errors import GitFailed
+from gitflow_agents.execute import Check, Verdict, checks_of, gate_of
+from gitflow_agents.models import (
+    PERSON,
+    ZERO,
+    Attempt,
+    Car,
+    PlanState,
+    Ran,
+    Reason,
+    Status,
+    TaskRecord,
+    Train,
+)
+from gitflow_agents.runner import Stop, end_all, new_lease
 from gitflow_agents.service.desk import Desk, TestJob
-from gitflow_agents.store import Draft, Entry
+from gitflow_agents.service.reverts import Reverts, why_of
+from gitflow_agents.store import Commit, Draft, Entry, Repository
 from gitflow_agents.store.repository import FILE, TOOL
 from gitflow_agents.store.state import BRIEFING, HEADS, events_of, new_nonce, one_line, try_ref
 from gitflow_agents.transitions import By, Happened, advance
@@ -32,11 +46,11 @@ class Trains:
     """What can happen to flow; each method stages its part of a decision."""
 
     desk: Desk
+    reverts: Reverts
 
     def start(self, draft: Draft, tasks: tuple[str, ...], follow_base: bool) -> TestJob | None:
         """Couple the cars; merge at once when there is nothing to run, else ask for a test."""
-        snapshot, repository = self.desk.snapshot, self.desk.store.repository
-        plan, state = snapshot.plan, snapshot.state
+        state, repository = self.desk.snapshot.state, self.desk.store.repository
         start, base_tip = state.flow_sha, ""
         if follow_base:
             start, base_tip = self._follow_base(draft)
@@ -46,27 +60,72 @@ class Trains:
             self._conflict(draft, task, paths)
         if coupled.tip == state.flow_sha:
             return None
-        checks = self._checks(tuple(car.task for car in coupled.cars))
-        train = Train(
-            base=state.flow_sha,
-            cars=coupled.cars,
-            tip=coupled.tip,
-            lease=new_lease(self.desk.clock() + LEASE_SECONDS),
-            nonce=new_nonce(),
-            base_branch_tip=base_tip,
-        )
-        tree = repository.commit(coupled.tip).tree
+        return self._depart(draft, coupled.tip, cars=coupled.cars, base_branch_tip=base_tip)
+
+    def follow(self, draft: Draft, tip: str) -> TestJob | None:
+        """Merge the base's `tip` into flow as a train of its own; Refused when it conflicts."""
+        return self._depart(draft, self.base_car(tip), base_branch_tip=tip)
+
+    def base_car(self, tip: str) -> str:
+        """Return flow with a tip of the base merged in; Refused, with the paths, on a conflict."""
+        state = self.desk.snapshot.state
+        commit, conflicts = self._with_base(tip)
+        if conflicts:
+            raise Refused(
+                "conflict",
+                f"{state.base} does not merge into {state.flow}, and nothing was changed; in "
+                f"conflict: {', '.join(conflicts)}",
+                hint=f"merge it by hand, and it is adopted: git switch {state.flow} && "
+                f"git merge {state.base}; when that is committed: git switch -",
+            )
+        return commit
+
+    def take_back(self, draft: Draft, tasks: tuple[str, ...], why: str) -> TestJob | None:
+        """Revert merges on flow, all or none; at once when there is nothing to run.
+
+        Raises Refused when one does not come off cleanly.
+        """
+        cars = self.reverts.couple(tasks, why)
+        return self._depart(draft, cars[-1].merge, reverts=cars)
+
+    def _depart(self, draft: Draft, tip: str, **what: Any) -> TestJob | None:
+        """Send a train off that ends in `tip`; return its test unless there is nothing to run."""
+        repository, state = self.desk.store.repository, self.desk.snapshot.state
+        lease = new_lease(self.desk.clock() + LEASE_SECONDS)
+        about = {"base": state.flow_sha, "cars": (), "tip": tip, "lease": lease}
+        train = Train.model_validate({**about, "nonce": new_nonce(), **what})
+        checks = self._checks(tuple(car.task for car in train.cars))
+        tree = repository.commit(tip).tree
         evidence = self.desk.executor.passed.get((tree, checks))
         if not checks or evidence is not None:
             self._take_train(draft, train, evidence or ())
             return None
         draft.set(train=train)
-        draft.move(try_ref(plan.plan), repository.resolve(try_ref(plan.plan)) or ZERO, coupled.tip)
-        names = ", ".join(car.task for car in coupled.cars) or f"the base {state.base}"
-        draft.tell("train_started", commit=coupled.tip, note=f"testing {names} on flow")
-        self.desk.say("train_started", f"testing {names} on {state.flow}: {len(checks)} commands")
-        self.desk.testing = coupled.tip
-        return TestJob(train, tree, checks, train.nonce)
+        draft.move(try_ref(state.plan), repository.resolve(try_ref(state.plan)) or ZERO, tip)
+        names = ", ".join(car.task for car in train.cars) or f"the base {state.base}"
+        where = "on flow"
+        if train.reverts:
+            names, where = ", ".join(car.task for car in train.reverts), "taken back"
+            said = f"{state.flow} without {names}"
+        else:
+            said = f"{names} on {state.flow}"
+        draft.tell("train_started", commit=tip, note=f"testing {names} {where}")
+        self.desk.say("train_started", f"testing {said}: {render.count(len(checks), 'command')}")
+        return TestJob(train, tree, checks, train.nonce, Stop(self.desk.executor.stop))
+
+    def test(self, job: TestJob) -> Verdict:
+        """Run a train's test and remember the verdict, whatever came in between."""
+        desk = self.desk
+        try:
+            verdict = desk.executor.test(
+                desk.snapshot.plan, job.train.tip, job.tree, job.checks, job.nonce, job.stop
+            )
+        except (GitFailed, OSError) as e:
+            verdict = Verdict(Reason.INFRASTRUCTURE, str(e), ())
+        if job.stop.is_set() and verdict.reason is not None:
+            verdict = Verdict(Reason.STOPPED, "interrupted", ())
+        desk.tests[job.train.tip] = verdict
+        return verdict
 
     def _checks(self, tasks: tuple[str, ...]) -> tuple[Check, ...]:
         plan = self.desk.snapshot.plan
@@ -84,23 +143,31 @@ class Trains:
             draft.set(base_sha=tip)
             draft.tell("flow_changed", commit=tip, note=f"{state.base} is in {state.flow} already")
             return state.flow_sha, ""
-        merged = repository.merge(state.flow_sha, tip)
-        if merged.conflicts:
+        commit, conflicts = self._with_base(tip)
+        if conflicts:
             draft.set(base_sha=tip)
             note = (
                 f"{state.base} moved and does not merge into {state.flow}: "
-                f"{', '.join(merged.conflicts[:5])}; merge it by hand when you like"
+                f"{', '.join(conflicts[:5])}; merge it by hand when you like"
             )
             draft.tell("flow_changed", commit=tip, note=note)
             self.desk.say("flow_changed", note)
             return state.flow_sha, ""
+        return commit, tip
+
+    def _with_base(self, tip: str) -> tuple[str, tuple[str, ...]]:
+        """Return flow with a tip of the base merged in, or the paths in conflict."""
+        state, repository = self.desk.snapshot.state, self.desk.store.repository
+        merged = repository.merge(state.flow_sha, tip)
+        if merged.conflicts:
+            return "", merged.conflicts
         commit = repository.write_commit(
             merged.tree,
             [state.flow_sha, tip],
             f"merge {state.base} into {state.flow}\n\n"
             f"Gitflow-Event: flow_changed\nGitflow-Plan: {state.plan}",
         )
-        return commit, tip
+        return commit, ()
 
     def _waiting(self, task: str) -> merge.Waiting:
         record, plan = self.desk.snapshot.record(task), self.desk.snapshot.plan
@@ -148,14 +215,14 @@ class Trains:
     def disown(self, draft: Draft, task: str) -> None:
         """Fail a task in review whose branch is no longer what publish put there."""
         record = self.desk.snapshot.record(task)
-        tip = self.desk.store.repository.tip(record.branch)
+        tip = self.desk.store.repository.tip(record.result_branch)
         what = f"is at {tip[:12]} now" if tip else "was deleted"
         report = record.attempts[-1].report
         plan, number = self.desk.snapshot.plan.plan, record.attempts[-1].number
         ref = self.desk.free_attempt_ref(plan, task, number, report)
         draft.move(ref, self.desk.store.repository.resolve(ref) or ZERO, report)
         message = (
-            f"{record.branch} {what}, not what was to be merged; "
+            f"{record.result_branch} {what}, not what was to be merged; "
             f"the result is kept as {ref.removeprefix(HEADS)}"
         )
         kept = record.attempts[-1].model_copy(update={"kept": ref.removeprefix(HEADS)})
@@ -216,11 +283,19 @@ class Trains:
             end_all(f"GITFLOW_CLAIM={train.nonce}")
         self._drop_try(draft)
         draft.set(train=None)
+        if train.reverts:
+            self._end_reverts(draft, train, verdict)
+            return
         if verdict is None or verdict.reason in (Reason.INFRASTRUCTURE, Reason.STOPPED):
             draft.tell(
                 "train_ended", commit=train.tip, note="the train was lost; it is built again"
             )
+            if verdict is not None and verdict.reason is Reason.INFRASTRUCTURE:
+                why = verdict.message
+                self.desk.say("train_ended", f"the train was lost: {why}; it is built again")
+                self._put_off(why)
             return
+        self.desk.lost_trains = 0
         if not all(map(self._is_fresh, train.cars)):
             draft.tell("train_ended", commit=train.tip, note="a car is gone; it is built again")
             return
@@ -250,6 +325,42 @@ class Trains:
             draft.set(train_limit=limit)
             self.desk.say("train_ended", f"{note}; trying {limit} at a time")
 
+    def _end_reverts(self, draft: Draft, train: Train, verdict: Verdict | None) -> None:
+        """Take the verdict on a train of reverts: all of them go to flow, or none."""
+        snapshot = self.desk.snapshot
+        names = ", ".join(car.task for car in train.reverts)
+        reason = verdict.reason if verdict else Reason.STOPPED
+        if verdict is None or reason in (Reason.INFRASTRUCTURE, Reason.STOPPED):
+            reason, note = None, f"the revert of {names} was cut off; nothing was reverted"
+        elif reason is not None:
+            note = f"{verdict.message} without {names}; nothing was reverted"
+        elif train.base != snapshot.state.flow_sha or any(
+            snapshot.record(car.task).merge != car.tip for car in train.reverts
+        ):
+            note = "flow moved; nothing was reverted yet"
+        else:
+            self._take_train(draft, train, verdict.commands)
+            return
+        draft.tell("train_ended", commit=train.tip, reason=reason, note=note)
+        self.desk.say("train_ended", note)
+
+    def _put_off(self, why: str) -> None:
+        """Let the next train wait; after too many that were lost somebody has to look."""
+        desk = self.desk
+        desk.lost_trains += 1
+        desk.next_train = desk.clock() + scheduler.back_off(desk.lost_trains)
+        if desk.lost_trains >= scheduler.LOST_IN_A_ROW:
+            lost = render.count(desk.lost_trains, "train")
+            desk.executor.alarms.append(f"{lost} in a row could not be tested: {why}")
+
+    def drop(self, draft: Draft) -> None:
+        """Forget the train that is being tested; its tasks stay in review."""
+        train = self.desk.snapshot.state.train
+        assert train is not None
+        self._drop_try(draft)
+        draft.set(train=None)
+        draft.tell("train_ended", commit=train.tip, note="the train was taken apart by a person")
+
     def _is_fresh(self, car: Car) -> bool:
         record = self.desk.snapshot.record(car.task)
         return record.status is S.REVIEW and record.attempts[-1].report == car.tip
@@ -264,7 +375,9 @@ class Trains:
         """Move flow over all cars at once and complete their tasks."""
         state: PlanState = self.desk.snapshot.state
         draft.move(f"{HEADS}{state.flow}", state.flow_sha, train.tip)
-        changes: dict[str, Any] = {"flow_sha": train.tip, "train_limit": None}
+        changes: dict[str, Any] = {"flow_sha": train.tip}
+        if not train.reverts:
+            changes["train_limit"] = None
         if train.base_branch_tip:
             changes["base_sha"] = train.base_branch_tip
         if state.train is not None:
@@ -274,8 +387,20 @@ class Trains:
             note = f"{state.base} was merged into {state.flow}"
             draft.tell("flow_changed", commit=train.base_branch_tip, note=note)
             self.desk.say("flow_changed", note)
+            came = self.desk.store.repository.commits(f"{train.base}..{train.base_branch_tip}")
+            self._taken_back_by_people(draft, came)
         for car in train.cars:
             self._merged(draft, car.task, car.merge, trimmed(evidence))
+        if train.reverts:
+            commits = [self.desk.store.repository.commit(car.merge) for car in train.reverts]
+            whys = map(why_of, commits)
+            taken = [(c.task, c.merge, why) for c, why in zip(train.reverts, whys, strict=True)]
+            self.reverts.take(draft, taken)
+
+    def _taken_back_by_people(self, draft: Draft, commits: list[Commit]) -> None:
+        found = self.reverts.by_people(commits)
+        if found:
+            self.reverts.take(draft, [(task, *about) for task, about in found.items()])
 
     def _merged(self, draft: Draft, task: str, commit: str, evidence: tuple[Ran, ...]) -> None:
         record = self.desk.snapshot.record(task)
@@ -305,8 +430,15 @@ class Trains:
         ref = f"{HEADS}{record.branch}"
         tip = self.desk.store.repository.resolve(ref)
         is_free = ref not in self.desk.store.refs.heads()
-        if tip == attempt.report and is_free and not self.desk.config.keep_branches:
+        is_kept = self.desk.config.keep_branches
+        if tip and is_free and not is_kept and is_part(self.desk.store.repository, tip, attempt):
             draft.move(ref, tip, ZERO)
+        beside = f"{HEADS}{attempt.kept}"
+        if attempt.kept and self.desk.store.repository.resolve(beside) == attempt.report:
+            draft.move(beside, attempt.report, ZERO)  # the merge keeps it from now on
+            merged = attempt.model_copy(update={"kept": ""})
+            record = self.desk.snapshot.record(task)
+            draft.put(record.model_copy(update={"attempts": (*record.attempts[:-1], merged)}))
         draft.tell(
             E.TASK_MERGED,
             task=task,
@@ -340,11 +472,14 @@ class Trains:
             task = events[0].task if events else ""
             if events and events[0].event == E.TASK_MERGED and self._waits(task, commit.parents):
                 self._merged(draft, task, commit.sha, ())
+            elif events and self.reverts.is_ours(events[0]):
+                self.reverts.take(draft, [(task, commit.sha, why_of(commit))])
             elif events and events[0].event == "plan_finished" and self.desk.snapshot.is_over:
                 draft.set(status="finished")
                 draft.tell("plan_finished", commit=commit.sha, note="finished before a run died")
             else:
                 people += 1
+                self._taken_back_by_people(draft, self.reverts.arrived(commit))
         draft.set(flow_sha=tip)
         note = f"{state.flow} moved to {tip[:12]}: {people} commits of people"
         draft.tell("flow_changed", commit=tip, note=note)
@@ -386,6 +521,13 @@ class Trains:
         note = f"finished: {done} of {len(snapshot.plan.tasks)} tasks are merged to {state.flow}"
         draft.tell("plan_finished", commit=commit, note=note)
         self.desk.say("plan_finished", f"the report is on {state.flow}", flow_sha=commit)
+
+
+def is_part(repository: Repository, tip: str, attempt: Attempt) -> bool:
+    """Say whether a branch holds nothing but what an attempt came to."""
+    if attempt.agent != PERSON:
+        return tip == attempt.report
+    return bool(attempt.report) and repository.is_ancestor(tip, attempt.report)
 
 
 def trimmed(commands: tuple[Ran, ...]) -> tuple[Ran, ...]:
