@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from gitflow_agents.errors import Problem
-    from gitflow_agents.service import Service, Told
+    from gitflow_agents.service import Folder, Service, Told
 
 NAME = "gitflow-agents"
 GROUPS = {
@@ -30,21 +31,92 @@ GROUPS = {
     "before": "Before spending",
     "go": "Go",
     "look": "Look",
+    "act": "Act",
+    "plumbing": "Plumbing",
 }
+ACTS = {
+    "stop": "End what runs; what it did is kept.",
+    "retry": "Try failed, cancelled or finished but unmerged tasks again, on the same branch.",
+    "hold": "Start and merge nothing more of these tasks, or of the whole plan; what runs goes on.",
+    "resume": "Lift a hold.",
+    "reject": "Refuse what a task has done, before it is merged; the reason goes to the next "
+    "attempt.",
+    "skip": "Leave a task out; the tasks that need it stay blocked unless --provides.",
+    "approve": "Give the approval that a task, or the plan, waits for; it holds for exactly this "
+    "text.",
+    "unapprove": "Withdraw an approval, until what it is for has happened.",
+    "merge": "Merge what is in review now, tested as always, and start nothing.",
+    "revert": "Take merged tasks back off flow, with the merged tasks that need them; all or none.",
+    "update": "Bring the base into flow now, tested as always, whatever `follow_base` says.",
+    "take": "Do tasks yourself in place of an agent: their branches are yours.",
+    "submit": "Say that tasks which you took are done; they are checked and merged as an agent's "
+    "result.",
+    "give": "Hand tasks back that you took; the next attempt begins with what you committed.",
+    "add-task": "Add a task to a plan that was started; the next pass takes it up, of a running "
+    "`run` too.",
+    "open": "Open a shell among a task's files.",
+}
+"""The first sentence of each command's own help: importing them takes longer than `--help` may."""
+MOST_OVERLAPS = 2000
+"""Pairs of tasks among which `waves` looks for paths that several want."""
 FOLLOW_EVERY = 0.5
 """Seconds between two looks of `log -f`."""
+UNREAD = 141
+"""The exit code when whoever read our output has gone: what a shell says of git then."""
 
 _COLOURS = {
     "attempt_failed": "red",
     "merge_refused": "red",
     "claim_refused": "red",
     "plan_held": "yellow",
+    "plan_resumed": "yellow",
+    "warning": "yellow",
     "task_merged": "green",
     "plan_finished": "green",
 }
 
 
 # --- what every verb shares -----------------------------------------------------------------------
+
+
+class _Unread(Exception):
+    """Nobody reads any more what we print."""
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    # Other pipes break too, such as one to a git that died: only what is done in here is printing.
+    try:
+        yield
+    except BrokenPipeError:
+        raise _Unread from None
+
+
+def _echo(text: str, **kwargs: Any) -> None:
+    with _printing():
+        click.echo(text, **kwargs)
+
+
+def _hush() -> None:
+    """Let go to nowhere what nobody reads; it would be tried once more, and told, at the end."""
+    for stream in (sys.stdout, sys.stderr):
+        if _is_unread(stream):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Say whether the other end of a stream is closed."""
+    import select
+
+    try:
+        stream.flush()
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(events & select.POLLERR for _, events in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (AttributeError, OSError, ValueError):
+        return False  # no file at all, or a system without poll
 
 
 class App:
@@ -63,6 +135,17 @@ class App:
 
         return Service(self.directory)
 
+    @cached_property
+    def files(self) -> Service | Folder:
+        """Return what reads plan files: the service, or outside of any repository the folder."""
+        from gitflow_agents import cache
+
+        if cache.common_directory(self.directory):
+            return self.service
+        from gitflow_agents.service import Folder
+
+        return Folder(self.directory)
+
     def path(self, name: str) -> str:
         """Return a path that was given on the command line as it is from where we are."""
         return name if self.directory == "." else os.path.join(self.directory, name)
@@ -80,7 +163,7 @@ class App:
         # What is not coloured by us goes out as it is, a file's own escape codes too.
         color = self._color if colour else True
         text = click.style(text, fg=colour) if colour else text
-        click.echo(text, nl=not text.endswith("\n"), err=err, color=color)
+        _echo(text, nl=not text.endswith("\n"), err=err, color=color)
 
     @property
     def _color(self) -> bool | None:
@@ -102,7 +185,7 @@ class App:
         """Print one JSON value on one line."""
         import json
 
-        click.echo(json.dumps(value))
+        _echo(json.dumps(value))
 
     def problems(self, problems: Sequence[Problem]) -> None:
         """Print the problems of a file, each where compilers print theirs."""
@@ -126,7 +209,7 @@ class App:
             if said:
                 label = click.style(f"{word}:", fg=colour, bold=True)
                 text = said.translate(_CONTROLS)
-                click.echo(f"{label} {text}", err=True, color=self._color)
+                _echo(f"{label} {text}", err=True, color=self._color)
 
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
@@ -202,7 +285,19 @@ class Verb(click.Command):
 
             raise UsageError(f"{self.name} has no --json: {self.no_json}")
         ctx.call_on_close(app.close)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as e:
+            from gitflow_agents.errors import GitFailed
+
+            raise GitFailed(
+                "a process that was asked something has ended", hint="run the command again"
+            ) from e
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the words after the verb; its help is printed here."""
+        with _printing():
+            return super().make_context(*args, **kwargs)
 
 
 class Verbs(click.Group):
@@ -219,46 +314,78 @@ class Verbs(click.Group):
         try:
             try:
                 code = super().main(*args, **kwargs) or 0
+            except _Unread:
+                raise
             except Exception as e:
                 code = _failed(app, e)
-        except BrokenPipeError:
-            code = 1  # nobody reads any more what went wrong
+        except _Unread:
+            code = UNREAD
+            _hush()
         sys.exit(code)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the words up to the verb; the help of all verbs is printed here."""
+        with _printing():
+            return super().make_context(*args, **kwargs)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the verb that the next word names."""
         word = args[0]
-        if word not in self.commands and not word.startswith("-") and not ctx.resilient_parsing:
+        if (
+            word not in self.list_commands(ctx)
+            and not word.startswith("-")
+            and not ctx.resilient_parsing
+        ):
             from difflib import get_close_matches
 
             from gitflow_agents.errors import UsageError
 
-            near = " or ".join(get_close_matches(word, self.commands, 2))
+            near = " or ".join(get_close_matches(word, self.list_commands(ctx), 2))
             hint = f"did you mean {near}?" if near else f"{NAME} --help lists the verbs"
             raise UsageError(f"there is no verb {word!r}", hint=hint)
         return super().resolve_command(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all verbs, in the order in which the help shows them."""
+        return [*self.commands, *ACTS]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the verbs that begin so; none of them has to be made for that."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        about = {name: verb.get_short_help_str() for name, verb in self.commands.items()} | ACTS
+        return [
+            CompletionItem(n, help=said) for n, said in about.items() if n.startswith(incomplete)
+        ]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a verb; those that act are made from their commands when they are asked for."""
+        if name not in ACTS:
+            return super().get_command(ctx, name)
+        from gitflow_agents import acts
+
+        return acts.verb(name)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs by what they are for, in the order in which they are defined."""
         verbs = [verb for verb in self.commands.values() if isinstance(verb, Verb)]
-        width = max(len(verb.name or "") for verb in verbs)
+        lines = [(verb.part, verb.name or "", verb.get_short_help_str(100)) for verb in verbs]
+        lines += [("act", name, about) for name, about in ACTS.items()]
+        width = max(len(name) for _, name, _ in lines)
         for part, title in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl(
-                    [
-                        ((verb.name or "").ljust(width), verb.get_short_help_str(100))
-                        for verb in verbs
-                        if verb.part == part
-                    ]
-                )
+                formatter.write_dl([(n.ljust(width), about) for p, n, about in lines if p == part])
 
 
 def _failed(app: App, error: Exception) -> int:
     """Say what went wrong and return its exit code: the only place that translates failures."""
-    from gitflow_agents.errors import ExitCode, FlowError
+    from gitflow_agents.errors import ExitCode, FlowError, UsageError
 
+    app.json = app.json or (isinstance(error, UsageError) and "--json" in sys.argv)
     match error:
         case FlowError():
             app.fail(error.message, error.hint, getattr(error, "problems", ()))
@@ -344,6 +471,7 @@ _MEANINGS = {
     "PLAN": "PLAN is the name of a plan, or the path of a plan file.",
     "[PLAN]": "PLAN is the name of a plan, or the path of a plan file; it may be left out where "
     "there is only one.",
+    "[PLAN]...": "PLAN is the name of a plan, or the path of a plan file; all if none is named.",
     "PLAN...": "PLAN is the path of a plan file, or the name of a plan.",
     "TASK": "TASK is PLAN/ID, or ID where one plan has it.",
     "PLAN|TASK": "PLAN is the name of a plan, or the path of a plan file; TASK is PLAN/ID, or ID "
@@ -352,6 +480,7 @@ _MEANINGS = {
 _PLAN = _PlanName()
 _plan = click.argument("plan", type=_PLAN)
 _the_plan = click.argument("plan", metavar="[PLAN]", type=_PLAN, default="")
+_all_plans = click.argument("plans", metavar="[PLAN]...", type=_PLAN, nargs=-1)
 _task = click.argument("task")
 _at = click.option("--at", metavar="REV", default="", help="As of REV, a commit of its state.")
 _jobs = click.option(
@@ -410,6 +539,22 @@ def demo(app: App, folder: str) -> int:
 
     app.note(f"look around: cd {shlex.quote(app.directory)}")
     return code
+
+
+@_verb("begin")
+@click.option("--fix", is_flag=True, help="Mend what can be mended without a decision of yours.")
+@click.pass_obj
+def doctor(app: App, fix: bool) -> int:
+    """Find what is wrong on this machine and in this repository.
+
+    Each thing is told with the command that mends it, or with what --fix does. It ends with 1 when
+    something is left.
+    """
+    from gitflow_agents.service import doctor as doctors
+
+    diagnosis = doctors.examine(lambda: app.service, fix=fix)
+    app.answer(lambda: doctors.text(diagnosis), lambda: doctors.as_json(diagnosis))
+    return 1 if diagnosis.left else 0
 
 
 @_verb("begin", no_json="it writes a file, and says which")
@@ -538,7 +683,7 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     variable = f"_{NAME}_COMPLETE".replace("-", "_").upper()
     if kind is not None:
-        click.echo(kind(main, {}, NAME, variable).source())
+        _echo(kind(main, {}, NAME, variable).source())
 
 
 @_verb("begin")
@@ -554,7 +699,7 @@ def schema(what: str) -> None:
     from gitflow_agents import spec
 
     made = {"plan": spec.plan_schema, "config": spec.config_schema, "status": _status_schema}[what]
-    click.echo(json.dumps(made(), indent=2))
+    _echo(json.dumps(made(), indent=2))
 
 
 def _status_schema() -> dict[str, Any]:
@@ -586,7 +731,7 @@ def validate(app: App, plans: tuple[str, ...], strict: bool) -> int:
     code = 0
     for plan in plans:
         try:
-            reading = app.service.read(plan, strict=strict)
+            reading = app.files.read(plan, strict=strict)
         except InvalidFile as e:
             code = e.code
             told.append({"file": plan, "valid": False, "problems": [*map(as_json, e.problems)]})
@@ -618,42 +763,45 @@ def waves(app: App, plan: str, jobs: int | None, barrier: bool) -> None:
     from gitflow_agents import graph, render
     from gitflow_agents.scheduler import PARALLEL
 
-    snapshot = app.service.open(plan)
-    limits = app.service.limits(snapshot)
+    snapshot = app.files.open(plan)
+    limits = app.files.limits(snapshot)
     slots = jobs or limits.parallel or PARALLEL
     facts = (
         snapshot.plan,
         snapshot.graph,
         graph.schedule(snapshot.plan, snapshot.graph, slots, barrier=barrier),
-        graph.overlaps(snapshot.plan, snapshot.graph),
+        graph.overlaps(snapshot.plan, snapshot.graph, limit=MOST_OVERLAPS),
         graph.most_it_can_cost(snapshot.plan, limits),
         slots,
     )
     app.answer(lambda: render.waves(*facts), lambda: render.waves_json(*facts))
 
 
-@_verb("before", no_json="show PLAN --json has the tasks and what they need")
+@_verb("before")
 @_plan
 @click.option(
     "--format",
     "form",
     type=click.Choice(["mermaid", "dot", "text"]),
-    default="mermaid",
-    show_default=True,
-    help="How it is drawn.",
+    help="How it is drawn; mermaid if nothing is said.",
 )
 @click.pass_obj
-def graph(app: App, plan: str, form: str) -> None:
+def graph(app: App, plan: str, form: str | None) -> None:
     """Draw which task needs which."""
     from gitflow_agents import render
 
-    snapshot = app.service.open(plan)
+    if app.json and form:
+        from gitflow_agents.errors import UsageError
+
+        raise UsageError("--json is no drawing, so --format says nothing", hint="use one of them")
+    snapshot = app.files.open(plan)
     draw = {
         "mermaid": render.graph_mermaid,
         "dot": render.graph_dot,
         "text": render.graph_text,
-    }[form]
-    app.say(draw(snapshot.plan, snapshot.graph, snapshot.statuses()))
+    }[form or "mermaid"]
+    facts = (snapshot.plan, snapshot.graph, snapshot.statuses())
+    app.answer(lambda: draw(*facts), lambda: render.graph_json(*facts))
 
 
 @_verb("before")
@@ -687,19 +835,44 @@ def run(app: App, plan: str, jobs: int | None, barrier: bool, dry_run: bool) -> 
     command goes on from there.
     """
     if dry_run:
-        lines = app.service.rehearse(plan, jobs=jobs, barrier=barrier)
-        app.answer(lambda: "\n".join(lines), lambda: {"schema": 1, "plan": plan, "would": lines})
+        name, steps = app.service.rehearse(plan, jobs=jobs, barrier=barrier)
+        app.answer(
+            lambda: "\n".join(step.text for step in steps),
+            lambda: {"schema": 1, "plan": name, "would": [dict(step.data) for step in steps]},
+        )
         return 0
     return _run(app, plan, jobs=jobs, barrier=barrier)
 
 
 def _run(app: App, plan: str, *, jobs: int | None = None, barrier: bool = False) -> int:
-    end = app.service.run(plan, jobs=jobs, barrier=barrier, on_event=_Teller(app))
+    teller = _Teller(app)
+    with _screen(app, plan, teller):
+        end = app.service.run(plan, jobs=jobs, barrier=barrier, on_event=teller)
     if end.code:
         app.fail(end.message, end.hint)
     else:
         app.note(f"{end.message}\nnext: {end.hint}")
     return end.code
+
+
+@contextmanager
+def _screen(app: App, plan: str, teller: _Teller) -> Iterator[None]:
+    """Keep a view of the plan below what is told, on a terminal that can; else do nothing."""
+    is_dumb = os.environ.get("TERM", "dumb") in ("dumb", "")
+    if app.json or app.quiet or is_dumb or not sys.stdout.isatty():
+        yield
+        return
+    try:
+        from gitflow_agents import live
+    except ImportError:
+        yield  # the extra `live` is not installed: plain lines do
+        return
+    name = app.service.name(plan)
+    screen = live.Screen(live.View(app.directory, name), color=not app.no_color)
+    teller.say = lambda text, colour: screen.print(text.translate(_CONTROLS), colour)
+    with screen.shown():
+        yield
+    teller.say = teller.plainly
 
 
 class _Teller:
@@ -708,21 +881,27 @@ class _Teller:
     def __init__(self, app: App) -> None:
         self.app = app
         self.is_heard = True
+        self.say: Callable[[str, str], None] = self.plainly
+
+    def plainly(self, text: str, colour: str) -> None:
+        """Print a line and go on."""
+        self.app.say(text, colour=colour)
 
     def __call__(self, told: Told) -> None:
         if self.is_heard:
             try:
                 self._tell(told)
-            except BrokenPipeError:
+            except _Unread:
                 self.is_heard = False
+                _hush()
 
     def _tell(self, told: Told) -> None:
         if self.app.json:
             self.app.write({"schema": 1, **told.data})
         elif not self.app.quiet:
-            self.app.say(told.text, colour=_COLOURS.get(told.event, ""))
+            self.say(told.text, _COLOURS.get(told.event, ""))
             for line in told.detail.splitlines():
-                self.app.say(f"  | {line}")
+                self.say(f"  | {line}", "")
 
 
 # --- look -----------------------------------------------------------------------------------------
@@ -731,18 +910,41 @@ class _Teller:
 @_verb("look")
 @_the_plan
 @_at
+@click.option("--watch", is_flag=True, help="Keep it on the terminal, up to date, until Ctrl-C.")
 @click.pass_obj
-def status(app: App, plan: str, at: str) -> None:
+def status(app: App, plan: str, at: str, watch: bool) -> None:
     """Show what waits for you, how far the plan is, every task."""
     from gitflow_agents import render
+
+    if watch:
+        _watch(app, plan, at)
+        return
 
     snapshot = app.service.open(plan, at)
     limits = app.service.limits(snapshot)
     now = _now()
+    landing = None if at or not render.is_to_land(snapshot) else app.service.landing(snapshot)
     app.answer(
-        lambda: render.status(snapshot, limits, now, file=plan),
+        lambda: render.status(snapshot, limits, now, file=plan, landing=landing),
         lambda: render.status_json(snapshot, limits, now, app.service.flow_sha(snapshot)),
     )
+
+
+def _watch(app: App, plan: str, at: str) -> None:
+    from gitflow_agents.errors import FlowError, UsageError
+
+    if at or app.json or not sys.stdout.isatty():
+        raise UsageError(
+            "--watch is for a terminal, and for now",
+            hint=f"{NAME} log -f prints what happens; --json too",
+        )
+    try:
+        from gitflow_agents import live
+    except ImportError:
+        hint = "pip install 'gitflow-agents[live]'"
+        raise FlowError("--watch needs the package rich", hint=hint) from None
+    name = app.service.open(plan).plan.plan
+    live.watch(app.directory, name, color=not app.no_color)
 
 
 @_verb("look")
@@ -774,12 +976,8 @@ def show(app: App, what: str, at: str) -> None:
     snapshot, task = app.service.find(what, at)
     now = _now()
     if task:
-        app.answer(
-            lambda: render.show_task(
-                snapshot, task, now, app.service.attempt_report(snapshot, task)
-            ),
-            lambda: render.show_task_json(snapshot, task, now),
-        )
+        facts = (snapshot, task, now, app.service.attempt_report(snapshot, task))
+        app.answer(lambda: render.show_task(*facts), lambda: render.show_task_json(*facts))
     else:
         app.answer(lambda: render.show_plan(snapshot), lambda: render.show_plan_json(snapshot))
 
@@ -795,14 +993,20 @@ def provides(app: App, plan: str) -> None:
     app.answer(lambda: render.provides(snapshot), lambda: render.provides_json(snapshot))
 
 
-@_verb("look", no_json="show TASK --json has the commits")
+@_verb("look")
 @_task
 @click.option("--stat", is_flag=True, help="Files and numbers of lines only.")
 @click.pass_obj
 def diff(app: App, task: str, stat: bool) -> None:
-    """Show what a task changed."""
+    """Show what a task changed.
+
+    In JSON it is the files and numbers of lines.
+    """
     snapshot, task = app.service.task(task)
-    app.say(app.service.diff(snapshot, task, stat=stat))
+    app.answer(
+        lambda: app.service.diff(snapshot, task, stat=stat),
+        lambda: app.service.diff_json(snapshot, task),
+    )
 
 
 @_verb("look")
@@ -825,6 +1029,8 @@ def log(app: App, plan: str, follow: bool) -> None:
             )
         if not follow:
             break
+        if _is_unread(sys.stdout):
+            raise _Unread
         time.sleep(FOLLOW_EVERY)
 
 
@@ -837,12 +1043,13 @@ def brief(app: App, task: str) -> None:
     app.say(app.service.brief(snapshot, task))
 
 
-@_verb("look", no_json="status --json has its numbers")
+@_verb("look")
 @_the_plan
 @click.pass_obj
 def report(app: App, plan: str) -> None:
     """Show what was built, how it was verified, what it took."""
-    app.say(app.service.report(app.service.open(plan)))
+    snapshot = app.service.open(plan)
+    app.answer(lambda: app.service.report(snapshot), lambda: app.service.report_json(snapshot))
 
 
 @_verb("look")
@@ -858,3 +1065,39 @@ def plans(app: App) -> None:
         for snapshot in app.service.plans()
     ]
     app.answer(lambda: render.plans(found), lambda: render.plans_json(found))
+
+
+# --- plumbing -------------------------------------------------------------------------------------
+
+
+@_verb("plumbing")
+@_all_plans
+@click.pass_obj
+def fsck(app: App, plans: tuple[str, ...]) -> int:
+    """Check that state, flow and branches agree with each other.
+
+    The state is replayed, event by event, and flow's own line is held against it. Nothing is
+    written. It ends with 1 when something does not fit.
+    """
+    from gitflow_agents.service import fsck as checks
+
+    checked = [checks.check(app.service.store, plan) for plan in app.service.started(plans)]
+    app.answer(lambda: checks.text(checked), lambda: checks.as_json(checked))
+    return 0 if checks.is_clean(checked) else 1
+
+
+@_verb("plumbing")
+@_all_plans
+@click.option("--yes", is_flag=True, help="Remove it; without this it is only listed.")
+@click.pass_obj
+def cleanup(app: App, plans: tuple[str, ...], yes: bool) -> None:
+    """Remove what plans that are over, and killed runs, have left.
+
+    Branches go when flow, the base or another branch holds what is on them, folders when a commit
+    does. The last three attempts of each task stay, and so does the record of every plan.
+    """
+    from gitflow_agents.service import cleanup as left
+
+    names = app.service.started(plans) if plans else []
+    sweep = left.Cleaner(app.service).sweep(names, yes=yes)
+    app.answer(lambda: left.text(sweep, yes=yes), lambda: left.as_json(sweep, yes=yes))

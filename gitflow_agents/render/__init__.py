@@ -14,11 +14,19 @@ from gitflow_agents.render.details import (
     show_task,
     show_task_json,
 )
-from gitflow_agents.render.reports import done_report, final_report, provides_yaml
+from gitflow_agents.render.facts import approvals, is_held, taken_by
+from gitflow_agents.render.live import live
+from gitflow_agents.render.reports import (
+    done_report,
+    final_report,
+    final_report_json,
+    provides_yaml,
+)
 from gitflow_agents.render.shape import (
     explain,
     explain_json,
     graph_dot,
+    graph_json,
     graph_mermaid,
     graph_text,
     valid,
@@ -26,6 +34,7 @@ from gitflow_agents.render.shape import (
     waves_json,
 )
 from gitflow_agents.render.standing import (
+    is_to_land,
     log_json,
     log_line,
     plans,
@@ -40,6 +49,7 @@ from gitflow_agents.render.standing import (
 from gitflow_agents.render.text import clean, count, duration, money, one_line, utc
 
 __all__ = [
+    "approvals",
     "brief",
     "clean",
     "count",
@@ -48,9 +58,14 @@ __all__ = [
     "explain",
     "explain_json",
     "final_report",
+    "final_report_json",
     "graph_dot",
+    "graph_json",
     "graph_mermaid",
     "graph_text",
+    "is_held",
+    "is_to_land",
+    "live",
     "log_json",
     "log_line",
     "money",
@@ -70,6 +85,7 @@ __all__ = [
     "status_json",
     "status_page",
     "status_schema",
+    "taken_by",
     "task_yaml",
     "utc",
     "valid",

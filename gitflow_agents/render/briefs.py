@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import islice
 
-from gitflow_agents.models import Attempt, Plan, Status, Task, fold
+from gitflow_agents.models import Attempt, Plan, Status, Task, fold, person
 from gitflow_agents.render.facts import estimated
 from gitflow_agents.render.text import (
     clean,
@@ -114,6 +114,7 @@ def brief(
         *_ground(snapshot, task),
         *_learnings(snapshot),
         *_history(snapshot, task, attempt, kept, conflict),
+        *_guidance(snapshot, task),
         *_proof(snapshot, task),
         *_limits(snapshot, task),
         *_instructions(snapshot, task),
@@ -178,7 +179,10 @@ def _aim(snapshot: Snapshot) -> Iterator[str]:
 
 def _task(snapshot: Snapshot, task: Task) -> Iterator[str]:
     yield f"## Your task: {code(task.name)}"
-    if task.description.strip():
+    replaced = [said for said in snapshot.record(task.id).guidance if said.mode == "replace"]
+    if replaced:
+        yield f"Instead of the description in the plan:\n\n{fence(replaced[-1].text)}"
+    elif task.description.strip():
         yield fence(task.description)
     if task.run:
         yield f"The plan names a command for it:\n\n{fence(task.run, 'sh')}"
@@ -274,6 +278,18 @@ def _history(
                 *(f"- {code(path)}" for path in conflict),
             ]
         )
+
+
+def _guidance(snapshot: Snapshot, task: Task) -> Iterator[str]:
+    """Yield what people said to earlier attempts, as far as it did not replace the description."""
+    guidance = snapshot.record(task.id).guidance
+    since = max((n for n, said in enumerate(guidance) if said.mode == "replace"), default=-1)
+    said_ = guidance[since + 1 :]
+    if said_:
+        yield "## Guidance from people, oldest first"
+        for said in said_:
+            after = f" after attempt {said.after_attempt}" if said.after_attempt else ""
+            yield f"{one_line(person(said.by))}{after}:\n\n{fence(said.text)}"
 
 
 def _outcome(past: Attempt) -> str:

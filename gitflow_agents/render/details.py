@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gitflow_agents.graph import estimate
-from gitflow_agents.models import SCHEMA, Attempt, DoneReport, Status, Task, fold
+from gitflow_agents.models import SCHEMA, Attempt, DoneReport, Status, Task, fold, person
 from gitflow_agents.render.facts import (
+    LOST,
+    OnFlow,
     blockers_of,
     cost,
     counts_line,
     estimated,
+    is_lost,
     lacking,
     last_line,
     on_flow,
@@ -147,13 +150,15 @@ def show_task(
         *_rows("Done when", task.acceptance),
     ]
     lines += _block("Description", task.description)
-    lines += _attempts(record.attempts, now)
+    lines += _attempts(record.attempts, now, is_lost(snapshot, task_id))
     if one_line(record.message) != last_line(record):
         lines += _block("Message", record.message)
     commands = (*(report.commands if report else ()), *record.evidence)
     for ran in {ran.command: ran for ran in commands}.values():
         if ran.code != 0:
             lines += _block(f"{ran.kind} {fit(ran.command, 50)}: {ended(ran)}", ran.tail or "-")
+    if report is not None:
+        lines += _block("Report", report.report_problem)
     if report is not None and report.outcome != "succeeded":
         lines += _block("Last lines of the agent", report.output_tail)
     lines += _block("Summary", record.summary)
@@ -183,11 +188,14 @@ def _block(name: str, text: str) -> list[str]:
     return ["", name, *(f"  {line}".rstrip() for line in body.expandtabs(4).split("\n"))]
 
 
-def _attempts(attempts: Sequence[Attempt], now: float) -> list[str]:
+def _attempts(attempts: Sequence[Attempt], now: float, is_dead: bool = False) -> list[str]:
     if not attempts:
         return []
     lines = ["", "Attempts"]
     for attempt in attempts:
+        if is_dead and attempt.ended_at is None:
+            lines.append(f"  {attempt.number}  {utc(attempt.started_at)}  {LOST}")
+            continue
         until = now if attempt.ended_at is None else attempt.ended_at
         reason = f" ({attempt.reason})" if attempt.reason else ""
         took = duration(until - attempt.started_at)
@@ -205,8 +213,13 @@ def _attempts(attempts: Sequence[Attempt], now: float) -> list[str]:
     return lines
 
 
-def show_task_json(snapshot: Snapshot, task_id: str, now: float) -> dict[str, Any]:
-    """Return the object that `show TASK --json` prints; what is not known is null."""
+def show_task_json(
+    snapshot: Snapshot, task_id: str, now: float, report: DoneReport | None = None
+) -> dict[str, Any]:
+    """Return the object that `show TASK --json` prints; what is not known is null.
+
+    `report` is that of the task's newest attempt.
+    """
     plan, graph, record = snapshot.plan, snapshot.graph, snapshot.record(task_id)
     task = plan.by_id[task_id]
     is_pending = record.status is _PENDING
@@ -214,6 +227,8 @@ def show_task_json(snapshot: Snapshot, task_id: str, now: float) -> dict[str, An
         "schema": SCHEMA,
         "plan": plan.plan,
         **_task_object(snapshot, task),
+        "lost": is_lost(snapshot, task_id),
+        "taken_by": person(record.taken_by) if record.taken_by else None,
         "reason": record.reason.value if record.reason else None,
         "message": record.message or None,
         "wave": graph.wave.get(task_id),
@@ -238,6 +253,7 @@ def show_task_json(snapshot: Snapshot, task_id: str, now: float) -> dict[str, An
         "learned": list(record.learned),
         "risks": list(record.risks),
         "follow_ups": list(record.follow_ups),
+        "report_problem": (report.report_problem if report else "") or None,
         "attempts": [_attempt_object(attempt) for attempt in record.attempts],
         "evidence": [ran.model_dump(mode="json") for ran in record.evidence],
     }
@@ -275,13 +291,18 @@ def provides(snapshot: Snapshot, given_by: Mapping[str, str] | None = None) -> s
         (
             each.task or "-",
             short(each.merge) if each.merge else "-",
-            one_line(each.name) if each.task else _earlier(each.name, each.plan),
+            _named(each) if each.task else _earlier(each.name, each.plan),
         )
         for each in on_flow(snapshot, given_by)
     ]
     if not rows:
         return "Nothing is on the flow branch yet."
     return screen(table(("TASK", "MERGE", "CAPABILITY"), rows))
+
+
+def _named(each: OnFlow) -> str:
+    said = f" (declared by {one_line(each.declared_by)})" if each.declared_by else ""
+    return one_line(each.name) + said
 
 
 def _earlier(name: str, plan: str) -> str:
@@ -301,6 +322,7 @@ def provides_json(snapshot: Snapshot, given_by: Mapping[str, str] | None = None)
                 "task": each.task or None,
                 "merge_sha": each.merge or None,
                 "from_plan": each.plan or None,
+                "declared_by": each.declared_by or None,
             }
             for each in found
         ],

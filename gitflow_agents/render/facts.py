@@ -10,15 +10,26 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gitflow_agents.graph import attempts_allowed
-from gitflow_agents.models import Limits, Status, Task, TaskRecord, fold
+from gitflow_agents.graph import schedule
+from gitflow_agents.models import Limits, Status, Task, TaskRecord, fold, person
 from gitflow_agents.render.text import clean, count, duration, fit, ids, one_line, short, utc
-from gitflow_agents.scheduler import Snapshot, may_retry, plan_status, spent
+from gitflow_agents.scheduler import (
+    FLOW_TROUBLE,
+    PARALLEL,
+    Snapshot,
+    has_attempts,
+    held_words,
+    may_retry,
+    plan_status,
+    spent,
+)
 
 # Looking a member up on its class is slow in 3.11, and these are asked for once a task.
 _PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED
 WORDS = {status: status.value.replace("_", " ") for status in Status}
 """The statuses as people read them."""
+LOST = "lost: its run died; `run` takes it over"
+"""How an attempt stands whose process is gone."""
 
 
 # --- how far -------------------------------------------------------------------------------------
@@ -44,10 +55,28 @@ def counts_line(snapshot: Snapshot) -> str:
     for which in order:
         if number := len(snapshot.by_status[which]):
             word = f"in {WORDS[which]}" if which is Status.REVIEW else WORDS[which]
-            parts.append(f"{number} {word}")
+            dead = len(lost(snapshot)) if which is Status.IN_PROGRESS else 0
+            parts.append(f"{number} {word}" + (f" ({dead} lost)" if dead else ""))
     if snapshot.by_status[_PENDING]:
         parts[-1] += f" ({len(snapshot.frontier.ready)} ready)"
     return ", ".join(parts) or "none"
+
+
+def lost(snapshot: Snapshot) -> list[str]:
+    """Return the tasks in progress whose run died, as far as somebody looked, in plan order."""
+    dead = snapshot.seen.lost & snapshot.by_status[Status.IN_PROGRESS]
+    return sorted(dead, key=snapshot.plan.order.__getitem__)
+
+
+def is_lost(snapshot: Snapshot, task: str) -> bool:
+    """Say whether a task is in progress and its run died."""
+    return task in snapshot.seen.lost and task in snapshot.by_status[Status.IN_PROGRESS]
+
+
+def is_still(snapshot: Snapshot) -> bool:
+    """Say whether nobody works on anything: no attempt, no train."""
+    no_train = snapshot.state.train is None or snapshot.seen.train == "lost"
+    return no_train and snapshot.by_status[Status.IN_PROGRESS] <= snapshot.seen.lost
 
 
 def word(snapshot: Snapshot, task: str) -> str:
@@ -55,25 +84,35 @@ def word(snapshot: Snapshot, task: str) -> str:
     record = snapshot.records.get(task)
     if record is None or record.status is _PENDING:
         return "pending" if snapshot.frontier.unmet(task) else "ready"
-    return WORDS[record.status]
+    if record.taken_by:
+        return "taken"
+    return "lost" if is_lost(snapshot, task) else WORDS[record.status]
 
 
 def waits_for(snapshot: Snapshot, task: str, width: int = 24) -> str:
     """Return in a few words what a task waits for: ids, whole ones only, or whom."""
     record = snapshot.record(task)
     if record.status is _PENDING:
-        return ids(blockers_of(snapshot, task), width)
+        blocked = ids(blockers_of(snapshot, task), width)
+        if not blocked and record.held:
+            return "resume: it is held"
+        return blocked or ("your approval" if snapshot.awaits(task) or snapshot.awaits() else "")
+    if snapshot.awaits(task):
+        return "your approval"
     if record.status is Status.REVIEW:
-        return "the train"
+        return "resume: it is held" if record.held else "the train"
+    if record.taken_by:
+        return fit(person(record.taken_by), width)
+    if is_lost(snapshot, task):
+        return "run: its run died"
     if record.status in (Status.FAILED, Status.CANCELLED):
         return str(record.reason or "")
     return ""
 
 
 def blockers_of(snapshot: Snapshot, task: str) -> tuple[str, ...]:
-    """Return the direct prerequisites of a task that are not completed, in plan order."""
-    completed = snapshot.by_status[_COMPLETED]
-    return tuple(need for need in snapshot.graph.requires[task] if need not in completed)
+    """Return the direct prerequisites of a task that are not met, in plan order."""
+    return tuple(need for need in snapshot.graph.requires[task] if not snapshot.is_met(need))
 
 
 def worked(snapshot: Snapshot, task: str) -> float:
@@ -111,23 +150,28 @@ def cost(record: TaskRecord | None) -> float | None:
 
 def lacking(snapshot: Snapshot, task: Task) -> list[str]:
     """Return what a task needs that is not on flow: capabilities as written, then plain ids."""
-    graph, completed = snapshot.graph, snapshot.by_status[_COMPLETED]
+    graph = snapshot.graph
     names = [
         text
         for text in task.preconditions
-        if fold(text) not in graph.given and graph.providers.get(fold(text)) not in completed
+        if fold(text) not in graph.given
+        and not snapshot.is_met(graph.providers.get(fold(text), ""))
     ]
-    return names + [other for other in task.depends_on if other not in completed]
+    return names + [other for other in task.depends_on if not snapshot.is_met(other)]
 
 
 @dataclass(frozen=True)
 class OnFlow:
-    """A capability on flow; `task` and `merge` gave it, or the earlier plan `plan` did."""
+    """A capability on flow; `task` and `merge` gave it, or the earlier plan `plan` did.
+
+    `declared_by` is who said that what a skipped task provides is there.
+    """
 
     name: str
     task: str = ""
     merge: str = ""
     plan: str = ""
+    declared_by: str = ""
 
 
 def on_flow(snapshot: Snapshot, given_by: Mapping[str, str] | None = None) -> Iterator[OnFlow]:
@@ -137,11 +181,17 @@ def on_flow(snapshot: Snapshot, given_by: Mapping[str, str] | None = None) -> It
     """
     own = set()
     for task in snapshot.plan.tasks:
-        if task.id in snapshot.by_status[_COMPLETED]:
-            merge = snapshot.record(task.id).merge
+        if snapshot.is_met(task.id):
+            record = snapshot.record(task.id)
+            merge, said = record.merge, person(record.provided_by)
             for capability in task.provides:
                 own.add(fold(capability.name))
-                yield OnFlow(capability.name, task.id, merge)
+                yield OnFlow(capability.name, task.id, merge, declared_by=said)
+    for record in snapshot.records.values():
+        for name in record.gave if record.status is _COMPLETED else ():
+            if fold(name) not in own:
+                own.add(fold(name))
+                yield OnFlow(name, record.id, record.merge)
     for name in sorted(snapshot.given - own):
         yield OnFlow(name, plan=(given_by or {}).get(name, ""))
 
@@ -154,6 +204,11 @@ def sentence(snapshot: Snapshot, task: str, now: float) -> str:
     record = snapshot.record(task)
     attempt = record.attempt
     match record.status:
+        case Status.IN_PROGRESS if is_lost(snapshot, task):
+            return f"is {LOST}"
+        case Status.IN_PROGRESS if attempt is not None and record.taken_by:
+            since = duration(now - attempt.started_at)
+            return f"is taken by {person(record.taken_by)}, for {since}, on {record.branch}."
         case Status.IN_PROGRESS if attempt is not None:
             since = duration(now - attempt.started_at)
             return f"is in progress: attempt {attempt.number}, for {since}."
@@ -185,6 +240,8 @@ def what_next(snapshot: Snapshot, task: str) -> list[str]:
     """Return the line with the next command for a task that waits for a person, else nothing."""
     if snapshot.status(task) is Status.FAILED and not retries_by_itself(snapshot, task):
         return [f"      $ {next_command(snapshot, task)}"]
+    if is_lost(snapshot, task):
+        return [f"      $ gitflow-agents run {snapshot.plan.plan}"]
     return []
 
 
@@ -214,14 +271,43 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
         path = file or f"plans/{name}.yaml"
         yield Waiting("nothing was started yet", commands=(f"gitflow-agents run {path}",))
         return
+    if snapshot.awaits():
+        slots = limits.parallel or PARALLEL
+        length = duration(60 * schedule(snapshot.plan, snapshot.graph, slots).makespan)
+        waves = count(len(set(snapshot.graph.wave.values())), "wave")
+        tasks = count(len(snapshot.plan.tasks), "task")
+        why = f"{tasks} across {waves}, about {length} with {slots} at once"
+        look = f"gitflow-agents show {name}"
+        yield Waiting(
+            f"v{state.revision} of the plan needs your approval",
+            why,
+            (look, f"gitflow-agents approve {name}"),
+        )
+    for task in snapshot.plan.order:
+        if gate := snapshot.awaits(task):
+            if gate == "task" and (snapshot.awaits() or snapshot.frontier.unmet(task)):
+                continue
+            what = "may start" if gate == "task" else "may be merged"
+            sha = snapshot.approvable(task)
+            approve = f"gitflow-agents approve {name}/{task}"
+            look = f"gitflow-agents diff {name}/{task}"
+            typed = [look, f"{approve} --sha {sha[:12]}"] if sha else [approve]
+            yield Waiting(f"{task} {what} only with your approval", commands=tuple(typed))
+    if state.refused:
+        what = f"the new text on plan/{name} was refused"
+        yield Waiting(what, one_line(state.refusal), (f"gitflow-agents validate {name}",))
     if state.held:
         why, commands = _with_command(state.held)
-        yield Waiting("the plan is held", why, (*commands, run))
-    elif status == "waiting":
+        is_trouble = state.held.startswith(FLOW_TROUBLE)
+        lift = run if is_trouble else f"gitflow-agents resume {name}"
+        yield Waiting(f"the plan is {held_words(why)}", commands=(*commands, lift))
+    elif status == "waiting" and not snapshot.records and not snapshot.awaits():
         yield Waiting("nothing was started yet", commands=(run,))
     elif where := snapshot.seen.flow_checked_out:
         what = f"{state.flow} is checked out in {where}, so nothing is merged"
         yield Waiting(what, commands=(f"git -C {shlex.quote(where)} switch --detach", run))
+    if (dead := lost(snapshot)) and is_still(snapshot):
+        yield Waiting(f"{ids(dead, 40)} {'are' if dead[1:] else 'is'} {LOST}", commands=(run,))
     used_up = spent(snapshot, limits)
     if used_up and snapshot.by_status[_PENDING]:
         if spent(snapshot, snapshot.plan.limits):
@@ -229,23 +315,48 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             yield Waiting(used_up, why, (f"gitflow-agents new {name[:61]}-2",))
         else:
             yield Waiting(used_up, "the config says so; raise it there, then", (run,))
+    for task in sorted(snapshot.taken, key=snapshot.plan.order.__getitem__):
+        who, branch = person(snapshot.record(task).taken_by), snapshot.record(task).branch
+        done = f"gitflow-agents submit {name}/{task}"
+        yield Waiting(f"{task} is taken by {who}", commands=(f"git switch {branch}", done))
     failed = snapshot.by_status[Status.FAILED]
     for task in sorted(failed, key=snapshot.plan.order.__getitem__):
         if not retries_by_itself(snapshot, task, limits):
             record = snapshot.record(task)
             reason = f" ({record.reason})" if record.reason else ""
-            next_one = next_command(snapshot, task)
-            yield Waiting(f"{task} failed{reason}", last_line(record), (next_one,))
+            commands = (next_command(snapshot, task), _retry_command(snapshot, task, limits))
+            yield Waiting(f"{task} failed{reason}", last_line(record), commands)
     for task in _worn_out(snapshot, limits):
         used = count(snapshot.record(task).used, "attempt")
-        yield Waiting(
-            f"{task} may not be tried again", f"{used} used up", (next_command(snapshot, task),)
-        )
-    if status == "blocked" and not used_up:
+        commands = (next_command(snapshot, task), _retry_command(snapshot, task, limits))
+        yield Waiting(f"{task} may not be tried again", f"{used} used up", commands)
+    held = [task for task in snapshot.plan.order if is_held(snapshot, task)]
+    for task in held:
+        why = held_words(one_line(snapshot.record(task).held))
+        yield Waiting(f"{task} is {why}", commands=(f"gitflow-agents resume {name}/{task}",))
+    if status == "blocked" and not used_up and not held:
         stuck = sorted(snapshot.by_status[_PENDING], key=snapshot.plan.order.__getitem__)
         if stuck:
             what = f"{count(len(stuck), 'task')} can never start"
             yield Waiting(what, commands=(f"gitflow-agents explain {name}/{stuck[0]}",))
+
+
+def taken_by(snapshot: Snapshot) -> str:
+    """Return who took which tasks, in words: `2 (alice), 3 (bob)`."""
+    tasks = sorted(snapshot.taken, key=snapshot.plan.order.__getitem__)
+    some = [f"{task} ({person(snapshot.record(task).taken_by)})" for task in tasks[:5]]
+    return ", ".join(some) + (f" and {len(tasks) - 5} more" if tasks[5:] else "")
+
+
+def approvals(snapshot: Snapshot) -> str:
+    """Return in words, for a sentence about the plan, what of it waits for approvals."""
+    said = {*snapshot.plan.approval, *snapshot.approval}
+    said |= {gate for task in snapshot.plan.tasks for gate in task.approval}
+    if not said:
+        return "runs by itself, without approvals"
+    words = {"plan": "its text", "task": "each start", "merge": "each merge"}
+    some = [words[gate] for gate in ("plan", "task", "merge") if gate in said]
+    return f"waits for an approval of {' and '.join(some)}"
 
 
 def retries_by_itself(snapshot: Snapshot, task: str, limits: Limits | None = None) -> bool:
@@ -269,9 +380,23 @@ def _worn_out(snapshot: Snapshot, limits: Limits) -> list[str]:
         for task in snapshot.plan.order
         if task in snapshot.records
         and task in pending
-        and snapshot.records[task].used >= attempts_allowed(snapshot.plan, task, limits)
+        and not has_attempts(snapshot, task, limits)
         and not snapshot.frontier.unmet(task)
     ]
+
+
+def is_held(snapshot: Snapshot, task: str) -> bool:
+    """Say whether a hold of its own keeps a task from being started or merged."""
+    record = snapshot.records.get(task)
+    return record is not None and bool(record.held) and record.status in _HOLDABLE
+
+
+_HOLDABLE = (Status.PENDING, Status.IN_PROGRESS, Status.REVIEW)
+
+
+def _retry_command(snapshot: Snapshot, task: str, limits: Limits) -> str:
+    force = "" if has_attempts(snapshot, task, limits) else " --force"
+    return f"gitflow-agents retry {snapshot.plan.plan}/{task}{force}"
 
 
 def next_command(snapshot: Snapshot, task: str) -> str:

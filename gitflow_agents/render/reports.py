@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from gitflow_agents.graph import estimate
 from gitflow_agents.models import SCHEMA, DoneReport, Ran, Status
-from gitflow_agents.render.facts import estimated, worked
+from gitflow_agents.render.facts import estimated, on_flow, worked
 from gitflow_agents.render.text import (
     bullets,
     cell,
@@ -283,7 +284,7 @@ def _numbers(snapshot: Snapshot, now: float) -> Iterator[str]:
         f"- total tasks: {len(plan.tasks)}",
         f"- waves: {waves}",
         f"- total time: {duration(now - state.accepted_at)}",
-        f"- agents' time: {duration(snapshot.minutes * 60)}",
+        f"- work by all agents together: {duration(snapshot.minutes * 60)}",
         f"- attempts: {len(attempts)}",
         f"- cost: {money_said}",
     ]
@@ -322,25 +323,112 @@ def _learned(snapshot: Snapshot) -> Iterator[str]:
 
 def _said(snapshot: Snapshot, title: str, key: str) -> Iterator[str]:
     """Yield what agents said of merged tasks under one heading, task by task."""
-    lines = [
-        f"{task.id}: {one_line(text)}"
-        for task in snapshot.plan.tasks
-        if task.id in snapshot.by_status[Status.COMPLETED]
-        for text in getattr(snapshot.record(task.id), key)
-    ]
+    lines = [f"{said['id']}: {one_line(said['text'])}" for said in _of_merged(snapshot, key)]
     if lines:
         yield f"## {title}"
         yield "\n".join(bullets(lines))
 
 
+def final_report_json(snapshot: Snapshot, now: float) -> dict[str, Any]:
+    """Return the object that `report --json` prints; `now` is in seconds since the epoch.
+
+    Times with a unit in their name are numbers of it; what is not known is null.
+    """
+    plan, state = snapshot.plan, snapshot.state
+    attempts = [attempt for record in snapshot.records.values() for attempt in record.attempts]
+    costs = [attempt.cost_usd for attempt in attempts if attempt.cost_usd is not None]
+    which = {status: snapshot.by_status[status] for status in Status}
+    left = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+    tests = [proof.tests for proof in proofs(snapshot) if proof.tests is not None]
+    return {
+        "schema": SCHEMA,
+        "plan": plan.plan,
+        "session_id": plan.plan,
+        "at": utc(now),
+        "goal": plan.goal,
+        "revision": state.revision,
+        "base": state.base,
+        "flow": state.flow,
+        "flow_sha": state.flow_sha,
+        "finished": snapshot.is_over,
+        "built": [
+            {
+                "id": task.id,
+                "title": task.name,
+                "tracker": task.tracker,
+                "merge_sha": snapshot.record(task.id).merge or None,
+                "summary": snapshot.record(task.id).summary or None,
+            }
+            for task in plan.tasks
+            if task.id in which[Status.COMPLETED]
+        ],
+        "failed": _unbuilt(snapshot, which[Status.FAILED]),
+        "left_out": _unbuilt(snapshot, which[Status.CANCELLED]),
+        "not_done": [t.id for t in plan.tasks if snapshot.status(t.id) not in left],
+        "verification": [
+            {
+                "command": proof.command,
+                "kind": proof.kind,
+                "times": proof.times,
+                "tests_passing": proof.tests,
+            }
+            for proof in proofs(snapshot)
+        ],
+        "tests_passing": max(tests, default=None),
+        "total_tasks": len(plan.tasks),
+        "waves": max(snapshot.graph.wave.values(), default=0),
+        "attempts": len(attempts),
+        "total_seconds": round(now - state.accepted_at, 3),
+        "work_seconds": round(snapshot.minutes * 60, 3),
+        "cost_usd": sum(costs) if costs else None,
+        "cost_is_complete": len(costs) == len(attempts),
+        "tracker": plan.tracker,
+        "estimates": [
+            {
+                "id": task.id,
+                "estimated_minutes": estimate(task),
+                "work_seconds": round(worked(snapshot, task.id), 3),
+            }
+            for task in plan.tasks
+            if task.estimated_time is not None
+        ],
+        "risks": _of_merged(snapshot, "risks"),
+        "follow_ups": _of_merged(snapshot, "follow_ups"),
+        "learned": list(state.learned),
+    }
+
+
+def _unbuilt(snapshot: Snapshot, which: Iterable[str]) -> list[dict[str, Any]]:
+    found = []
+    for task in sorted(which, key=snapshot.plan.order.__getitem__):
+        record = snapshot.record(task)
+        found.append(
+            {
+                "id": task,
+                "title": snapshot.plan.by_id[task].name,
+                "reason": record.reason.value if record.reason else None,
+                "message": record.message or None,
+            }
+        )
+    return found
+
+
+def _of_merged(snapshot: Snapshot, key: str) -> list[dict[str, str]]:
+    return [
+        {"id": task.id, "text": text}
+        for task in snapshot.plan.tasks
+        if task.id in snapshot.by_status[Status.COMPLETED]
+        for text in getattr(snapshot.record(task.id), key)
+    ]
+
+
 def provides_yaml(snapshot: Snapshot) -> bytes:
     """Return `plans/<plan>.provides.yaml`: what later plans may need, with task and merge."""
-    completed: Sequence[str] = [
-        task.id for task in snapshot.plan.tasks if task.id in snapshot.by_status[Status.COMPLETED]
-    ]
     provides = [
-        {"name": capability.name, "task": task, "merge": snapshot.record(task).merge}
-        for task in completed
-        for capability in snapshot.plan.by_id[task].provides
+        {"name": each.name, "task": each.task, "declared_by": each.declared_by}
+        if each.declared_by
+        else {"name": each.name, "task": each.task, "merge": each.merge}
+        for each in on_flow(snapshot)
+        if each.task
     ]
     return to_yaml({"schema": SCHEMA, "plan": snapshot.plan.plan, "provides": provides})

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from gitflow_agents.graph import Cost, Graph, Overlap, Schedule, chain, unblocks
+from gitflow_agents.graph import Cost, Graph, Overlap, Schedule, chain, contended, unblocks
 from gitflow_agents.models import SCHEMA, Plan, Status, Task, fold
 from gitflow_agents.render.facts import (
     WORDS,
     blockers_of,
+    is_lost,
     lacking,
     sentence,
     what_next,
@@ -34,6 +35,8 @@ from gitflow_agents.render.text import (
 from gitflow_agents.scheduler import Snapshot
 
 _PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED
+MOST_PATHS = 40
+"""Paths that several tasks want which are shown."""
 MOST_LINKS = 40
 """Links of a chain that are shown one by one; what is in the middle is counted."""
 
@@ -66,7 +69,7 @@ def waves(
             "",
             *_times(plan, schedule, slots),
             "",
-            *_overlaps(overlaps),
+            *_overlaps(plan, overlaps),
             "",
             *_cost(plan, cost),
         ]
@@ -105,13 +108,16 @@ def _times(plan: Plan, schedule: Schedule, slots: int) -> Iterator[str]:
         yield f"{count(guessed, 'task has', 'tasks have')} no estimated_time; 10m each is assumed."
 
 
-def _overlaps(overlaps: Sequence[Overlap]) -> Iterator[str]:
+def _overlaps(plan: Plan, overlaps: Sequence[Overlap]) -> Iterator[str]:
     if not overlaps:
         yield "No two tasks that could run at once name the same file."
         return
     yield "Tasks that could run at once and name the same file (a conflict is likely):"
-    rows = [(f"  {each.first}", each.second, one_line(each.path)) for each in overlaps]
-    yield from table((), rows)
+    found = contended(plan, overlaps)
+    rows = [(f"  {one_line(path)}", ids(tasks, 40)) for path, tasks in found.items()]
+    yield from table((), rows[:MOST_PATHS])
+    if len(rows) > MOST_PATHS:
+        yield f"  … and {len(rows) - MOST_PATHS} more paths"
 
 
 def _cost(plan: Plan, cost: Cost) -> Iterator[str]:
@@ -131,7 +137,10 @@ def waves_json(
     cost: Cost,
     slots: int,
 ) -> dict[str, Any]:
-    """Return the object that `waves --json` prints; times are in minutes, costs in dollars."""
+    """Return the object that `waves --json` prints; times are in minutes, costs in dollars.
+
+    An overlap is a path with all tasks that name it and could run beside another one of these.
+    """
     return {
         "schema": SCHEMA,
         "plan": plan.plan,
@@ -145,7 +154,9 @@ def waves_json(
         "best": schedule.best,
         "total": schedule.total,
         "critical_path": list(schedule.critical_path),
-        "overlaps": [{"path": each.path, "tasks": [each.first, each.second]} for each in overlaps],
+        "overlaps": [
+            {"path": path, "tasks": tasks} for path, tasks in contended(plan, overlaps).items()
+        ],
         "cost": {"at_most": cost.at_most, "without_budget": list(cost.without_budget)},
     }
 
@@ -198,6 +209,28 @@ def graph_dot(plan: Plan, graph: Graph, statuses: Mapping[str, Status]) -> str:
 def _dot(task: Task) -> str:
     label = f"{task.id}: {fit(task.name, 60)}".replace("&", "&amp;")
     return label.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def graph_json(plan: Plan, graph: Graph, statuses: Mapping[str, Status]) -> dict[str, Any]:
+    """Return the object that `graph --json` prints; an edge leads from what is needed."""
+    return {
+        "schema": SCHEMA,
+        "plan": plan.plan,
+        "nodes": [
+            {
+                "id": task.id,
+                "title": task.name,
+                "status": statuses.get(task.id, _PENDING).value,
+                "wave": graph.wave.get(task.id),
+            }
+            for task in plan.tasks
+        ],
+        "edges": [
+            {"from": need, "to": task_id, "capabilities": _needed(plan, graph, task_id, need)}
+            for task_id, needs in graph.requires.items()
+            for need in needs
+        ],
+    }
 
 
 def graph_text(plan: Plan, graph: Graph, statuses: Mapping[str, Status]) -> str:
@@ -261,8 +294,11 @@ def _links(snapshot: Snapshot, links: Sequence[str]) -> list[str]:
 
 def _gives(snapshot: Snapshot, task: str, need: str) -> list[str]:
     """Return the preconditions of a task that another one gives."""
-    providers = snapshot.graph.providers
-    return [t for t in snapshot.plan.by_id[task].preconditions if providers.get(fold(t)) == need]
+    return _needed(snapshot.plan, snapshot.graph, task, need)
+
+
+def _needed(plan: Plan, graph: Graph, task: str, need: str) -> list[str]:
+    return [t for t in plan.by_id[task].preconditions if graph.providers.get(fold(t)) == need]
 
 
 def _from_nobody(snapshot: Snapshot, task: str) -> list[str]:
@@ -296,6 +332,7 @@ def explain_json(snapshot: Snapshot, task: str, now: float) -> dict[str, Any]:
         "plan": snapshot.plan.plan,
         "task": task,
         "status": record.status.value,
+        "lost": is_lost(snapshot, task),
         "reason": record.reason.value if record.reason else None,
         "message": record.message or None,
         "wave": snapshot.graph.wave.get(task),

@@ -7,12 +7,15 @@ from heapq import nsmallest
 from typing import Any
 
 from gitflow_agents.graph import estimate
-from gitflow_agents.models import SCHEMA, Event, Limits, Reason, Status, Task
+from gitflow_agents.models import SCHEMA, Event, Limits, Reason, Status, Task, person
 from gitflow_agents.render.facts import (
     WORDS,
+    approvals,
     blockers_of,
     cost,
     counts_line,
+    is_lost,
+    is_still,
     lacking,
     on_flow,
     percent,
@@ -63,29 +66,35 @@ MOST_LEAVES = 20
 """Branches in the tree."""
 
 
-def _waiting_lines(snapshot: Snapshot, limits: Limits, now: float, file: str) -> Iterator[str]:
+def _waiting_lines(
+    snapshot: Snapshot, limits: Limits, now: float, file: str, landing: Sequence[str] | None
+) -> Iterator[str]:
     found = list(waiting(snapshot, limits, now, file=file))
     how_many = count(len(found), "thing") if found else "nothing"
-    yield f"Waiting for you: {how_many} (the plan runs by itself, without approvals)"
+    yield f"Waiting for you: {how_many} (the plan {approvals(snapshot)})"
     for thing in found[:MOST_WAITING]:
         yield from wrapped(f"{thing.what}{': ' if thing.why else ''}{thing.why}", "  ", "    ")
         yield from (f"      $ {command}" for command in thing.commands)
     if len(found) > MOST_WAITING:
         yield f"  … and {len(found) - MOST_WAITING} more"
     state = snapshot.state
-    if not found and state.status == "finished" and snapshot.is_over:
-        yield f"  to take the result over into {state.base}:"
-        yield f"      $ git merge {state.flow}"
+    if not found and is_to_land(snapshot):
+        commands = (f"git merge {state.flow}",) if landing is None else landing
+        if commands:
+            yield f"  to take the result over into {state.base}:"
+        else:
+            yield f"  the result is on {state.base}"
+        yield from (f"      $ {command}" for command in commands)
     run = f"gitflow-agents run {snapshot.plan.plan}"
     is_asked = any(run in thing.commands for thing in found)
-    if not is_asked and _is_still(snapshot) and plan_status(snapshot, limits, now) == "running":
+    if not is_asked and is_still(snapshot) and plan_status(snapshot, limits, now) == "running":
         yield "  nothing is at work just now; to go on:"
         yield f"      $ {run}"
 
 
-def _is_still(snapshot: Snapshot) -> bool:
-    """Say whether nobody works on anything: no attempt, no train."""
-    return snapshot.state.train is None and not snapshot.by_status[Status.IN_PROGRESS]
+def is_to_land(snapshot: Snapshot) -> bool:
+    """Say whether a plan is finished, and nobody has noted that its result was taken over."""
+    return snapshot.state.status == "finished" and snapshot.is_over
 
 
 # --- status ---------------------------------------------------------------------------------------
@@ -98,16 +107,18 @@ def status(
     *,
     tasks: Sequence[str] = (),
     file: str = "",
+    landing: Sequence[str] | None = None,
 ) -> str:
     """Return where a plan stands, beginning with what waits for a person.
 
     `now` is in seconds since the epoch; `tasks` are those to list, none for all; `file` is the
-    plan's file where it has not been accepted yet.
+    plan's file where it has not been accepted yet; `landing` are the commands that take the result
+    of a finished plan over, none when it is there already.
     """
     rows = list(tasks) or list(snapshot.plan.by_id)
     return screen(
         [
-            *_waiting_lines(snapshot, limits, now, file),
+            *_waiting_lines(snapshot, limits, now, file, landing),
             "",
             *_facts(snapshot, limits, now),
             "",
@@ -127,21 +138,25 @@ def _facts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
     version = f"v{state.revision}"
     if snapshot.tip:
         version += f", accepted {utc(state.accepted_at)}"
-        version += f" by {state.accepted_by}" if state.accepted_by else ""
+        version += f" by {person(state.accepted_by)}" if state.accepted_by else ""
     yield f"Plan       {plan.plan}: {told}"
     yield f"Goal       {fit(plan.goal, wide)}"
     yield f"Version    {fit(version, wide)}"
     yield f"Progress   {percent(snapshot)} % ({done} of {count(len(plan.tasks), 'task')} merged)"
     yield f"Tasks      {counts_line(snapshot)}"
     if state.train is not None:
-        yield f"Train      testing {ids([car.task for car in state.train.cars], wide - 8)}"
-    used = f"{duration(snapshot.minutes * 60)} of agents' time"
+        cars = [car.task for car in state.train.cars]
+        if snapshot.seen.train == "lost":
+            yield f"Train      lost: its run died; `run` tests {ids(cars, wide - 48)} again"
+        else:
+            yield f"Train      testing {ids(cars, wide - 8)}"
+    used = f"{duration(snapshot.minutes * 60)} of work by all agents together"
     if snapshot.cost_usd:
         used += f", {money(snapshot.cost_usd)}"
     allowed = [
         said
         for said in (
-            f"{limits.minutes:g} minutes" if limits.minutes is not None else "",
+            f"{limits.minutes:g} minutes of it" if limits.minutes is not None else "",
             f"${limits.budget_usd:g}" if limits.budget_usd is not None else "",
             f"{limits.parallel} at once" if limits.parallel is not None else "",
         )
@@ -161,7 +176,7 @@ def _tree(snapshot: Snapshot) -> Iterator[str]:
     for task in snapshot.plan.order:
         record = snapshot.records.get(task)
         if record is not None and record.branch and task not in completed:
-            leaves.append(f"{record.branch} {WORDS[record.status]}")
+            leaves.append(f"{record.branch} {word(snapshot, task)}")
     for task in snapshot.plan.order:
         if len(leaves) > MOST_LEAVES:
             break
@@ -198,6 +213,8 @@ def _task_table(snapshot: Snapshot, tasks: Iterable[str], now: float) -> list[st
 def _time(snapshot: Snapshot, task: str, now: float) -> str:
     seconds = worked(snapshot, task)
     attempt = snapshot.record(task).attempt
+    if is_lost(snapshot, task):
+        return duration(seconds) if seconds else ""  # nobody knows when it died
     if attempt is not None and attempt.ended_at is None:
         seconds += max(0.0, now - attempt.started_at)
     return duration(seconds) if attempt is not None else ""
@@ -250,6 +267,8 @@ def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
         "id": task.id,
         "title": task.name,
         "status": (record.status if record else _PENDING).value,
+        "lost": is_lost(snapshot, task.id),
+        "taken_by": person(record.taken_by) if record and record.taken_by else None,
         "reason": record.reason.value if record and record.reason else None,
         "wave": snapshot.graph.wave.get(task.id),
         "attempt": attempt.number if attempt else 0,
@@ -275,6 +294,11 @@ def status_schema() -> dict[str, Any]:
         "id": text,
         "title": text,
         "status": {"enum": [which.value for which in Status]},
+        "lost": {
+            "type": "boolean",
+            "description": "It is in progress, but its run died; `run` takes it over.",
+        },
+        "taken_by": maybe_text | {"description": "The person who does it in place of an agent."},
         "reason": {"enum": [*(reason.value for reason in Reason), None]},
         "wave": {"type": ["integer", "null"], "minimum": 1},
         "attempt": number | {"description": "The newest attempt's number, 0 before the first."},
@@ -369,7 +393,7 @@ def status_page(snapshot: Snapshot, now: float) -> str:
         f"# Status of plan {plan.plan}\n\n"
         f"Generated {utc(now)} by gitflow-agents from {code(state.flow)} at "
         f"`{short(state.flow_sha)}`{source}; do not edit.\n"
-        f"The plan runs by itself, without approvals. Version v{state.revision}.\n\n"
+        f"The plan {approvals(snapshot)}. Version v{state.revision}.\n\n"
         f"{fence(fit(plan.goal, 400))}{held}\n\n"
         f"Progress: {percent(snapshot)} %, {done} of {len(plan.tasks)} tasks merged, "
         f"{len(snapshot.frontier.ready)} ready.\n\n"

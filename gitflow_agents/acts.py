@@ -1,0 +1,238 @@
+"""The verbs with which people act on a plan: made from the commands that there are.
+
+A verb's arguments, options and help are what its command says of itself, so that every door asks
+for the same words.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Any, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+
+from gitflow_agents.cli import ACTS, NAME, App, Verb
+from gitflow_agents.commands import KINDS, Act, Refused
+from gitflow_agents.errors import ExitCode, FlowError, UsageError
+from gitflow_agents.service import Service, Told
+
+TOLD = frozenset(
+    "train_started plan_accepted plan_refused attempt_expired attempt_stopped work_kept".split()
+)
+"""What a command says of the pass that goes before it, and of what takes long."""
+SHOWING = ("explain", "show", "run", "edit")
+"""Verbs beside those that act, with which a refusal's hint may begin."""
+SPELLINGS = {"reason": ["-m"], "description": ["--prompt"], "working_directory": ["-w"]}
+"""Options that can be written in another way too."""
+FILES = {"text": "--file"}
+"""Options that name a file, or - for standard input, whose text is the value."""
+TARGETS = (
+    "TASK is PLAN/ID, or ID where one live plan has it; a glob of ids, all, failed, blocked and "
+    "wave:N name several."
+)
+
+
+def verb(name: str) -> click.Command:
+    """Return the verb for a command."""
+    if name == "open":
+        return opening
+    kind = KINDS[name]
+    help_ = (kind.__doc__ or "").strip()
+    needed = kind.needs_target
+    metavar = "TASK..." if needed else "[TASK|PLAN]..." if kind.takes_tasks else "[PLAN]"
+    params: list[click.Parameter] = [
+        click.Argument(["targets"], nargs=-1, required=needed, metavar=metavar, type=_Target())
+    ]
+    params += [
+        _option(field, kind) for field in kind.model_fields if field not in ("targets", "verb")
+    ]
+    params.append(
+        click.Option(
+            ["--dry-run"], is_flag=True, help="Say what it would change, and change nothing."
+        )
+    )
+    return Verb(
+        name,
+        params=params,
+        help=help_,
+        part="act",
+        callback=_callback(kind),
+        epilog=TARGETS if kind.takes_tasks else None,
+    )
+
+
+def _option(field: str, kind: type[Act]) -> click.Option:
+    about = kind.model_fields[field]
+    words = [field, *SPELLINGS.get(field, ()), f"--{field.replace('_', '-')}"]
+    if about.annotation is bool:
+        return click.Option(words, is_flag=True, help=about.description)
+    if field in FILES:
+        file = click.File(encoding="utf-8")
+        return click.Option([field, FILES[field]], type=file, metavar="F", help=about.description)
+    if get_origin(about.annotation) is tuple:
+        return click.Option(words, metavar="TEXT", multiple=True, help=about.description)
+    choices = [word for word in get_args(about.annotation) if word]
+    return click.Option(
+        words,
+        type=click.Choice(choices) if choices else click.STRING,
+        metavar=None if choices else "TEXT",
+        required=about.is_required(),
+        help=about.description,
+    )
+
+
+def _callback(kind: type[Act]) -> Callable[..., int]:
+    @click.pass_obj
+    def act(app: App, /, targets: tuple[str, ...], dry_run: bool, **given: Any) -> int:
+        values = {name: value for name, value in given.items() if value is not None}
+        for name in FILES.keys() & values.keys():
+            values[name] = _text(values[name])
+        return _act(app, kind, targets, values, dry_run)
+
+    return act
+
+
+def _text(file: IO[str]) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError as e:
+        raise UsageError(f"{file.name} is not UTF-8", hint="save the file as UTF-8") from e
+
+
+def _act(
+    app: App, kind: type[Act], words: tuple[str, ...], values: dict[str, Any], dry_run: bool
+) -> int:
+    service: Service = app.service
+    plan, targets = service.meant(words)
+    try:
+        command = kind(targets=targets, **values)
+    except ValidationError as e:
+        first = e.errors()[0]
+        what = "--" + str(first["loc"][-1]).replace("_", "-")
+        raise UsageError(f"{what}: {first['msg'].lower()}") from None
+
+    def tell(told: Told) -> None:
+        if told.event in TOLD:
+            app.note(told.text)
+
+    try:
+        outcome = service.handle(command, plan, dry_run=dry_run, on_event=tell)
+    except Refused as e:
+        raise _with_name(e) from None
+    code = int(ExitCode.DONE if outcome.is_done else ExitCode.FAILED)
+    if app.json:
+        app.write(
+            {
+                "schema": 1,
+                "verb": command.model_dump()["verb"],
+                "plan": outcome.plan,
+                "changed": outcome.changed,
+                "dry_run": dry_run,
+                "said": list(outcome.said),
+                "undo": _typed(outcome.undo),
+                "done": outcome.is_done,
+            }
+        )
+        return code
+    would = "would: " if dry_run and outcome.undo else ""
+    for line in outcome.said:
+        app.say(would + line)
+    if outcome.undo and not dry_run:
+        app.note(f"undo: {_typed(outcome.undo)}")
+    return code
+
+
+def _with_name(refused: Refused) -> Refused:
+    """Return a refusal whose hint, where it begins with a verb, is as it is typed."""
+    if refused.hint.partition(" ")[0] in (*ACTS, *SHOWING):
+        refused.hint = f"{NAME} {refused.hint}"
+    return refused
+
+
+def _typed(undo: str) -> str:
+    """Return the words of an undo as they are typed: ours, or git's own."""
+    return undo if not undo or undo.startswith("git ") else f"{NAME} {undo}"
+
+
+# --- looking at the files -------------------------------------------------------------------------
+
+
+@click.pass_obj
+def _open(app: App, task: str, dry_run: bool) -> int:
+    service: Service = app.service
+    try:
+        plan, task, opened = service.open_task(task, dry_run=dry_run)
+    except Refused as e:
+        raise _with_name(e) from None
+    undo = f"git worktree remove '{opened.path}'" if opened.is_ours else ""
+    if app.json:
+        about = {"plan": plan, "task": task, "path": str(opened.path), "branch": opened.branch}
+        answer = {"schema": 1, "verb": "open", **about, "commit": opened.commit}
+        app.write({**answer, "dry_run": dry_run, "undo": undo})
+        return 0
+    if dry_run or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        app.say(f"would: open {opened.path}" if dry_run else str(opened.path))
+        return 0
+    where = f"on {opened.branch}" if opened.branch else "to look at; it goes when nothing changes"
+    app.note(f"{plan}/{task} in {opened.path}, {where}; leave the shell with exit")
+    _shell(opened.path)
+    if service.close_task(plan, task, opened) and undo:
+        app.note(f"{opened.path} stays; undo: {undo}")
+    return 0
+
+
+def _shell(folder: Path) -> None:
+    shell = os.environ.get("SHELL") or "/bin/sh"
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)  # Ctrl-C is for the shell
+    try:
+        subprocess.call([shell], cwd=folder)
+    except OSError as e:
+        raise FlowError(
+            f"the shell {shell} cannot be started: {e.strerror}",
+            hint="name yours: export SHELL=/bin/sh",
+        ) from e
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+opening = Verb(
+    "open",
+    params=[
+        click.Argument(["task"]),
+        click.Option(["--dry-run"], is_flag=True, help="Say which folder, and make none."),
+    ],
+    help="""Open a shell among a task's files.
+
+    A task that you took has its branch checked out there, in a folder that stays until you submit
+    or give it. Of any other it is the last work to look at, in a folder that goes with the shell
+    unless you changed something. Where there is no terminal the folder's name is printed.
+    """,
+    part="act",
+    callback=_open,
+)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+class _Target(click.types.StringParamType):
+    """A task or a plan; the shell completes plans."""
+
+    name = "target"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        from gitflow_agents import cache
+
+        common = cache.common_directory(ctx.ensure_object(App).directory)
+        names: Iterable[str] = cache.plans(common) if common else ()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
