@@ -4,7 +4,9 @@
 JOBS ?= 2
 BIN := .venv/bin
 # COVERAGE=1 measures whatever the target runs, processes it starts included.
-PYTEST = $(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest
+# Each process begins with its own part of the tests, so that neighbours share what they build, and
+# takes from another's when it is done.
+PYTEST = $(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -17,10 +19,10 @@ run: .venv/runtime ## the quick start: a small real repository, a plan of real t
 	@$(BIN)/gitflow-agents demo
 
 test: .venv/dev ## the tests that run on every change
-	$(PYTEST) -n $(JOBS) -m "not slow"
+	$(PYTEST) -m "not slow"
 
-test-all: .venv/dev ## those and the slow ones
-	$(PYTEST) -n $(JOBS)
+test-all: .venv/dev ## those and the slow ones, with more examples of everything that is drawn
+	$(PYTEST) --hypothesis-profile=thorough
 
 lint: .venv/dev ## format, lint rules and types, checked and not mended
 	$(BIN)/ruff format --check .

@@ -31,9 +31,32 @@ SEALED = {
     "COLUMNS": "80",
 }
 
+# Half of what a test makes are folders that live for a second: where there is memory for them, no
+# disk is asked. What TMPDIR or pytest's own variable says goes first; programs have to start there.
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED = 2 << 30  # bytes; a whole run holds a tenth of that at most
+
+
+def _has_room(folder: Path) -> bool:
+    """Return whether a folder in memory can hold what tests make, programs included."""
+    if not (folder.is_mount() and os.access(folder, os.W_OK | os.X_OK)):
+        return False
+    about = os.statvfs(folder)
+    return not about.f_flag & os.ST_NOEXEC and about.f_bavail * about.f_frsize >= MEMORY_NEEDED
+
+
+if "TMPDIR" not in os.environ and _has_room(MEMORY):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 # A shared machine pauses tests for longer than any deadline; a failure must be the same twice.
-hypothesis.settings.register_profile("project", deadline=None, derandomize=REQUIRED)
-hypothesis.settings.load_profile("project")
+hypothesis.settings.register_profile(
+    "thorough", deadline=None, derandomize=REQUIRED, max_examples=100
+)
+# What runs on every change looks at fewer examples; `make test-all` asks for the other profile.
+hypothesis.settings.register_profile(
+    "every-change", hypothesis.settings.get_profile("thorough"), max_examples=25
+)
+hypothesis.settings.load_profile("every-change")
 
 
 @pytest.fixture(scope="session", autouse=True)

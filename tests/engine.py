@@ -6,25 +6,41 @@ own reading of git, and compares it with what their trees hold.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from gitflow_agents.commands import KINDS
 from gitflow_agents.models import Reason, Status
 from gitflow_agents.service import Service
+from gitflow_agents.service.acting import Outcome
+from gitflow_agents.service.fsck import Finding, check
 from gitflow_agents.service.service import Told
+from gitflow_agents.store import Repository, Store
 from gitflow_agents.transitions import TRANSITIONS, Happened
-from tests.repos import Repo
+from tests.repos import Repo, Result
 
 PLAN = "p"
 FILE = f"plans/{PLAN}.yaml"
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_ENDS = frozenset("attempt_succeeded attempt_failed attempt_expired attempt_stopped".split())
+_GIVEN = frozenset({"task_submitted", "task_given"})
+_ENDS = _GIVEN | set("attempt_succeeded attempt_failed attempt_expired attempt_stopped".split())
+_NOTES = frozenset(
+    "work_kept retry_changed task_held task_resumed task_kept task_approved task_unapproved".split()
+)
+"""Events that are about a task and move it nowhere."""
+_NEW_WORK = frozenset("plan_accepted plan_closed task_reverted task_retried".split())
+"""Events after which a finished plan may be running again, or is over without an end."""
 
 
 def task(id: str, run: str, **keys: Any) -> dict[str, Any]:
@@ -110,6 +126,64 @@ def go(
     return Played(int(end.code), end.message, end.hint, tuple(told))
 
 
+@dataclass(frozen=True)
+class Other:
+    """A run of the installed tool in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def ends(self, seconds: float = 60) -> Result:
+        """Return how it ended, once it did."""
+        code = self.process.wait(seconds)
+        return Result(code, self.out.read_text(), self.err.read_text())
+
+    def dies(self) -> None:
+        """Kill it, and nothing but it, as the machine does when it has no memory."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def other(repo: Repo, *words: str) -> Iterator[Other]:
+    """Run the installed tool beside the test, `run p` if nothing is said; it is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(dir=repo.path.parent))
+    script = Path(sys.executable).with_name("gitflow-agents")
+    with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
+        process = subprocess.Popen(
+            [str(script), *(words or ("run", PLAN))],
+            cwd=repo.path,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+        try:
+            yield Other(process, folder / "out", folder / "err")
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Look again and again until something holds; fail when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.02)
+
+
+def act(
+    repo: Repo, verb: str, *targets: str, plan: str = PLAN, dry_run: bool = False, **options: Any
+) -> Outcome:
+    """Carry out a command in this process, as the person that git names."""
+    service = Service(str(repo.path))
+    try:
+        return service.handle(KINDS[verb](targets=targets, **options), plan, dry_run=dry_run)
+    finally:
+        service.close()
+
+
 def record(repo: Repo, id: str, name: str = PLAN) -> dict[str, Any]:
     """Return what the state keeps of a task."""
     return dict(read_yaml(repo.show(f"gitflow/state/{name}", record_path(id))))
@@ -170,22 +244,39 @@ def audit(repo: Repo, name: str = PLAN, *, kept: bool = False) -> dict[str, str]
     statuses: dict[str, Status] = {}
     running: dict[str, int] = {}
     attempts: dict[str, int] = {}
-    for commit in line:
+    taken: set[str] = set()
+    records: dict[str, dict[str, Any]] = {}
+    for commit, records in zip(line, _trees(repo, line), strict=True):
         assert commit.events, f"{commit.sha} tells nothing"
         for event in commit.events:
             assert event["Plan"] == name
             if id := event.get("Task"):
-                _replay(event, id, statuses, attempts, running)
-        held = _trees(repo, commit.sha)
-        assert {id: record.get("status", "pending") for id, record in held.items()} == statuses
-    records = _trees(repo, line[-1].sha)
-    _compare_flow(repo, name, records, line)
+                _replay(event, id, statuses, attempts, running, taken)
+        if any(event["Event"] == "plan_accepted" for event in commit.events):
+            _forget(records, statuses, attempts)
+        held = {id: record.get("status", "pending") for id, record in records.items()}
+        assert held == statuses
+        assert {id for id, record in records.items() if record.get("taken_by")} == taken
+    about, spec = (f"gitflow/state/{name}:{file}" for file in ("plan.yaml", "spec.yaml"))
+    files = _blobs(repo, [about, spec])
+    _compare_flow(repo, name, read_yaml(files[about][1]), files[spec][0], records, line)
+    _compare_plan(read_yaml(files[about][1]), records, line)
     branches = set(repo.branches())
     for record in records.values():
         if record.get("status") == "completed":
             assert (record["branch"] in branches) == kept
-    tasks = yaml.load(repo.show(f"gitflow/state/{name}", "spec.yaml"), _Loader)["tasks"]
+    assert fsck(repo, name) == ()
+    tasks = read_yaml(files[spec][1])["tasks"]
     return {each["id"]: str(statuses.get(each["id"], Status.PENDING)) for each in tasks}
+
+
+def fsck(repo: Repo, name: str = PLAN) -> tuple[Finding, ...]:
+    """Return what the tool's own check finds wrong with a plan."""
+    store = Store(Repository(repo.path))
+    try:
+        return check(store, name).findings
+    finally:
+        store.close()
 
 
 def _replay(
@@ -194,45 +285,119 @@ def _replay(
     statuses: dict[str, Status],
     attempts: dict[str, int],
     running: dict[str, int],
+    taken: set[str],
 ) -> None:
+    if event["Event"] in _NOTES:
+        assert "Status" not in event
+        statuses.setdefault(id, Status.PENDING)
+        if event["Event"] == "work_kept":
+            assert int(event["Attempt"]) <= attempts[id]
+            assert event["Commit"]
+        return
     happened, after = Happened(event["Event"]), Status(event["Status"])
     assert TRANSITIONS[statuses.get(id, Status.PENDING)][happened] is after
     statuses[id] = after
     if reason := event.get("Reason"):
         assert Reason(reason)
-    if happened is Happened.ATTEMPT_STARTED:
+    if happened in (Happened.ATTEMPT_STARTED, Happened.TASK_TAKEN):
         attempts[id] = attempts.get(id, 0) + 1
         assert id not in running
         running[id] = attempts[id]
     if "Attempt" in event:
         assert int(event["Attempt"]) == attempts[id]
+    if happened is Happened.TASK_TAKEN:
+        taken.add(id)
     if happened in _ENDS:
         assert running.pop(id) == attempts[id]
+        assert (happened in _GIVEN) == (id in taken), "only a person ends what a person took"
+        taken.discard(id)
+
+
+def _forget(
+    records: dict[str, dict[str, Any]], statuses: dict[str, Status], attempts: dict[str, int]
+) -> None:
+    """Forget what a new text of the plan leaves out: only what nothing was ever done for."""
+    for id in statuses.keys() - records.keys():
+        assert statuses.pop(id) is Status.PENDING
+        assert id not in attempts
+
+
+def _compare_plan(
+    about: dict[str, Any], records: dict[str, dict[str, Any]], line: list[Commit]
+) -> None:
+    """What is told of the plan as a whole is what the state says in the end."""
+    revision, is_finished, is_held, is_closed = 0, False, False, False
+    held_tasks: set[str] = set()
+    for event in (event for commit in line for event in commit.events):
+        happened = event["Event"]
+        assert not is_closed or happened == "work_kept", "a closed plan is only looked at"
+        match happened:
+            case "plan_accepted":
+                revision, is_finished = revision + 1, False
+            case "plan_refused":
+                assert revision
+                assert event["Commit"]
+            case "plan_held":
+                is_held = True
+            case "plan_resumed":
+                assert is_held
+                is_held = False
+            case "plan_closed":
+                is_closed = True
+            case "plan_finished":
+                assert not is_finished, "it ends once, unless it has work again"
+                is_finished = True
+            case "task_held":
+                assert event["Task"] not in held_tasks
+                held_tasks.add(event["Task"])
+            case "task_resumed":
+                held_tasks.remove(event["Task"])
+            case _ if happened in set(Happened):
+                is_finished = False
+    assert about.get("revision", 1) == revision
+    assert bool(about.get("held")) == is_held
+    assert (about.get("status") == "closed") == is_closed
+    assert held_tasks >= {id for id, record in records.items() if record.get("held")}
+    assert {id for id in held_tasks if id in records and not records[id].get("held")} == set()
+    assert not is_finished or about["status"] in ("finished", "landed", "closed")
 
 
 def _compare_flow(
-    repo: Repo, name: str, records: dict[str, dict[str, Any]], line: list[Commit]
+    repo: Repo,
+    name: str,
+    about: dict[str, Any],
+    digest: str,
+    records: dict[str, dict[str, Any]],
+    line: list[Commit],
 ) -> None:
     """Completed is exactly what flow's own line holds a merge of, the one that the state names."""
-    about = state(repo, name)
     flow = log(repo, about["flow"], "--first-parent")
     assert flow[-1].sha == about["flow_sha"]
-    assert about["digest"] == repo.git("rev-parse", f"gitflow/state/{name}:spec.yaml")
-    told = {
-        event["Task"]: event["Commit"]
-        for commit in line
-        for event in commit.events
-        if event["Event"] == "task_merged"
-    }
+    assert about["digest"] == digest
+    told: dict[str, str] = {}
+    taken_back: set[str] = set()
+    for event in (event for commit in line for event in commit.events):
+        if event["Event"] == "task_merged":
+            told[event["Task"]] = event["Commit"]
+        elif event["Event"] == "task_reverted":
+            repo.git("merge-base", "--is-ancestor", event["Commit"], about["flow_sha"])
+            taken = told.pop(event["Task"])
+            said = repo.log(event["Commit"], "%B", "-1")
+            assert f"This reverts commit {taken[:7]}" in said
+            taken_back.add(taken)
     merges = [
         (event["Task"], commit)
         for commit in flow
         for event in commit.events
         if event["Event"] == "task_merged" and event["Plan"] == name
+        if commit.sha not in taken_back
     ]
     assert len(merges) == len({id for id, _ in merges}), "a task is merged once"
     on_flow = {id: commit.sha for id, commit in merges}
     assert on_flow == told
+    how = ("--first-parent", "--no-merges", "--grep=^This reverts commit ")
+    reverting = repo.log(about["flow_sha"], "%B", *how)
+    assert not any(f"This reverts commit {sha[:7]}" in reverting for sha in on_flow.values())
     assert on_flow == {
         id: record["merge"] for id, record in records.items() if record.get("status") == "completed"
     }
@@ -240,7 +405,9 @@ def _compare_flow(
         assert commit.parents[1] == records[id]["attempts"][-1]["report"]
     assert not any(path.startswith(".gitflow/") for path in repo.tree(about["flow"]))
     ends = [e for commit in line for e in commit.events if e["Event"] == "plan_finished"]
-    assert len(ends) == (about.get("status", "live") in ("finished", "landed"))
+    is_over = about.get("status", "live") in ("finished", "landed")
+    again = {e["Event"] for commit in line[1:] for e in commit.events} & _NEW_WORK
+    assert len(ends) >= is_over if again else len(ends) == is_over
 
 
 def log(repo: Repo, rev: str, *options: str) -> list[Commit]:
@@ -265,19 +432,49 @@ def _events(message: str) -> list[dict[str, str]]:
     return found
 
 
-def _trees(repo: Repo, commit: str) -> dict[str, dict[str, Any]]:
-    """Return the tasks' records in one commit of the state."""
-    paths = [path for path in repo.tree(commit) if path.startswith("tasks/")]
-    asked = "".join(f"{commit}:{path}\n" for path in paths)
-    said = repo._git("cat-file", "--batch", stdin=asked).encode("utf-8", "surrogateescape")
+def _trees(repo: Repo, line: list[Commit]) -> Iterator[dict[str, dict[str, Any]]]:
+    """Yield the tasks' records in each commit of the state, whose line begins with itself.
+
+    What every commit changes is asked at once: two processes for any number of commits.
+    """
+    asked = "".join(f"{commit.sha}\n" for commit in line)
+    how = ("--stdin", "--always", "--root", "-r", "-z", "--no-renames")
+    changes: list[dict[str, str]] = []
+    words = iter(repo._git("diff-tree", *how, stdin=asked).split("\0")[:-1])
+    for word in words:
+        if word.startswith(":"):
+            path, blob = next(words), word.split()[3]
+            if path.startswith("tasks/"):
+                changes[-1][path] = blob
+        else:
+            assert word == line[len(changes)].sha
+            changes.append({})
+    # A file that was taken away has a blob of noughts.
+    blobs = _blobs(
+        repo, {blob for change in changes for blob in change.values() if blob.strip("0")}
+    )
     found: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        head, _, said = said.partition(b"\n")
-        size = int(head.split()[-1])
-        value = read_yaml(said[:size].decode())
-        said = said[size + 1 :]
-        assert path == record_path(value["id"])
-        found[value["id"]] = value
+    for change in changes:
+        for path, blob in change.items():
+            found.pop(path, None)
+            if blob in blobs:
+                found[path] = read_yaml(blobs[blob][1])
+                assert path == record_path(found[path]["id"])
+        yield {record["id"]: record for record in found.values()}
+
+
+def _blobs(repo: Repo, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the sha and the text of each blob, by the name that it was asked for."""
+    asked = sorted(names)
+    said = repo._git("cat-file", "--batch", stdin="".join(f"{name}\n" for name in asked))
+    rest = said.encode("utf-8", "surrogateescape")
+    found: dict[str, tuple[str, str]] = {}
+    for name in asked:
+        head, _, rest = rest.partition(b"\n")
+        sha, kind, size = head.decode().split()
+        assert kind == "blob"
+        found[name] = (sha, rest[: int(size)].decode())
+        rest = rest[int(size) + 1 :]
     return found
 
 

@@ -47,15 +47,14 @@ class File(NamedTuple):
 class Snapshot:
     """Everything in a repository that belongs to its user; two are equal when nothing moved.
 
-    `pseudo_refs` are HEAD, MERGE_HEAD, COMMIT_EDITMSG and their like, `index` is the digest of
-    the file and `staged` what it says, `hooks` holds (name, mode, content).
+    `refs` are the commit that is checked out and all tags, `pseudo_refs` the files HEAD (which
+    names the branch), MERGE_HEAD, COMMIT_EDITMSG and their like, `index` is the digest of the
+    file and `staged` what it says, `hooks` holds (name, mode, content).
     """
 
-    head: str
-    branch: str
+    refs: str
     pseudo_refs: tuple[tuple[str, str], ...]
     head_log: str
-    tags: str
     stash: str
     index: str
     staged: str
@@ -161,15 +160,13 @@ class Repo:
         git_dir, common_dir, is_bare = self.git("rev-parse", *where).split("\n")
         private, common, bare = Path(git_dir), self.path / common_dir, is_bare == "true"
         return Snapshot(
-            head=self.git("rev-parse", "--verify", "--quiet", "HEAD", check=False),
-            branch=self.git("symbolic-ref", "--quiet", "HEAD", check=False),
+            refs=self.git("show-ref", "--head", "--tags", check=False),
             pseudo_refs=tuple(
                 (file.name, os.fsdecode(file.read_bytes()))
                 for file in sorted(private.iterdir())
                 if file.is_file() and file.name.replace("_", "").isupper()
             ),
             head_log=_text(private / "logs/HEAD"),
-            tags=self.git("for-each-ref", "refs/tags"),
             stash=_text(common / "logs/refs/stash"),
             index=hashlib.sha256(_bytes(private / "index")).hexdigest(),
             staged=self.git("ls-files", "--stage", "--debug"),

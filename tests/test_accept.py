@@ -205,33 +205,36 @@ def test_a_plan_branch_that_goes_away_changes_nothing_that_was_accepted(
         repo.git("update-ref", "refs/heads/plan/p", repo.sha("main"))
     else:
         commits(repo, "plan/p", "words only", notes="1\n")
+    played = engine.go(repo, "p")
+    assert played.code == 4
+    said = played.happened("plan_refused")
     if what == "forced":
-        message, _ = refused(repo, "p")
-        assert message == "the branch plan/p holds no plans/p.yaml"
+        assert played.text("plan_refused") == (
+            "the new text of plan/p was refused, nothing has changed: "
+            "the branch plan/p holds no plans/p.yaml; commit the plan's file there as plans/p.yaml"
+        )
+        assert engine.go(repo).code == 4  # the file in the checkout says what was accepted
     else:
-        assert engine.go(repo, "p").code == 4
+        assert said == []
     assert engine.audit(repo) == {"1": "completed", "2": "failed"}
+    assert engine.state(repo).get("revision", 1) == 1
 
 
 # --- after it was accepted ------------------------------------------------------------------------
 
 
-def test_a_changed_plan_is_refused_by_name(repo: Repo) -> None:
+def test_a_changed_plan_is_its_next_revision(repo: Repo) -> None:
+    repo.identify()
     engine.plan(repo, task("1", "exit 1"))
     engine.go(repo)
     accepted = engine.state(repo)["commit"]
-    engine.plan(repo, task("1", "exit 0"))
-    said = (
-        "plan p was accepted as v1, and its text has changed since; "
-        "changing a plan that was started is not built yet",
-        "put the change into a plan with a name of its own, or take it back: "
-        f"git show {accepted[:12]}:plans/p.yaml",
-    )
-    assert refused(repo) == said
-    text = repo.path.joinpath(engine.FILE).read_text()
-    commits(repo, "plan/p", "my change", plans_p__yaml="")
-    commits(repo, "plan/p", "my change", **{"plans/p__yaml": text})
-    assert refused(repo, "p") == said
+    engine.plan(repo, task("1", "exit 1"), task("2", "echo 2 > b"))
+    assert engine.go(repo).text("plan_accepted") == "plan p accepted as v2: added: 2"
+    state = engine.state(repo)
+    assert (state["revision"], state["commit"]) == (2, repo.sha("plan/p"))
+    assert repo.sha("plan/p~1") == accepted
+    assert repo.log("plan/p", "%an", "-1") == "alice"
+    assert engine.audit(repo) == {"1": "failed", "2": "completed"}
 
 
 def test_a_plan_whose_text_means_the_same_goes_on(repo: Repo) -> None:
@@ -413,7 +416,8 @@ def everything(repo: Repo) -> tuple[dict[str, str], list[str], list[str]]:
 def rehearse(repo: Repo, what: str = engine.FILE, **keys: Any) -> list[str]:
     service = Service(str(repo.path))
     try:
-        return service.rehearse(what, **keys)
+        _, steps = service.rehearse(what, **keys)
+        return [step.text for step in steps]
     finally:
         service.close()
 
@@ -463,10 +467,41 @@ def unlike_its_branch(repo: Repo) -> None:
     engine.plan(repo, task("1", "echo 2 > a"))
 
 
-def changed_since(repo: Repo) -> None:
+def with_another_base(repo: Repo) -> None:
+    repo.git("branch", "other")
     engine.plan(repo, task("1", "exit 1"))
     engine.go(repo)
-    engine.plan(repo, task("1", "exit 2"))
+    engine.plan(repo, task("1", "exit 1"), base="other")
+
+
+def test_a_rehearsal_of_a_changed_plan_begins_with_its_next_revision(repo: Repo) -> None:
+    engine.plan(repo, task("1", "exit 1"))
+    engine.go(repo)
+    engine.plan(repo, task("1", "exit 1"), task("2", "echo 2 > b", estimated_time="5 minutes"))
+    before = everything(repo)
+    steps = [
+        "accept plan p as v2: added: 2",
+        "    0 min  start 2 on task/p/2-task-2: Task 2",
+        "    5 min  merge 2 to flow/p",
+        "    5 min  stop: 1 task cannot start without a person",
+    ]
+    assert rehearse(repo) == steps
+    assert everything(repo) == before
+    text = repo.path.joinpath(engine.FILE).read_text()
+    commits(repo, "plan/p", "my change", **{"plans/p__yaml": text})
+    assert rehearse(repo, "p") == steps
+
+
+def test_a_rehearsal_says_that_what_a_plan_branch_says_would_be_refused(repo: Repo) -> None:
+    engine.plan(repo, task("1", "exit 1"))
+    engine.go(repo)
+    repo.git("update-ref", "refs/heads/plan/p", repo.sha("main"))
+    before = everything(repo)
+    assert rehearse(repo, "p") == [
+        "refuse the new text of plan/p: the branch plan/p holds no plans/p.yaml",
+        "    0 min  stop: 1 task cannot start without a person",
+    ]
+    assert everything(repo) == before
 
 
 @pytest.mark.parametrize(
@@ -475,9 +510,9 @@ def changed_since(repo: Repo) -> None:
         lambda repo: engine.plan(repo, ONE, base="develop"),
         lambda repo: (engine.plan(repo, ONE), repo.git("branch", "flow")),
         unlike_its_branch,
-        changed_since,
+        with_another_base,
     ],
-    ids=["no base", "a branch in the way", "unlike its branch", "changed since"],
+    ids=["no base", "a branch in the way", "unlike its branch", "with another base"],
 )
 def test_a_rehearsal_is_refused_where_a_run_would_be(
     repo: Repo, trouble: Callable[[Repo], object]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gitflow_agents import merge
@@ -74,7 +74,6 @@ def edited(files: Files, steps: list[tuple[str, str, str]]) -> Files:
     return now
 
 
-@settings(max_examples=60)
 @given(ours=edits, theirs=edits)
 def test_it_agrees_with_git_or_leaves_it_to_git(
     store: Repository, ours: list[tuple[str, str, str]], theirs: list[tuple[str, str, str]]

@@ -17,15 +17,11 @@ from typing import Any
 
 import pytest
 
-from gitflow_agents.execute import Executor
 from gitflow_agents.models import Limits
 from gitflow_agents.render import clean
-from gitflow_agents.runner import Stop
 from gitflow_agents.service import Service
-from gitflow_agents.service.desk import Desk, Told
+from gitflow_agents.service.desk import Told
 from gitflow_agents.service.reconcile import Reconciler
-from gitflow_agents.store import Guard, Worktrees
-from gitflow_agents.store.state import HEADS
 from tests import engine, repos
 from tests.engine import task
 from tests.repos import Cli, Repo
@@ -242,23 +238,10 @@ def many(repo: Repo, count: int, width: int) -> None:
     try:
         snapshot = service._accepted(path, told.append)
         assert list(snapshot.frontier.ready) == ready
-        worktrees = Worktrees(service.repository, service.config.worktrees)
-        guard = Guard(service.store.refs, (f"{HEADS}flow/{PLAN}",))
-        executor = Executor(
-            service.repository, worktrees, guard, service.config, service.environ, Stop()
-        )
-        desk = Desk(
-            service.store,
-            service.config,
-            worktrees,
-            executor,
-            snapshot,
-            service.actor,
-            told.append,
-        )
+        desk = service._desk(snapshot, told.append)
         work = Reconciler(desk).step(Limits(), count, barrier=False, stopping=False)
         assert [order.task.id for order in work.orders] == ready
-        guard.begin()
+        desk.executor.guard.begin()
     finally:
         service.close()
 
@@ -337,7 +320,9 @@ def cramped_plan(repo: Repo) -> str:
     )
 
 
-@pytest.mark.parametrize("most", [0, 60, 150, 500, 1200])
+@pytest.mark.parametrize(
+    "most", [0, *(pytest.param(most, marks=pytest.mark.slow) for most in (60, 150, 500)), 1200]
+)
 @pytest.mark.parametrize("is_accepted", [False, True])
 def test_without_room_for_our_own_files_there_is_one_sentence_and_the_next_run_goes_on(
     repo: Repo, most: int, is_accepted: bool
@@ -356,7 +341,7 @@ def test_without_room_for_our_own_files_there_is_one_sentence_and_the_next_run_g
     if result.exit_code == 75:
         assert hint == "hint: make room on the disk, then run the command again; nothing was lost"
         assert {ref: engine.refs(repo).get(ref) for ref in before} == before
-    repos.tool(repo, "run", path)
+    assert engine.go(repo, path).code == 0
     assert set(engine.audit(repo).values()) == {"completed"}
     repo.git("fsck", "--no-dangling")
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -27,13 +26,6 @@ from tests.theirs import untouched
 FLOW = "flow/p"
 ADDED = ["plans/p.provides.yaml", "plans/p.report.md", "plans/p.yaml"]
 """What a finished plan puts on its flow branch beside its tasks' work."""
-
-
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """Give each test its own environment: the tool takes inherited GIT_* out of it."""
-    with mock.patch.dict(os.environ):
-        yield
 
 
 def small_plan(repo: Repo, **keys: Any) -> None:

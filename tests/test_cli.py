@@ -13,7 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,7 @@ Options:
 
 Begin:
   demo        Make a small real repository and run a plan in it.
+  doctor      Find what is wrong on this machine and in this repository.
   new         Write a plan file to begin with.
   edit        Change a plan in your editor, and propose the change.
   completion  Print what makes a shell complete verbs and plans.
@@ -195,13 +196,49 @@ Look:
   report      Show what was built, how it was verified, what it took.
   plans       List the plans here, with counts by status.
 
+Act:
+  stop        End what runs; what it did is kept.
+  retry       Try failed, cancelled or finished but unmerged tasks again, on
+              the same branch.
+  hold        Start and merge nothing more of these tasks, or of the whole
+              plan; what runs goes on.
+  resume      Lift a hold.
+  reject      Refuse what a task has done, before it is merged; the reason
+              goes to the next attempt.
+  skip        Leave a task out; the tasks that need it stay blocked unless
+              --provides.
+  approve     Give the approval that a task, or the plan, waits for; it holds
+              for exactly this text.
+  unapprove   Withdraw an approval, until what it is for has happened.
+  merge       Merge what is in review now, tested as always, and start
+              nothing.
+  revert      Take merged tasks back off flow, with the merged tasks that need
+              them; all or none.
+  update      Bring the base into flow now, tested as always, whatever
+              `follow_base` says.
+  take        Do tasks yourself in place of an agent: their branches are
+              yours.
+  submit      Say that tasks which you took are done; they are checked and
+              merged as an agent's result.
+  give        Hand tasks back that you took; the next attempt begins with what
+              you committed.
+  add-task    Add a task to a plan that was started; the next pass takes it
+              up, of a running `run` too.
+  open        Open a shell among a task's files.
+
+Plumbing:
+  fsck        Check that state, flow and branches agree with each other.
+  cleanup     Remove what plans that are over, and killed runs, have left.
+
   gitflow-agents VERB --help says more about a verb.
 """
 
 
-def test_the_help_lists_the_verbs_by_what_they_are_for(cli: Cli) -> None:
-    assert cli("--help").stdout == HELP
-    assert cli("-h").stdout == HELP
+def test_the_help_lists_the_verbs_by_what_they_are_for(
+    repo: Repo, cli: Cli, tool: Callable[..., Result]
+) -> None:
+    assert tool(repo, "--help").stdout == HELP  # as wide as a terminal is
+    assert cli("-h").stdout == cli("--help").stdout
 
 
 def test_without_a_word_the_help_is_shown_and_that_is_a_usage_error(
@@ -303,8 +340,7 @@ def test_wrong_words_are_told_in_json_where_json_was_asked_for(cli: Cli) -> None
 
 @pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.no_json])
 def test_a_verb_without_json_refuses_it_by_name(cli: Cli, verb: str) -> None:
-    words = [verb, *["bash" if verb == "completion" else "x"] * (verb not in {"report"})]
-    result = cli(*words, "--json", check=False)
+    result = cli(verb, "bash" if verb == "completion" else "x", "--json", check=False)
     assert result.exit_code == 2
     assert result.json == {
         "schema": 1,
@@ -365,7 +401,62 @@ def test_a_reader_who_has_seen_enough_is_no_failure_worth_a_word(
         [SCRIPT, "status"], cwd=repo.path, stdout=writing, stderr=subprocess.PIPE, check=False
     )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def ends_unread(repo: Repo, asked: Sequence[str]) -> set[tuple[str, int, bytes]]:
+    """Return exit code and stderr of each of these calls whose output nobody reads."""
+    ends = set()
+    for words in asked:
+        reading, writing = os.pipe()
+        os.close(reading)
+        argv = [SCRIPT, *words.split()]
+        done = subprocess.run(
+            argv, cwd=repo.path, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+        os.close(writing)
+        ends.add((words, done.returncode, done.stderr))
+    return ends
+
+
+def test_the_help_and_a_list_end_quietly_when_nobody_reads_on(played: tuple[Repo, Result]) -> None:
+    asked = ["--help", "log --help", "log", "frobnicate --json"]
+    assert ends_unread(played[0], asked) == {(words, 141, b"") for words in asked}
+
+
+@pytest.mark.slow
+def test_every_verb_ends_quietly_when_nobody_reads_on(played: tuple[Repo, Result]) -> None:
+    asked = [
+        "--version",
+        "completion bash",
+        "schema plan",
+        "validate plans/party.yaml",
+        "validate plans/party.yaml --json",
+        "waves party",
+        "graph party",
+        "explain 004",
+        "run party --dry-run",
+        "ready",
+        "ready --json",
+        "show party",
+        "provides",
+        "diff 002",
+        "log --follow",
+        "brief 002",
+        "report",
+        "plans",
+    ]
+    assert ends_unread(played[0], asked) == {(words, 141, b"") for words in asked}
+
+
+def test_a_follower_ends_when_its_reader_has_gone_although_nothing_happens(
+    played: tuple[Repo, Result],
+) -> None:
+    with started(played[0], "log", "--follow") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=60) == 141
 
 
 def test_a_run_goes_on_when_nobody_reads_what_it_says(repo: Repo) -> None:
@@ -380,7 +471,7 @@ def test_a_run_goes_on_when_nobody_reads_what_it_says(repo: Repo) -> None:
         check=False,
     )
     os.close(writing)
-    assert done.stderr == b""
+    assert (done.returncode, done.stderr) == (0, b"")
     assert "song.txt" in repo.tree("flow/party")
 
 
@@ -729,6 +820,27 @@ def test_graph_draws_the_plan_in_three_ways(look: Callable[..., str]) -> None:
     assert look("graph", "party", "--format", "text") == TEXT
 
 
+def test_graph_in_json_has_nodes_and_edges(played: tuple[Repo, Result]) -> None:
+    cli = Cli(played[0])
+    assert cli("graph", "party", "--json").json == {
+        "schema": 1,
+        "plan": "party",
+        "nodes": [
+            {"id": "001", "title": "Say hello", "status": "completed", "wave": 1},
+            {"id": "002", "title": "Say goodbye", "status": "completed", "wave": 2},
+            {"id": "003", "title": "Sing", "status": "failed", "wave": 3},
+            {"id": "004", "title": "Dance", "status": "pending", "wave": 4},
+        ],
+        "edges": [
+            {"from": "001", "to": "002", "capabilities": ["greeting"]},
+            {"from": "002", "to": "003", "capabilities": ["farewell"]},
+            {"from": "003", "to": "004", "capabilities": ["song"]},
+        ],
+    }
+    result = cli("graph", "party", "--json", "--format", "dot", check=False)
+    assert (result.exit_code, result.json["hint"]) == (2, "use one of them")
+
+
 EXPLAINED = """\
 004 Dance
   is pending and waits for 1 task: 003
@@ -768,7 +880,7 @@ def test_explain_in_json_has_the_chains(played: tuple[Repo, Result]) -> None:
 
 TOLD = """\
 plan party accepted as v1: 4 tasks
-plan party v1: 4 tasks, 1 at once, from main to flow/party; it runs by itself
+plan party v1: 4 tasks, 1 at once, from main to flow/party; it runs by itself, without approvals
   | plan branch: plan/party
   | working directory: REPO
   | worktrees: REPO/.worktrees/party
@@ -799,7 +911,7 @@ def test_run_tells_what_happens_and_ends_where_a_person_is_needed(
         "error: the plan cannot go on without a person: failed: 003; "
         "2 of 4 tasks are merged to flow/party\n"
         "hint: gitflow-agents status party"
-        "; no verb tries a task again yet: put what is left into a plan of its own\n",
+        "; gitflow-agents retry party tries again\n",
     )
 
 
@@ -839,12 +951,12 @@ def test_run_in_json_prints_one_event_a_line(cli: Cli, repo: Repo) -> None:
         None,
     ]
     assert {each["schema"] for each in told} == {1}
+    assert {stable(each["at"], repo) for each in told[:-1]} == {"TIME"}
     assert told[-1] == {
         "schema": 1,
         "error": "the plan cannot go on without a person: failed: 003; "
         "2 of 4 tasks are merged to flow/party",
-        "hint": "gitflow-agents status party"
-        "; no verb tries a task again yet: put what is left into a plan of its own",
+        "hint": "gitflow-agents status party; gitflow-agents retry party tries again",
         "problems": [],
     }
     assert (result.exit_code, result.stderr) == (4, "")
@@ -871,7 +983,39 @@ def test_a_dry_run_walks_the_whole_plan_and_writes_nothing(cli: Cli, repo: Repo)
     assert result.stdout == REHEARSED
     assert (repo.snapshot(), refs(repo), repo.git("count-objects")) == before
     told = cli("run", "plans/party.yaml", "-j", "1", "--dry-run", "--json").json
-    assert told == {"schema": 1, "plan": "plans/party.yaml", "would": result.stdout.splitlines()}
+    steps = told.pop("would")
+    assert told == {"schema": 1, "plan": "party"}
+    assert steps[:3] == [
+        {
+            "event": "plan_accepted",
+            "minutes": 0,
+            "plan": "party",
+            "plan_branch": "plan/party",
+            "flow": "flow/party",
+            "base": "main",
+        },
+        {
+            "event": "attempt_started",
+            "minutes": 0,
+            "plan": "party",
+            "task": "001",
+            "branch": "task/party/001-say-hello",
+        },
+        {
+            "event": "task_merged",
+            "minutes": 5,
+            "plan": "party",
+            "task": "001",
+            "flow": "flow/party",
+        },
+    ]
+    assert steps[-1] == {
+        "event": "plan_finished",
+        "minutes": 20,
+        "plan": "party",
+        "flow": "flow/party",
+    }
+    assert len(steps) == len(result.stdout.splitlines())
 
 
 def test_an_invalid_plan_is_not_run(cli: Cli, repo: Repo) -> None:
@@ -906,13 +1050,14 @@ STATUS = """\
 Waiting for you: 1 thing (the plan runs by itself, without approvals)
   003 failed (agent-error): the command exited with 3
       $ gitflow-agents show party/003
+      $ gitflow-agents retry party/003
 
 Plan       party: failed
 Goal       Greet people
-Version    v1, accepted TIME by alice <alice@example.com>
+Version    v1, accepted TIME by alice
 Progress   50 % (2 of 4 tasks merged)
 Tasks      2 completed, 1 failed, 1 pending (0 ready)
-Used       0.0s of agents' time
+Used       0.0s of work by all agents together
 
 main at SHA
 └─ flow/party at SHA
@@ -1079,6 +1224,39 @@ def test_diff_shows_what_a_task_changed(look: Callable[..., str]) -> None:
     assert look("diff", "002", "--stat") == (" bye.txt | 1 +\n 1 file changed, 1 insertion(+)\n")
 
 
+def test_diff_in_json_has_paths_and_numbers_of_lines(
+    played: tuple[Repo, Result], cli: Cli, repo: Repo
+) -> None:
+    merge = played[0].log("flow/party", "%H %P", "--first-parent", "--merges").split()
+    assert Cli(played[0])("diff", "002", "--json").json == {
+        "schema": 1,
+        "plan": "party",
+        "task": "002",
+        "base": merge[1],
+        "sha": merge[0],
+        "files": [{"path": "bye.txt", "change": "added", "insertions": 1, "deletions": 0}],
+    }
+    repo.write("old.txt", "1\n2\n")
+    repo.commit("something to change")
+    repo.plan(
+        "many",
+        r"""
+        goal: Change files in every way
+        tasks:
+          - id: "1"
+            description: All at once
+            run: printf '\0' > "a b\tc"; echo 3 >> README.md; mkdir n; mv old.txt n/new.txt
+        """,
+    )
+    cli("run", "plans/many.yaml", "--quiet")
+    assert cli("diff", "many/1", "--json").json["files"] == [
+        {"path": "README.md", "change": "modified", "insertions": 1, "deletions": 0},
+        {"path": "a b\\tc", "change": "added", "insertions": None, "deletions": None},
+        {"path": "n/new.txt", "change": "added", "insertions": 2, "deletions": 0},
+        {"path": "old.txt", "change": "deleted", "insertions": 0, "deletions": 2},
+    ]
+
+
 def test_diff_of_what_was_not_begun_says_why(played: tuple[Repo, Result]) -> None:
     assert Cli(played[0])("diff", "004", check=False) == Result(
         1,
@@ -1122,6 +1300,77 @@ def test_brief_is_what_the_agent_was_told(played: tuple[Repo, Result]) -> None:
     told = repo.show("task/party/003-sing", ".gitflow/brief.md")
     assert Cli(repo)("brief", "003").stdout == told
     assert told.startswith("# Task 003 of plan party\n")
+
+
+def test_report_in_json_is_what_the_report_says(played: tuple[Repo, Result]) -> None:
+    told = Cli(played[0])("report", "--json").json
+    merges = played[0].log("flow/party", "%H", "--first-parent", "--merges").split()
+    assert told.pop("total_seconds") > told.pop("work_seconds") > 0
+    assert stable(told.pop("at"), played[0]) == "TIME"
+    assert [each.pop("work_seconds") > 0 for each in told["estimates"]] == [True] * 3 + [False]
+    assert told == {
+        "schema": 1,
+        "plan": "party",
+        "session_id": "party",
+        "goal": "Greet people",
+        "revision": 1,
+        "base": "main",
+        "flow": "flow/party",
+        "flow_sha": merges[0],
+        "finished": False,
+        "built": [
+            {
+                "id": "001",
+                "title": "Say hello",
+                "tracker": None,
+                "merge_sha": merges[1],
+                "summary": None,
+            },
+            {
+                "id": "002",
+                "title": "Say goodbye",
+                "tracker": None,
+                "merge_sha": merges[0],
+                "summary": None,
+            },
+        ],
+        "failed": [
+            {
+                "id": "003",
+                "title": "Sing",
+                "reason": "agent-error",
+                "message": "the command exited with 3",
+            }
+        ],
+        "left_out": [],
+        "not_done": ["004"],
+        "verification": [
+            {
+                "command": "grep -q hello hello.txt",
+                "kind": "verify",
+                "times": 1,
+                "tests_passing": None,
+            },
+            {"command": "test -f hello.txt", "kind": "gate", "times": 2, "tests_passing": None},
+            {"command": "test -s bye.txt", "kind": "verify", "times": 1, "tests_passing": None},
+        ],
+        "tests_passing": None,
+        "total_tasks": 4,
+        "waves": 4,
+        "attempts": 3,
+        "cost_usd": None,
+        "cost_is_complete": False,
+        "tracker": None,
+        "estimates": [
+            {"id": "001", "estimated_minutes": 5},
+            {"id": "002", "estimated_minutes": 5},
+            {"id": "003", "estimated_minutes": 8},
+            {"id": "004", "estimated_minutes": 2},
+        ],
+        "risks": [],
+        "follow_ups": [],
+        "learned": [],
+    }
 
 
 PLANS = """\
@@ -1188,11 +1437,12 @@ def test_every_command_of_the_feature_list_works_in_its_order(
 
 def test_the_readme_lists_the_verbs_as_the_help_does() -> None:
     text = (PROJECT / "README.md").read_text()
+    verbs = [(verb.part, verb.name, verb.get_short_help_str(100)) for verb in VERBS.values()]
+    verbs += [("act", name, about) for name, about in door.ACTS.items()]
     rows = [
-        f"| {title if verb is verbs[0] else ''} | `{verb.name}` | {verb.get_short_help_str(100)} |"
+        f"| {'' if place else title} | `{name}` | {about} |"
         for part, title in door.GROUPS.items()
-        for verbs in [[verb for verb in VERBS.values() if verb.part == part]]
-        for verb in verbs
+        for place, (_, name, about) in enumerate(verb for verb in verbs if verb[0] == part)
     ]
     table = "\n".join(["| | Verb | What it does |", "|---|---|---|", *rows])
     assert table in text, f"put this into README.md:\n{table}"

@@ -446,53 +446,58 @@ def test_a_run_that_goes_on_sees_every_task_once_and_in_one_order() -> None:
 
 # --- as long and as wide as a plan can be ----------------------------------------------------------
 
-MANY = 100_000
+MOST = 100_000
+# The smaller number is still ten times what a recursion could take.
+SIZES = pytest.mark.parametrize("many", [10_000, pytest.param(MOST, marks=pytest.mark.slow)])
 
 
 @lru_cache
-def big(*, links: bool) -> Plan:
+def big(many: int, *, links: bool) -> Plan:
     """Return a chain of tasks, or as many that need only the first one."""
     tasks = [Task(id="t0", files=("README.md",))]
-    for number in range(1, MANY):
+    for number in range(1, many):
         before = f"t{number - 1}" if links else "t0"
         tasks.append(Task(id=f"t{number}", depends_on=(before,)))
     return Plan(plan="big", goal="Be big", tasks=tuple(tasks))
 
 
-def test_a_chain_may_be_as_long_as_the_plan() -> None:
-    plan = big(links=True)
+@SIZES
+def test_a_chain_may_be_as_long_as_the_plan(many: int) -> None:
+    plan = big(many, links=True)
     graph = Graph.of(plan)
-    last = f"t{MANY - 1}"
-    assert graph.wave[last] == MANY
+    last = f"t{many - 1}"
+    assert graph.wave[last] == many
     assert graph.cycle() is None
-    assert len(graph.ancestors(last)) == len(graph.descendants("t0")) == MANY - 1
-    assert [len(row) for row in chain(graph, {}, last)] == [MANY]
-    assert unblocks(graph, {}, "t0") == Unblocks(("t1",), MANY - 1)
+    assert len(graph.ancestors(last)) == len(graph.descendants("t0")) == many - 1
+    assert [len(row) for row in chain(graph, {}, last)] == [many]
+    assert unblocks(graph, {}, "t0") == Unblocks(("t1",), many - 1)
     planned = schedule(plan, graph, 3, default_minutes=1)
-    assert planned.best == planned.makespan == planned.total == MANY
+    assert planned.best == planned.makespan == planned.total == many
     assert planned.critical_path == graph.order
     assert overlaps(plan, graph) == []
 
 
-def test_a_cycle_may_be_as_long_as_the_plan() -> None:
-    plan = big(links=True)
-    first = plan.tasks[0].model_copy(update={"depends_on": (f"t{MANY - 1}",)})
+@SIZES
+def test_a_cycle_may_be_as_long_as_the_plan(many: int) -> None:
+    plan = big(many, links=True)
+    first = plan.tasks[0].model_copy(update={"depends_on": (f"t{many - 1}",)})
     cycle = Graph.of(plan.model_copy(update={"tasks": (first, *plan.tasks[1:])})).cycle()
     assert cycle is not None
-    assert cycle[:2] + cycle[-2:] == ("t0", f"t{MANY - 1}", "t1", "t0")
+    assert cycle[:2] + cycle[-2:] == ("t0", f"t{many - 1}", "t1", "t0")
 
 
-def test_a_wave_may_be_as_wide_as_the_plan() -> None:
-    plan = big(links=False)
+@SIZES
+def test_a_wave_may_be_as_wide_as_the_plan(many: int) -> None:
+    plan = big(many, links=False)
     graph = Graph.of(plan)
     frontier = Frontier(graph, {})
     assert frontier.take() == ["t0"]
-    assert len(frontier.complete("t0")) == MANY - 1
+    assert len(frontier.complete("t0")) == many - 1
     assert frontier.take(2) == ["t1", "t2"]
     assert frontier.reopen("t0") == ["t0"]
     assert frontier.take() == ["t0"]
-    assert len(graph.wave_members("t1")) == MANY - 1
-    assert schedule(plan, graph, MANY, default_minutes=1).makespan == 2
+    assert len(graph.wave_members("t1")) == many - 1
+    assert schedule(plan, graph, many, default_minutes=1).makespan == 2
 
 
 # --- what blocks what -----------------------------------------------------------------------------

@@ -22,11 +22,21 @@ PACKAGE = "gitflow_agents"
 # Lowest first. A module that does not exist yet is simply absent.
 LAYERS: Mapping[str, frozenset[str]] = {
     "core": frozenset(
-        {"models", "spec", "graph", "transitions", "scheduler", "commands", "render", "errors"}
+        {
+            "models",
+            "spec",
+            "graph",
+            "transitions",
+            "scheduler",
+            "commands",
+            "replan",
+            "render",
+            "errors",
+        }
     ),
     "edges": frozenset({"store", "merge", "agents", "runner", "execute", "github", "cache"}),
     "service": frozenset({"service"}),
-    "doors": frozenset({"cli", "mcp", "__main__"}),
+    "doors": frozenset({"cli", "acts", "live", "mcp", "__main__"}),
 }
 ORDER = list(LAYERS)
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules}

@@ -600,7 +600,13 @@ def test_a_plan_that_was_stopped_goes_on_when_somebody_has_looked(repo: Repo) ->
     hook = f"mkdir -p {COMMON}/hooks; touch {COMMON}/hooks/update"
     engine.plan(repo, task("1", f"{WORK}{hook}"), task("2", "echo b > b.txt"))
     assert engine.go(repo, jobs=1).message.startswith("the plan is held: ")
-    (repo.path / ".git/hooks/update").unlink()
+    assert engine.go(repo).hint == "gitflow-agents resume p"
+    hook_ = repo.path / ".git/hooks/update"
+    still = engine.act(repo, "resume", dry_run=True).said
+    made = f"{hook_} was made while it ran; look at it, and remove it"
+    assert still == (f"plan p goes on; it was held: {made}; {hook_} is still so",)
+    hook_.unlink()
+    assert engine.act(repo, "resume").said[0].endswith("; that is put back")
     played = engine.go(repo)
     assert (played.code, engine.audit(repo)) == (4, {"1": "failed", "2": "completed"})
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -29,13 +28,6 @@ from tests.theirs import MADE, untouched
 FLOW = "flow/p"
 ADDED = ["plans/p.provides.yaml", "plans/p.report.md", "plans/p.yaml"]
 """What a finished plan puts on its flow branch beside its tasks' work."""
-
-
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """Give each test its own environment: the tool takes inherited GIT_* out of it."""
-    with mock.patch.dict(os.environ):
-        yield
 
 
 def small_plan(repo: Repo, **keys: Any) -> str:
@@ -664,6 +656,18 @@ def test_variables_of_another_repository_are_not_followed(
     assert repo.tree(FLOW) == sorted(["README.md", "one.txt", "two.txt", *ADDED])
     assert other.branches() == ["main"]
     assert set(repo.log(f"main..{FLOW}", "%cn").splitlines()) == {"gitflow-agents"}
+
+
+def test_the_callers_environment_stays_as_it_is(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "many")
+    before = dict(os.environ)
+    # The test's own git would follow these; the tool's does not.
+    engine.plan(repo, task("1", 'echo > a.txt; [ -z "$GIT_DIR" ]'))
+    assert engine.go(repo).code == 0
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("hook", ["pre-commit", "post-commit"])

@@ -175,7 +175,7 @@ def test_nothing_more_starts_when_the_minutes_are_used_up(repo: Repo) -> None:
 
     played = engine.go(repo, jobs=1, clock=clock)
     assert played.code == 4
-    assert played.message.startswith("the 3 agent minutes are used up (")
+    assert played.message.startswith("the 3 minutes of work by all agents together are used up (")
     assert engine.audit(repo) == {"a": "completed", "b": "pending"}
 
 
@@ -911,6 +911,7 @@ def survive(repo: Repo, log: Path, at: int, count: int, *, forget: bool) -> list
     return moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forget", [False, True], ids=["with its intent", "without"])
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_merge_that_a_kill_has_cut_is_made_once(
@@ -979,6 +980,7 @@ def finish(process: subprocess.Popen[str]) -> Result:
     return Result(process.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_plan_help_each_other_and_merge_every_task_once(
     repo: Repo, tmp_path: Path
 ) -> None:

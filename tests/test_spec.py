@@ -311,7 +311,7 @@ def test_all_errors_are_told_in_one_pass_in_the_order_of_the_file() -> None:
         flow: a..b
         copy: [../x]
         limits: null
-        approval: [plan]
+        approvers: [alice]
         type: feature
         gaol: x
         defaults: {agent: claude, model: x, timeout: 10s}
@@ -344,7 +344,7 @@ def test_all_errors_are_told_in_one_pass_in_the_order_of_the_file() -> None:
         "3:7: error: flow: `a..b` cannot be a branch: it holds `..` (rename it)",
         "4:8: error: copy[0]: `../x` climbs out with `..` (write it from the top of the repository)",
         "5:9: error: limits: `limits` is empty, and has to be a mapping (write it, or remove the key)",
-        "6:1: error: approval: `approval` is not built yet in this version (remove it)",
+        "6:1: error: approvers: `approvers` is not built yet in this version (remove it)",
         "7:7: error: type: `type` is `feature`, and has to be one of feat, fix, chore, docs, refactor, test (did you mean `feat`?)",
         "8:1: error: gaol: there is no key `gaol` (did you mean `goal`?)",
         "9:19: error: defaults.agent: the agent `claude` is not built yet in this version (remove it)",
@@ -1075,15 +1075,37 @@ def test_advice_is_told_and_does_not_refuse() -> None:
         "3:37: warning: tasks[0].estimated_time: a is estimated at over 10 minutes (split it, or set `limits.task_minutes` in the config)",
         "4:5: warning: tasks[1].verify: nothing verifies b (add `verify`, a `check` to what it provides, or a `gate`)",
         "4:45: warning: tasks[1].status: `status: done` is ignored (remove it: what is done is what was merged)",
-        "4:58: warning: tasks[1].files: b could run at the same time as a, and `src/x.py` is among the files of both (let one need the other, or expect a conflict)",
+        "4:58: warning: tasks[1].files: 3 tasks (a, b, c) could run at the same time, and `src/x.py` is among the files of each (let them need one another, or expect conflicts)",
         "4:87: warning: tasks[1].completed_tasks: `completed_tasks` is ignored (remove it: what is done is what was merged)",
-        "5:66: warning: tasks[2].files: c could run at the same time as a, and `src/*.py` is among the files of both (let one need the other, or expect a conflict)",
-        "5:66: warning: tasks[2].files: c could run at the same time as b, and `src/x.py` is among the files of both (let one need the other, or expect a conflict)",
+        "5:66: warning: tasks[2].files: a and c could run at the same time, and `src/*.py` is among the files of both (let one need the other, or expect a conflict)",
         "6:84: warning: tasks[3].plan_version: `plan_version: v2` is ignored (remove it: revisions are counted when they are accepted)",
     ]
     assert told(source, config=Config()) == expected
     strictly = told(source, config=Config(), strict=True)
     assert strictly == [line.replace(": warning: ", ": error: ") for line in expected]
+
+
+def overlapping(files: Collection[str]) -> list[str]:
+    """Return what is told of tasks that need nothing and name these files, one each."""
+    tasks = (
+        f'  - {{id: "{place}", run: x, description: d, files: [{name}]}}'
+        for place, name in enumerate(files, 1)
+    )
+    return told("\n".join(["goal: g", "gate: [x]", "tasks:", *tasks]), config=Config())
+
+
+def test_a_file_that_many_tasks_want_is_warned_of_once() -> None:
+    assert overlapping(["CHANGELOG.md"] * 30) == [
+        "5:46: warning: tasks[1].files: 30 tasks (1, 2, 3 and 27 more) could run at the same time, and `CHANGELOG.md` is among the files of each (let them need one another, or expect conflicts)"
+    ]
+    (told,) = overlapping(["CHANGELOG.md"] * 100)  # more pairs than are looked for
+    assert "tasks[1].files: at least 64 tasks (1, 2, 3 and 61 more) could run" in told
+
+
+def test_a_task_that_meets_many_others_in_a_file_each_is_warned_of_once() -> None:
+    assert overlapping([*(f"src/{place}.py" for place in range(1, 31)), "src/"]) == [
+        "34:47: warning: tasks[30].files: 31 could run at the same time as 30 tasks (1, 2, 3 and 27 more), and names files of each, such as `src/1.py` (let one need the other, or expect conflicts)"
+    ]
 
 
 def test_a_gate_or_a_default_verifies_every_task() -> None:
@@ -1115,15 +1137,6 @@ def test_tasks_that_wait_for_each_other_may_share_files() -> None:
         )
         == []
     )
-
-
-def test_the_shares_of_one_file_are_told_once_a_task() -> None:
-    found = told_of_tasks(*[f"id: t{n}, files: [x]" for n in range(4)])
-    assert [line.partition(": ")[2].partition(", and")[0] for line in found] == [
-        "warning: tasks[1].files: t1 could run at the same time as t0",
-        "warning: tasks[2].files: t2 could run at the same time as t0, t1",
-        "warning: tasks[3].files: t3 could run at the same time as t0, t1, t2",
-    ]
 
 
 def test_what_is_said_twice_is_compared() -> None:
@@ -1275,7 +1288,7 @@ VALUES = some.recursive(
 
 
 @given(some.dictionaries(TEXTS, VALUES, max_size=5))
-@settings(max_examples=500)
+@settings(max_examples=5 * settings().max_examples)
 def test_what_is_written_is_read_back_exactly(value: dict[str, Any]) -> None:
     assert from_yaml(to_yaml(value)) == value
 
@@ -1417,7 +1430,7 @@ def test_no_bytes_do_more_than_be_refused(data: bytes) -> None:
 
 
 @given(some.lists(some.sampled_from(WORDS), max_size=60).map("".join))
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 def test_no_shuffled_words_do_more_than_be_refused(source: str) -> None:
     only_refuses(source.encode())
 
@@ -1427,7 +1440,7 @@ def test_no_shuffled_words_do_more_than_be_refused(source: str) -> None:
     some.integers(0, 30),
     some.sampled_from(WORDS).map(str.encode),
 )
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 def test_no_damage_to_a_plan_does_more_than_make_it_refused(
     at: int, length: int, word: bytes
 ) -> None:
@@ -1455,7 +1468,7 @@ LOOSE = some.recursive(
     some.dictionaries(some.sampled_from(keys(Plan)), LOOSE, max_size=4),
     some.lists(some.dictionaries(some.sampled_from(keys(Task)), LOOSE, max_size=6), max_size=4),
 )
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 def test_no_values_in_the_right_places_do_more_than_be_refused(
     top: dict[str, Any], tasks: list[dict[str, Any]]
 ) -> None:
@@ -1519,7 +1532,7 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
         keep_branches: maybe
         train: "4"
         follow_base: always
-        approval: [plan]
+        start: on-push
         gaet: [x]
         """
     )
@@ -1535,7 +1548,7 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
         "c:6:16: error: keep_branches: `keep_branches` has to be true or false, and is text",
         'c:7:8: error: train: `train` has to be a whole number, and is text (write train: 4 without quotes)',
         "c:8:14: error: follow_base: `follow_base` is `always`, and has to be one of clean, off",
-        "c:9:1: error: approval: `approval` is not built yet in this version (remove it)",
+        "c:9:1: error: start: `start` is not built yet in this version (remove it)",
         "c:10:1: error: gaet: there is no key `gaet` (did you mean `gate`?)",
     ]  # fmt: skip
 

@@ -250,5 +250,13 @@ def test_the_shell_completes_verbs_and_plans(repo: Repo, tool: Callable[..., Res
         env = {**COMPLETE, "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
         return tool(repo, env=env).stdout.split("\n")
 
-    assert complete("gitflow-agents re") == ["plain,ready", "plain,report", ""]
+    assert complete("gitflow-agents re") == [
+        "plain,ready",
+        "plain,report",
+        "plain,retry",
+        "plain,resume",
+        "plain,reject",
+        "plain,revert",
+        "",
+    ]
     assert complete("gitflow-agents status a") == ["file,a", "plain,auth", ""]

@@ -152,7 +152,7 @@ records = st.builds(
 
 
 @given(record=records, held=text, learned=st.lists(text, max_size=3).map(tuple))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_again_as_it_was(
     store: Store, other: Store, record: TaskRecord, held: str, learned: tuple[str, ...]
 ) -> None:
@@ -171,7 +171,7 @@ def test_a_plans_state_with_a_train_is_read_again_as_it_was(store: Store, other:
     lease = Lease(host="h", boot="b", pid=7, pid_started=8, until=9.5)
     car = Car(task="1", tip="a" * 40, merge="b" * 40)
     train = Train(base="c" * 40, cars=(car,), tip="b" * 40, lease=lease, base_branch_tip="d" * 40)
-    written = start(store, train=train, train_limit=2, status="finished", revision=3, cursor=17)
+    written = start(store, train=train, train_limit=2, status="finished", revision=3)
     assert loaded(other).state == written.state
     assert loaded(other).state.train == train
 

@@ -202,8 +202,8 @@ def test_only_the_example_of_a_conflict_has_warnings() -> None:
     }
     assert found == {
         "changelog": [
-            "use could run at the same time as install, and `NEWS.md` is among the files of both",
-            "remove could run at the same time as install, use, and `NEWS.md` is among the files of both",
+            "3 tasks (install, use, remove) could run at the same time, and `NEWS.md` is among the "
+            "files of each",
         ]
     }
 

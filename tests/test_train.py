@@ -64,7 +64,7 @@ def test_a_train_is_tested_in_a_fresh_worktree_of_its_last_merge(
         "a",
         "plans",
     ]
-    assert played.text("train_started") == "testing 1 on flow/p: 1 commands"
+    assert played.text("train_started") == "testing 1 on flow/p: 1 command"
 
 
 def test_tasks_that_wait_together_are_tested_and_merged_together_in_plan_order(
@@ -390,7 +390,7 @@ def test_a_result_whose_branch_a_person_takes_while_it_is_tested_is_kept_and_not
         repo,
         task("1", "echo 1 > a"),
         task("2", f"{TESTING} echo 2 > b"),
-        gate=[until(f"[ -e {tmp_path}/go ]")],
+        gate=[until(f"[ -e {tmp_path}/go ]") + settled("2")],
     )
     reviewed: list[str] = []
 
@@ -535,6 +535,7 @@ def test_a_run_ends_when_the_plan_is_held_while_a_train_is_tested(
     assert "the plan is held: " in done.stderr
     assert engine.audit(repo) == {"1": "review", "2": "failed"}
     repo.git("config", "--unset", "x.y")
+    engine.act(repo, "resume")
     assert engine.go(repo).code == 4
     assert engine.audit(repo) == {"1": "completed", "2": "failed"}
     engine.tidy(repo)

@@ -1,0 +1,125 @@
+"""What waits for a person's yes, and what that yes is worth when something changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gitflow_agents.commands import Refused
+from tests import engine
+from tests.engine import act, task
+from tests.repos import Cli, Repo
+
+ONE = task("1", "echo 1 > a.txt", verify=["test -s a.txt"])
+TWO = task("2", "echo 2 > b.txt", depends_on=["1"], verify=["test -s b.txt"])
+
+
+def statuses(repo: Repo) -> dict[str, str]:
+    return engine.audit(repo)
+
+
+def waits(repo: Repo) -> engine.Played:
+    """Run the plan and hold that all that is left waits for a person."""
+    played = engine.go(repo)
+    assert played.code == 4
+    assert played.message.startswith("the plan waits for your approval")
+    return played
+
+
+def test_nothing_starts_before_the_text_of_the_plan_is_approved(repo: Repo, cli: Cli) -> None:
+    engine.plan(repo, ONE, TWO, approval=["plan"])
+    waits(repo)
+    assert statuses(repo) == {"1": "pending", "2": "pending"}
+    shown = cli("status", "p").stdout
+    assert "v1 of the plan needs your approval: 2 tasks across 2 waves, about 20m" in shown
+    assert "      $ gitflow-agents approve p\n" in shown
+    assert act(repo, "approve").said == ("plan p v1 is approved",)
+    assert not act(repo, "approve").changed
+    engine.finished(repo, engine.go(repo))
+    approved = engine.state(repo)["approved"]
+    assert (approved["gate"], approved["digest"]) == ("plan", engine.state(repo)["digest"])
+
+
+def test_a_new_text_has_to_be_approved_again(repo: Repo) -> None:
+    engine.plan(repo, ONE, TWO, approval="plan")
+    waits(repo)
+    act(repo, "approve")
+    engine.plan(repo, ONE, TWO, task("3", "echo 3 > c.txt"), approval="plan")
+    waits(repo)
+    assert set(statuses(repo).values()) == {"pending"}
+    act(repo, "approve")
+    engine.finished(repo, engine.go(repo))
+
+
+def test_a_yes_to_the_plan_can_be_withdrawn(repo: Repo) -> None:
+    engine.plan(repo, ONE, approval=["plan"])
+    waits(repo)
+    act(repo, "approve")
+    assert act(repo, "unapprove").said == ("plan p is not approved any more; what runs goes on",)
+    assert not act(repo, "unapprove").changed
+    waits(repo)
+
+
+@pytest.mark.parametrize("where", ["plan", "task", "config"])
+def test_a_task_starts_when_it_was_approved(repo: Repo, where: str) -> None:
+    said: dict[str, Any] = {"approval": ["task"]}
+    if where == "config":
+        engine.config(repo, **said)
+    two = {**TWO, **said} if where == "task" else TWO
+    engine.plan(repo, ONE, two, **(said if where == "plan" else {}))
+    waits(repo)
+    if where != "task":
+        assert statuses(repo) == {"1": "pending", "2": "pending"}
+        act(repo, "approve", "1")
+        waits(repo)
+    assert statuses(repo) == {"1": "completed", "2": "pending"}
+    act(repo, "approve", "2")
+    engine.finished(repo, engine.go(repo))
+
+
+def test_a_yes_to_a_task_dies_with_what_the_plan_says_of_it(repo: Repo) -> None:
+    engine.plan(repo, ONE, {**TWO, "approval": ["task"]})
+    waits(repo)
+    act(repo, "approve", "2")
+    changed = {**TWO, "approval": ["task"], "run": "echo other > b.txt"}
+    engine.plan(repo, ONE, changed)
+    waits(repo)
+    act(repo, "approve", "2")
+    engine.finished(repo, engine.go(repo))
+    assert repo.show("flow/p", "b.txt") == "other\n"
+
+
+def test_a_result_is_merged_when_exactly_it_was_approved(repo: Repo) -> None:
+    engine.plan(repo, {**ONE, "approval": ["merge"]}, TWO)
+    waits(repo)
+    assert statuses(repo) == {"1": "review", "2": "pending"}
+    first = engine.record(repo, "1")["attempts"][-1]["report"]
+    with pytest.raises(Refused) as refused:
+        act(repo, "approve", "1", sha="1234567")
+    assert refused.value.reason_code == "stale-approval"
+    act(repo, "reject", "1", reason="say it better")
+    act(repo, "retry", "1")
+    waits(repo)
+    with pytest.raises(Refused):
+        act(repo, "approve", "1", sha=first)
+    now = engine.record(repo, "1")["attempts"][-1]["report"]
+    assert act(repo, "approve", "1", sha=now[:12]).said == (f"1 may be merged as {now[:12]}",)
+    engine.finished(repo, engine.go(repo))
+
+
+def test_a_withdrawn_yes_keeps_a_result_off_flow(repo: Repo) -> None:
+    engine.plan(repo, {**ONE, "approval": ["merge"]})
+    waits(repo)
+    act(repo, "approve", "1")
+    assert act(repo, "unapprove", "1").changed
+    assert not act(repo, "unapprove", "1").changed
+    waits(repo)
+    assert statuses(repo) == {"1": "review"}
+
+
+def test_what_waits_for_no_yes_is_told_so(repo: Repo) -> None:
+    engine.plan(repo, ONE)
+    engine.finished(repo, engine.go(repo))
+    assert act(repo, "approve").said == ("plan p needs no approval of its text",)
+    assert act(repo, "approve", "1").said == ("nothing of what was named waits for an approval",)
