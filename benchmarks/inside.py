@@ -13,15 +13,12 @@ from pathlib import Path
 from benchmarks.measure import NotMeasured, stopwatch
 from benchmarks.plans import NAME, Task, as_yaml
 from gitflow_agents import merge, spec
-from gitflow_agents.execute import Executor
 from gitflow_agents.models import Attempt, Limits, Ran, Status, TaskRecord
-from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
 from gitflow_agents.service.accept import Proposal, accept
-from gitflow_agents.service.desk import Desk
 from gitflow_agents.service.reconcile import Reconciler
-from gitflow_agents.store import Draft, Guard, Worktrees
+from gitflow_agents.store import Draft
 from gitflow_agents.store.state import BRIEFING, HEADS, new_nonce, state_ref
 
 __all__ = ["Snapshot", "accepted", "briefings", "claim", "complete", "opened", "train"]
@@ -87,22 +84,7 @@ def complete(service: Service, snapshot: Snapshot, tasks: tuple[Task, ...]) -> s
 
 def claim(service: Service, snapshot: Snapshot) -> float:
     """Return the seconds of one pass that claims every ready task of a plan."""
-    worktrees = Worktrees(service.repository, service.config.worktrees)
-    guard = Guard(service.store.refs, (f"{HEADS}{snapshot.state.flow}",))
-    executor = Executor(
-        service.repository, worktrees, guard, service.config, service.environ, Stop(), service.clock
-    )
-    desk = Desk(
-        service.store,
-        service.config,
-        worktrees,
-        executor,
-        snapshot,
-        service.actor,
-        lambda told: None,
-        "bench",
-        service.clock,
-    )
+    desk = service._desk(snapshot, lambda told: None)
     ready = len(snapshot.frontier.ready)
     with stopwatch() as seconds:
         work = Reconciler(desk).step(Limits(), ready, barrier=False, stopping=False)
