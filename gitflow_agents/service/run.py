@@ -22,7 +22,7 @@ from gitflow_agents import scheduler
 from gitflow_agents.commands import names
 from gitflow_agents.errors import ExitCode, GitFailed
 from gitflow_agents.execute import Order
-from gitflow_agents.models import SCHEMA, Limits, Status
+from gitflow_agents.models import SCHEMA, Limits, Plan, Status
 from gitflow_agents.render import approvals, count, is_held, taken_by, utc
 from gitflow_agents.runner import Stop, is_ours, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
@@ -63,6 +63,8 @@ class Run:
     _bug: BaseException | None = None
     _packed: int = 0
     _said_waiting: bool = False
+    _limited: tuple[Plan, Limits] | None = None
+    """A text of the plan and its limits: they are asked for in every pass."""
 
     def __post_init__(self) -> None:
         # One more than the attempts, for the train.  Threads that stay save a start for each task.
@@ -72,7 +74,10 @@ class Run:
     @property
     def limits(self) -> Limits:
         """Return the limits of the plan as it is now."""
-        return scheduler.limits_of(self.desk.snapshot.plan, self.desk.config)
+        plan = self.desk.snapshot.plan
+        if self._limited is None or self._limited[0] is not plan:
+            self._limited = (plan, scheduler.limits_of(plan, self.desk.config))
+        return self._limited[1]
 
     @property
     def slots(self) -> int:

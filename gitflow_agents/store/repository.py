@@ -709,9 +709,16 @@ class Repository:
                     taken.append(self._fresh.popleft())
             if "none" in self._fsync.values():
                 return
+            rest = iter(dict.fromkeys(taken))
             try:
-                # Side by side: what is asked for together costs a disk little more than one.
-                for _ in self._settlers.map(self._settle, dict.fromkeys(taken)):
+                for sha in rest:
+                    began = time.perf_counter()
+                    self._settle(sha)
+                    if time.perf_counter() - began > AT_ONCE:
+                        break  # a disk that takes its time
+                # Side by side: what is asked for together costs such a disk little more than one.
+                left = list(rest)
+                for _ in self._settlers.map(self._settle, left) if left else ():
                     pass
             except OSError as e:
                 self._fresh.extend(taken)
@@ -827,6 +834,8 @@ class Repository:
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 SETTLERS = 8
 """Files that are brought to the disk at a time."""
+AT_ONCE = 0.0005
+"""Seconds that a file takes to get there where it is no use to ask for several together."""
 REMEMBERED = 2048
 """Commits, and trees, that are held in memory."""
 BLOCK = 4000
