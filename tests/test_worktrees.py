@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests import engine
+from tests import engine, repos
 from tests.engine import task
 from tests.repos import Repo
 
@@ -138,3 +139,19 @@ def test_a_filter_that_no_config_defines_is_told_once_when_a_run_starts(repo: Re
         "no git config defines the filter big, which .gitattributes names: agents see its files "
         "as git stores them; install what defines filter.big, if they matter"
     )
+
+
+def test_what_an_earlier_attempt_left_half_removed_is_nobodys_work(repo: Repo) -> None:
+    once = "test -e ../../../went || { touch ../../../went; kill -9 $PPID; sleep 60; }; "
+    path = engine.plan(repo, engine.task("1", f"{once}echo 1 > a.txt", verify=["test -s a.txt"]))
+    repos.tool(repo, "run", path, check=False)
+    # As when its run was killed before it had a worktree, while the former one was being removed.
+    place, git = repo.path / ".worktrees/p/1", repo.path / ".git"
+    (place / "README.md").unlink()
+    (place / "plans/p.yaml").unlink()
+    owner = git / "worktrees/gitflow-p+1/gitflow-owner"
+    owner.write_text(f"{owner.read_text().rsplit(' ', 1)[0]} {'1' * 40}\n")
+    shutil.rmtree(git / "gitflow-agents/attempts/p/1/1")
+    engine.finished(repo, engine.go(repo))
+    assert repo.tree("flow/p") == ["README.md", "a.txt", "plans/p.provides.yaml",
+                                   "plans/p.report.md", "plans/p.yaml"]  # fmt: skip

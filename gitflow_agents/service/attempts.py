@@ -511,7 +511,7 @@ class Attempts:
         number = record.attempts[-1].number
         copied = (*self.desk.config.copy_, *plan.copy_)
         noted = read_not_ours(self.desk.attempt_folder(record.id, number))
-        if noted is None or not worktree.path.exists():
+        if noted is None or not worktree.path.exists() or not worktree.is_for(record.claim):
             # Either no agent has worked there yet, or the work of a stopped attempt was kept and
             # the run died before it could say so.
             kept = repository.resolve(attempt_ref(plan.plan, record.id, number))

@@ -51,7 +51,7 @@ LOOK, LONG_LOOK = 60.0, 300.0
 COMMON = "../..\n"
 """Where an admin folder says that the repository is."""
 OWNER = "gitflow-owner"
-"""The file in an admin folder that names the process which works there: pid and start time."""
+"""The file in an admin folder that names who works there: pid, start time, and the commit."""
 SOUND_HEAD = r"ref: refs/\S+|[0-9a-f]{40}"
 _FILTER_FAILED = r"(?m)^fatal: .*: (?:smudge|clean) filter '?([^'\n]+?)'? failed$"
 _NO_PROGRAM = (
@@ -90,17 +90,29 @@ class Worktree:
     def owner_lives(self) -> bool:
         """Say whether the process that made it is still there."""
         try:
-            pid, started = (self.admin / OWNER).read_text().split()
+            pid, started = self._owner[:2]
             return is_alive(int(pid), int(started))
-        except (OSError, ValueError):
+        except ValueError:
             return False
 
     @property
     def is_ours(self) -> bool:
         """Say whether this very process made it, and so knows whether it still works there."""
+        return self._owner[:1] == [str(os.getpid())]
+
+    def is_for(self, commit: str) -> bool:
+        """Say whether it was made at this commit, as far as anybody can tell.
+
+        Else it is what an earlier attempt left, and a kill may have cut its removal.
+        """
+        return self._owner[2:] in ([commit], [])
+
+    @property
+    def _owner(self) -> list[str]:
+        """Return the process that made it, when that started, and the commit that it was for."""
         with contextlib.suppress(OSError):
-            return (self.admin / OWNER).read_text().split()[:1] == [str(os.getpid())]
-        return False
+            return read_plain(self.admin / OWNER, 200).decode(errors="replace").split()
+        return []
 
     @property
     def head(self) -> str:
@@ -378,7 +390,8 @@ class Worktrees:
             # First what says that it is ours: a folder that nobody claims is never deleted.
             _make_folder(tree.admin)
             tree.describe(commit)
-            (tree.admin / OWNER).write_text(f"{os.getpid()} {own_start(os.getpid())}\n")
+            owner = f"{os.getpid()} {own_start(os.getpid())} {commit}\n"
+            (tree.admin / OWNER).write_text(owner)
             _make_folder(tree.path)
             (tree.path / ".git").write_bytes(os.fsencode(f"gitdir: {tree.admin}\n"))
         except OSError as e:
