@@ -79,8 +79,8 @@ def points(tmp_path_factory: pytest.TempPathFactory, template: Repo) -> int:
 
 def holds(repo: Repo) -> None:
     """Hold that after a kill, one more run is all that it takes."""
-    again = run(repo, "run", engine.FILE)
-    assert again.exit_code == 4, again.stdout + again.stderr
+    again = engine.go(repo)
+    assert again.code == 4, again.message
     assert engine.audit(repo) == {
         "1": "completed", "2": "completed", "3": "completed", "4": "failed"
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """Imported by Python itself: ends the process, as a kill does, at one point of its work.
 
 Points are what the tool does to the world below a folder: a file opened for writing, made, moved or
-removed there, a lock taken, a process started, and bytes sent to a process that goes on.
+removed there, and a process started.
 `KILL_BELOW` is that folder, `KILL_AT` the number of the point (from 1; 0 only counts), `KILL_COUNT`
 a file that gets the number of points when the process ends by itself.
 """
@@ -47,7 +47,7 @@ def _look(event: str, args: tuple[object, ...]) -> None:
     elif event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"):
         if _is_below(args[0]) and not (event == "os.mkdir" and "/objects/" in str(args[0])):
             _passed()
-    elif event in ("subprocess.Popen", "fcntl.flock", "os.truncate"):
+    elif event in ("subprocess.Popen", "os.truncate"):
         _passed()
 
 
