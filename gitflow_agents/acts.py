@@ -140,7 +140,7 @@ def _act(
             }
         )
         return code
-    would = "would: " if dry_run and outcome.undo else ""
+    would = "would: " if outcome.would else ""
     for line in outcome.said:
         app.say(would + line)
     if outcome.undo and not dry_run:

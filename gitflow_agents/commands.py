@@ -552,7 +552,7 @@ def _stop(command: Stop, ground: Ground) -> Decision:
         return Decision((*ends, *held), said, f"resume {plan}")
     chosen = select(snapshot, command.targets)
     stopped = [t for t in chosen if snapshot.status(t) not in (S.COMPLETED, S.CANCELLED)]
-    _explicit(snapshot, command.targets, chosen, (S.COMPLETED,), "is merged", "revert {}")
+    _not_merged(snapshot, command.targets, chosen)
     done: list[Effect] = []
     if _in_train(snapshot, stopped):
         done += _train(snapshot)
@@ -566,7 +566,7 @@ def _retry(command: Retry, ground: Ground) -> Decision:
     snapshot = ground.snapshot
     words = command.targets or command.default
     chosen = select(snapshot, words)
-    _explicit(snapshot, words, chosen, (S.COMPLETED,), "is merged", "revert {}")
+    _not_merged(snapshot, words, chosen)
     for task in chosen:
         if task in words and snapshot.record(task).taken_by:
             who = person(snapshot.record(task).taken_by)
@@ -656,7 +656,7 @@ def _hold(command: Hold, ground: Ground) -> Decision:
         mark = MarkPlan("plan_held", why, {"held": why})
         return Decision((mark,), (f"plan {plan} is held; what runs goes on",), f"resume {plan}")
     chosen = select(snapshot, command.targets)
-    _explicit(snapshot, command.targets, chosen, (S.COMPLETED,), "is merged", "revert {}")
+    _not_merged(snapshot, command.targets, chosen)
     fresh = [
         t for t in chosen if not snapshot.record(t).held and snapshot.status(t) is not S.COMPLETED
     ]
@@ -723,7 +723,7 @@ def _reject(command: Reject, ground: Ground) -> Decision:
 def _skip(command: Skip, ground: Ground) -> Decision:
     snapshot = ground.snapshot
     chosen = select(snapshot, command.targets)
-    _explicit(snapshot, command.targets, chosen, (S.COMPLETED,), "is merged", "revert {}")
+    _not_merged(snapshot, command.targets, chosen)
     by = ground.actor if command.provides else ""
     left = [
         t
@@ -948,7 +948,7 @@ def _take(command: Take, ground: Ground) -> Decision:
     snapshot, plan = ground.snapshot, ground.snapshot.plan.plan
     words = command.targets
     chosen = select(snapshot, words)
-    _explicit(snapshot, words, chosen, (S.COMPLETED,), "is merged", "revert {}")
+    _not_merged(snapshot, words, chosen)
     _explicit(snapshot, words, chosen, (S.CANCELLED,), "is cancelled", "retry {}, then take it")
     taken: list[str] = []
     for task in chosen:
@@ -1078,6 +1078,11 @@ def _in_train(snapshot: Snapshot, tasks: Iterable[str]) -> bool:
 
 def _ended(tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{task} is stopped; what it did is kept" for task in tasks)
+
+
+def _not_merged(snapshot: Snapshot, words: Sequence[str], chosen: Sequence[str]) -> None:
+    """Refuse a merged task that was named by its own id."""
+    _explicit(snapshot, words, chosen, (S.COMPLETED,), "is merged", "revert {} -m WHY")
 
 
 def _explicit(

@@ -596,7 +596,7 @@ def test_json_says_what_changed_and_how_to_undo_it(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message", "hint"),
     [
-        ("stop 1", 1, "1 is merged", "gitflow-agents revert p/1"),
+        ("stop 1", 1, "1 is merged", "gitflow-agents revert p/1 -m WHY"),
         ("stop 9", 1, "no plan here has a task 9", "gitflow-agents plans lists the plans"),
         (
             "stop p/9",
@@ -687,3 +687,9 @@ def test_every_verb_that_acts_says_who_may_and_takes_a_dry_run(cli: Cli) -> None
     for verb in ACTS:
         if verb in KINDS:
             assert "--dry-run" in cli(verb, "--help").stdout
+
+
+def test_a_rehearsed_end_of_the_plan_is_not_told_as_done(repo: Repo, cli: Cli) -> None:
+    engine.plan(repo, task("1", "exit 1"))
+    engine.go(repo)
+    assert cli("stop", "p/plan", "--dry-run").stdout == "would: plan p is closed\n"

@@ -46,6 +46,8 @@ class Outcome:
     snapshot: Snapshot
     is_done: bool = True
     """Whether all that was asked for came about."""
+    would: bool = False
+    """Something would change, and was only said."""
 
 
 @dataclass
@@ -95,7 +97,8 @@ class Acting:
                 self._rehearse(decision)
             if dry_run or not decision.effects:
                 undo = decision.undo if decision.effects else ""
-                return Outcome(plan, False, decision.said, undo, snapshot)
+                would = bool(decision.effects)
+                return Outcome(plan, False, decision.said, undo, snapshot, would=would)
             merges = [each for each in decision.effects if isinstance(each, MergeNow)]
             if not merges:
                 draft = Draft(snapshot, desk.actor, desk.run)

@@ -796,7 +796,7 @@ class Service:
             what = names(added.ids)
             said = [f"{what} is added to plan/{name}; the next pass, or run, takes it up"]
             if dry_run:
-                return Outcome(name, False, tuple(said), f"edit {name}", snapshot)
+                return Outcome(name, False, tuple(said), f"edit {name}", snapshot, would=True)
             message = f"plan {name}: add {what}"
             commit = propose(self.store, name, added.data, state.base_sha, self.actor, message)
         if "plan" in {*snapshot.plan.approval, *snapshot.approval}:
