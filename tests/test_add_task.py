@@ -381,3 +381,15 @@ def test_an_empty_or_a_double_task_is_refused(
     with pytest.raises(Refused) as refused:
         act(started, command)
     assert (refused.value.reason_code, refused.value.message) == (code, message)
+
+
+def test_a_task_that_nobody_could_start_is_refused_before_it_is_committed(
+    repo: Repo, cli: Cli
+) -> None:
+    engine.plan(repo, engine.task("1", "echo 1 > a.txt"))
+    engine.go(repo)
+    before = engine.refs(repo)
+    result = cli("add-task", "p", "--title", "Idle", check=False)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: nobody can start 2: no `run` says what to do\nhint: ")
+    assert engine.refs(repo) == before

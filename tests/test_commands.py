@@ -527,7 +527,11 @@ def test_words_that_name_nothing_are_refused_with_what_is_near(
 def test_a_glob_that_meets_merged_tasks_leaves_them_alone_and_an_id_does_not() -> None:
     of = snapshot(needing(a1="", a2=""), "cf")
     assert [short(e) for e in decided(of, "stop", "a*").effects] == ["task_cancelled"]
-    assert refused(of, "stop", "a1", "a2") == ("wrong-state", "a1 is merged", "revert demo/a1 -m WHY")
+    assert refused(of, "stop", "a1", "a2") == (
+        "wrong-state",
+        "a1 is merged",
+        "revert demo/a1 -m WHY",
+    )
 
 
 # --- who may --------------------------------------------------------------------------------------

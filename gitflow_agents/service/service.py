@@ -915,7 +915,10 @@ class Service:
             return None
         name = snapshot.plan.plan
         plan = self._checked(name, data, more=given_by(snapshot)).plan
-        return None if plan == snapshot.plan else (plan, revise(snapshot, plan, self.actor))
+        if plan == snapshot.plan:
+            return None
+        all_can_start(plan, self.config)
+        return plan, revise(snapshot, plan, self.actor)
 
     def _next_revision(
         self, snapshot: Snapshot, data: bytes | None
