@@ -386,7 +386,8 @@ def test_an_empty_or_a_double_task_is_refused(
 def test_a_task_that_nobody_could_start_is_refused_before_it_is_committed(
     repo: Repo, cli: Cli
 ) -> None:
-    engine.plan(repo, engine.task("1", "echo 1 > a.txt"))
+    text = 'plan: p\ngoal: try\ntasks:\n  - id: "1"\n    run: echo 1 > a.txt\n'
+    repo.write("plans/p.yaml", text)
     engine.go(repo)
     before = engine.refs(repo)
     result = cli("add-task", "p", "--title", "Idle", check=False)
