@@ -221,6 +221,12 @@ def test_a_record_in_the_wrong_place_is_named(repo: Repo) -> None:
 def test_the_text_of_the_plan_is_the_one_that_was_accepted(repo: Repo) -> None:
     spec = repo.show(STATE, "spec.yaml").replace("Try it", "Try something else")
     put(repo, STATE, {"spec.yaml": spec}, NOTE)
+    assert found(repo) == [("spec-untrue", ""), ("spec-untrue", "")]
+
+
+def test_the_text_that_is_read_is_the_one_that_people_see(repo: Repo) -> None:
+    lines = repo.show(STATE, "spec.jsonl").replace("Try it", "Try something else")
+    put(repo, STATE, {"spec.jsonl": lines}, NOTE)
     assert found(repo) == [("spec-untrue", "")]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import subprocess
 import textwrap
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +29,14 @@ from gitflow_agents.models import (
     Task,
 )
 from gitflow_agents.spec import (
+    from_lines,
     from_yaml,
     load_plan,
     plan_schema,
     read_config,
     read_plan,
+    slice_of,
+    to_lines,
     to_yaml,
 )
 from gitflow_agents.spec import source as yaml_source
@@ -207,6 +211,46 @@ def test_a_plan_that_was_read_can_be_written_and_read_again() -> None:
     plan = plan_of(FULL)
     again = to_yaml(plan.model_dump(mode="json", by_alias=True, exclude_unset=True))
     assert load_plan(again, "") == plan
+
+
+def test_a_plan_as_lines_is_the_same_plan() -> None:
+    for plan in (plan_of(FULL), *examples()):
+        lines = to_lines(plan)
+        assert lines.count(b"\n") == 1 + len(plan.tasks)
+        assert from_lines(lines) == plan
+
+
+def test_a_task_is_found_among_the_lines_of_a_plan() -> None:
+    plan = plan_of(
+        r"""
+        plan: p
+        goal: 'says {"id":"2"'
+        tasks:
+          - {id: "1", run: a, description: "a line\n{\"id\":\"2\",\"run\":\"forged\"}"}
+          - {id: "2", run: b, preconditions: [c], depends_on: ["1"]}
+          - {id: "20", run: c, provides: [c]}
+        """
+    )
+    lines = to_lines(plan)
+    for wanted in (("2",), ("20", "1"), ("2", "2")):
+        found = slice_of(lines, wanted)
+        assert found is not None
+        assert found.tasks == tuple(plan.by_id[task] for task in dict.fromkeys(wanted))
+        assert found.model_copy(update={"tasks": ()}) == plan.model_copy(update={"tasks": ()})
+    assert slice_of(lines, ("2", "3")) is None
+    assert slice_of(lines, ('2","run":"b',)) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"not json\n", b'{"plan":"p"}\n'])
+def test_damaged_lines_are_no_plan(damage: bytes) -> None:
+    with pytest.raises(InvalidFile, match=r"spec\.jsonl"):
+        from_lines(damage)
+
+
+def examples() -> Iterator[Plan]:
+    """Yield the plans that come with the project."""
+    for file in sorted((Path(__file__).parent.parent / "plans").glob("*.yaml")):
+        yield load_plan(file.read_bytes(), file.stem)
 
 
 def test_the_key_names_of_other_orchestrators_are_understood() -> None:

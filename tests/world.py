@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from gitflow_agents import commands, replan, scheduler
+from gitflow_agents import commands, replan, scheduler, spec
 from gitflow_agents.commands import DropTrain, End, Ground, Mark, MarkPlan, Move
 from gitflow_agents.graph import Graph, attempts_allowed
 from gitflow_agents.models import (
@@ -26,6 +26,7 @@ from gitflow_agents.models import (
     Train,
 )
 from gitflow_agents.scheduler import Seen, Snapshot, decide
+from gitflow_agents.service.acting import RECORDABLE
 from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
 
 S, E = Status, Happened
@@ -42,6 +43,13 @@ def plan_of(needs: Iterable[Iterable[int]], **keys: object) -> Plan:
         for n, each in enumerate(needs, 1)
     ]
     return Plan.model_validate({"plan": "p", "goal": "try", "tasks": tasks, **keys})
+
+
+def _decided(command: commands.Act, ground: Ground) -> object:
+    try:
+        return commands.effects(command, ground)
+    except commands.Refused as refusal:
+        return refusal.reason_code, str(refusal), refusal.hint
 
 
 def begin(plan: Plan) -> Snapshot:
@@ -243,10 +251,25 @@ class World:
     def tell(self, command: commands.Act) -> bool:
         """Carry out a person's command; say whether it changed anything, or raise Refused."""
         ground = Ground(self.snapshot, "alice", self.now, self.limits)
+        self._check_slice(command, ground)
         decision = commands.effects(command, ground)
         self._effects(decision.effects)
         self.check()
         return bool(decision.effects)
+
+    def _check_slice(self, command: commands.Act, ground: Ground) -> None:
+        """Hold that what is recorded of a task is decided alike without the other tasks."""
+        snapshot, tasks = self.snapshot, command.targets
+        if not tasks or not {snapshot.status(task) for task in tasks} <= RECORDABLE.get(
+            type(command), frozenset()
+        ):
+            return
+        plan = spec.slice_of(spec.to_lines(snapshot.plan), tasks)
+        if plan is None:
+            return  # a word for several
+        records = {task: snapshot.records[task] for task in tasks if task in snapshot.records}
+        alone = Snapshot(plan, Graph.of(plan), snapshot.state, "t", "t", records)
+        assert _decided(command, replace(ground, snapshot=alone)) == _decided(command, ground)
 
     def replan(self, new: Plan) -> None:
         """Give the plan another text."""

@@ -26,6 +26,7 @@ from gitflow_agents.store.state import (
     one_line,
     plan_ref,
     record_path,
+    spec_files,
     state_ref,
     try_ref,
 )
@@ -100,7 +101,7 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
         note=f"plan accepted as v1: {render.count(len(plan.tasks), 'task')} from {base} to "
         f"{plan.flow_branch}",
     )
-    draft.files["spec.yaml"] = proposal.data
+    draft.files |= spec_files(proposal.data, plan)
     for ref, old, new in moves:
         draft.move(ref, old, new)
     store.commit(draft)
@@ -150,7 +151,7 @@ def revise(
     changes = {"revision": state.revision + 1, "commit": proposal.commit, "refused": ""}
     blob = store.repository.write_blob(proposal.data)
     draft.set(**changes, refusal="", digest=blob)
-    draft.files["spec.yaml"] = proposal.data
+    draft.files |= spec_files(proposal.data, plan)
     new = store.snapshot(plan, snapshot.state, snapshot.tip, snapshot.tree, snapshot.records)
     new.seen = snapshot.seen
     draft.snapshot = new

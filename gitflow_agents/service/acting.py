@@ -6,19 +6,26 @@ everything that the command changes is written together with its events, or noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gitflow_agents import commands
 from gitflow_agents.commands import (
+    Approve,
     Decision,
     Follow,
     Ground,
+    Hold,
+    Mark,
     MergeNow,
+    Move,
     PutForward,
     Refused,
+    Resume,
     Revert,
+    Skip,
     TakeBack,
+    Unapprove,
     Update,
 )
 from gitflow_agents.errors import LostRace
@@ -30,6 +37,16 @@ from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
 
 MOST_RACES = 5
+
+RECORDABLE: Mapping[type[commands.Act], frozenset[Status]] = {
+    Hold: frozenset(Status),
+    Resume: frozenset(Status),
+    Approve: frozenset(Status),
+    Unapprove: frozenset(Status),
+    # Elsewhere something runs, or a merge may be on flow that the state does not know of yet.
+    Skip: frozenset({Status.PENDING, Status.FAILED, Status.CANCELLED}),
+}
+"""Commands that may change nothing but records, and the statuses of tasks in which they do."""
 
 LOCAL_LEVEL = "admin"
 """What the person at the terminal may do where no forge knows better."""
@@ -78,6 +95,30 @@ class Acting:
                     raise
                 self.reconciler.reload()
         raise AssertionError("unreachable")
+
+    def record(self, command: commands.Act, *, dry_run: bool = False) -> Outcome | None:
+        """Carry out a command that changes nothing but the records of the tasks that it names.
+
+        None when it is more than that.  The lock is held, and the snapshot needs no other task: no
+        pass goes first, because nothing that it could find changes what is recorded here.
+        """
+        permit(command, LOCAL_LEVEL)
+        desk = self.desk
+        snapshot, plan = desk.snapshot, desk.snapshot.plan.plan
+        statuses = {snapshot.status(task) for task in snapshot.plan.by_id}
+        if snapshot.state.status != "live" or not statuses <= RECORDABLE[type(command)]:
+            return None
+        decision = commands.effects(command, self._ground(command))
+        if not all(isinstance(effect, Mark | Move) for effect in decision.effects):
+            return None
+        if dry_run or not decision.effects:
+            would = bool(decision.effects)
+            undo = decision.undo if would else ""
+            return Outcome(plan, False, decision.said, undo, snapshot, would=would)
+        draft = Draft(snapshot, desk.actor, desk.run)
+        self.reconciler.effects.stage(draft, decision.effects)
+        desk.store.commit(draft)
+        return Outcome(plan, True, decision.said, decision.undo, snapshot)
 
     def _once(self, command: commands.Act, dry_run: bool) -> Outcome:
         desk, refs = self.desk, self.desk.store.refs
@@ -163,4 +204,4 @@ def permit(command: commands.Act, level: str) -> None:
         raise Refused("not-allowed", f"you have {level}; {verb} needs {command.level}")
 
 
-__all__ = ["Acting", "Outcome", "permit"]
+__all__ = ["RECORDABLE", "Acting", "Outcome", "permit"]

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from gitflow_agents import spec
 from gitflow_agents.errors import FlowError, GitFailed, IllegalTransition
 from gitflow_agents.merge import reverts_of
 from gitflow_agents.models import (
@@ -34,6 +35,7 @@ from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, TOOL
 from gitflow_agents.store.state import (
     BRIEFING,
     HEADS,
+    LINES,
     events_of,
     read_record,
     record_path,
@@ -106,6 +108,8 @@ class Evidence:
     tips: Mapping[str, str] = field(default_factory=dict)
     is_cut: bool = False
     """A move of refs was written down and not completed."""
+    is_one_text: bool = True
+    """Whether the two files that hold the plan's text say the same."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def read(store: Store, plan: str) -> Evidence:
     except FlowError as e:
         return Evidence(plan, steps, None, e.message, tips=tips, is_cut=is_cut)
     assert snapshot is not None
-    spec = repository.find(snapshot.tree, "spec.yaml")
+    text = repository.find(snapshot.tree, "spec.yaml")
     state = snapshot.state
     flow_tip = tips.get(f"{HEADS}{state.flow}")
     line, trouble, is_forced = _line(repository, state, flow_tip)
@@ -162,13 +166,14 @@ def read(store: Store, plan: str) -> Evidence:
         steps,
         snapshot,
         trouble,
-        spec.sha if spec else "",
+        text.sha if text else "",
         flow_tip,
         tuple(line),
         is_forced,
         strays,
         tips,
         is_cut,
+        text is None or spec.load_plan(repository.blob(text.sha), plan) == snapshot.plan,
     )
 
 
@@ -401,6 +406,9 @@ def _plan(evidence: Evidence, snapshot: Snapshot, replay: Replay) -> Iterator[Fi
     if state.digest != evidence.spec:
         what = "spec.yaml in the state is not the text that was accepted"
         yield Finding(plan, "spec-untrue", f"{what}: {state.digest[:12]}", look)
+    if not evidence.is_one_text:
+        what = f"{LINES} in the state does not say what spec.yaml says"
+        yield Finding(plan, "spec-untrue", what, look)
     needed = TOLD_BY.get(state.status)
     if needed and not replay.told[needed] and not replay.is_lost:
         what = f"the plan is {state.status}, and no event tells it"

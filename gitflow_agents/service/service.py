@@ -21,7 +21,7 @@ from typing import Any
 
 from gitflow_agents import cache, render, scheduler, spec
 from gitflow_agents.commands import Act, AddTask, Refused, is_group, names
-from gitflow_agents.errors import FlowError, InvalidFile, UsageError
+from gitflow_agents.errors import FlowError, InvalidFile, LostRace, UsageError
 from gitflow_agents.execute import Executor
 from gitflow_agents.graph import Graph, estimate
 from gitflow_agents.models import (
@@ -49,7 +49,7 @@ from gitflow_agents.service.accept import (
     proposal_of,
     propose,
 )
-from gitflow_agents.service.acting import LOCAL_LEVEL, Acting, Outcome, permit
+from gitflow_agents.service.acting import LOCAL_LEVEL, RECORDABLE, Acting, Outcome, permit
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.opening import Opened, Opening
 from gitflow_agents.service.reconcile import Reconciler
@@ -760,6 +760,9 @@ class Service:
         on_event: Callable[[Told], None] = lambda told: None,
     ) -> Outcome:
         """Carry out a command on a plan; Refused when it is not allowed or not possible."""
+        outcome = self._record(command, plan, dry_run, on_event)
+        if outcome is not None:
+            return outcome
         snapshot = self.store.load(plan)
         if snapshot is None:
             raise self._unknown(plan)
@@ -774,6 +777,22 @@ class Service:
             return acting.handle(command, dry_run=dry_run)
         finally:
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
+
+    def _record(
+        self, command: Act, plan: str, dry_run: bool, on_event: Callable[[Told], None]
+    ) -> Outcome | None:
+        """Carry out a command whose price does not grow with the plan; None where it needs all."""
+        tasks = command.targets
+        if type(command) not in RECORDABLE or not tasks or any(map(is_group, tasks)):
+            return None
+        with self.store.refs.lock():
+            snapshot = self.store.load_slice(plan, tasks)
+            if snapshot is None:
+                return None
+            acting = Acting(Reconciler(self._desk(snapshot, on_event)), self.limits(snapshot))
+            with contextlib.suppress(LostRace):
+                return acting.record(command, dry_run=dry_run)
+        return None
 
     def _add_tasks(self, command: AddTask, snapshot: Snapshot, dry_run: bool) -> Outcome:
         """Commit a plan's newest text with tasks added, checked as a whole, to its branch."""

@@ -7,6 +7,7 @@ Nothing here reads a file, a clock or the environment: bytes and mappings come i
 from gitflow_agents.spec.adding import Added, with_tasks
 from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
 from gitflow_agents.spec.glance import plan_base, plan_name
+from gitflow_agents.spec.lines import from_lines, slice_of, to_lines
 from gitflow_agents.spec.names import bad_branch, branch, branches, slug
 from gitflow_agents.spec.plan import Reading, load_plan, read_plan
 from gitflow_agents.spec.schema import config_schema, plan_schema, reference
@@ -21,6 +22,7 @@ __all__ = [
     "branch",
     "branches",
     "config_schema",
+    "from_lines",
     "from_yaml",
     "load_plan",
     "plan_base",
@@ -29,8 +31,10 @@ __all__ = [
     "read_config",
     "read_plan",
     "reference",
+    "slice_of",
     "slug",
     "template",
+    "to_lines",
     "to_yaml",
     "variables",
     "with_tasks",

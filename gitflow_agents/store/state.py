@@ -43,6 +43,8 @@ M = TypeVar("M", bound=Model)
 HEADS = "refs/heads/"
 BRIEFING = ".gitflow"
 """The folder of a task branch that never reaches flow."""
+LINES = "spec.jsonl"
+"""The file of a state that says what `spec.yaml` says, a line a task."""
 KEPT_ATTEMPTS = 3
 LONGEST_SUBJECT = 120
 """Letters of a commit's subject that tells several events."""
@@ -135,6 +137,11 @@ class Draft:
         return [(ref, *self.moves[ref]) for ref in sorted(self.moves, key=turn)]
 
 
+def spec_files(data: bytes, plan: Plan) -> dict[str, bytes | None]:
+    """Return the files of a state that hold the text of a plan."""
+    return {"spec.yaml": data, LINES: spec.to_lines(plan)}
+
+
 class _Provided(BaseModel):
     name: str
 
@@ -187,8 +194,12 @@ class Store:
         wanted = [sha for sha in entries.values() if sha not in known.values]
         contents = dict(zip(wanted, self.repository.blobs(wanted), strict=True))
         state = known.value(entries["plan.yaml"], contents, _read_state)
-        spec_sha = entries["spec.yaml"]
-        parsed: Plan = known.value(spec_sha, contents, lambda data: spec.load_plan(data, plan))
+        parsed: Plan
+        if LINES in entries:
+            parsed = known.value(entries[LINES], contents, spec.from_lines)
+        else:  # an older version wrote this state
+            sha = entries["spec.yaml"]
+            parsed = known.value(sha, contents, lambda data: spec.load_plan(data, plan))
         records: dict[str, TaskRecord] = {}
         for path, sha in entries.items():
             if path.startswith("tasks/"):
@@ -197,12 +208,35 @@ class Store:
         known.keep(entries.values())
         return self.snapshot(parsed, state, tip, tree, records)
 
+    def load_slice(self, plan: str, tasks: Sequence[str]) -> Snapshot | None:
+        """Return a plan as if it had these tasks and no others, or None where that is not at hand.
+
+        It costs the same whatever the number of the others: enough to record a fact of a task,
+        and to decide nothing that depends on another one.
+        """
+        tip = self.repository.resolve(f"{state_ref(plan)}^{{commit}}")
+        if tip is None:
+            return None
+        tree = self.repository.commit(tip).tree
+        lines, head = (self.repository.read(tree, path) for path in (LINES, "plan.yaml"))
+        found = spec.slice_of(lines, tasks) if lines is not None else None
+        if head is None or found is None:
+            return None
+        records = {}
+        for task in found.tasks:
+            data = self.repository.read(tree, record_path(task.id))
+            if data is not None:
+                records[task.id] = read_record(data)
+        approval = self.approval()
+        state = _read_state(head)
+        return Snapshot(found, Graph.of(found), state, tip, tree, records, approval=approval)
+
     def _entries(self, tree: str) -> dict[str, str]:
         _, out = self.repository.git.run("ls-tree", "-r", "-z", tree)
         entries = {}
         for line in out.decode().split("\0")[:-1]:
             about, path = line.split("\t", 1)
-            if path.startswith("tasks/") or path in ("plan.yaml", "spec.yaml"):
+            if path.startswith("tasks/") or path in ("plan.yaml", "spec.yaml", LINES):
                 entries[path] = about.rsplit(" ", 1)[1]
         return entries
 
