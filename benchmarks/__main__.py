@@ -2,8 +2,8 @@
 
     python -m benchmarks [ROW ...] [--quick]
 
-Other engines (GNU make, doit, luigi, snakemake, taskflow) are measured where they are on PATH, so
-a virtual environment that has them can be put before it: PATH=/path/to/peers/bin:$PATH.
+Other engines (GNU make, doit, luigi, snakemake, taskflow) and trackers (tk, backlog, task-master)
+are measured where they are on PATH, so what has them can be put before it: PATH=/peers/bin:$PATH.
 
 A missed target is a line that says so, not an exit code: noise would be a failure. What noise
 cannot break (counts of processes and calls) is held by tests.
@@ -59,8 +59,9 @@ def main() -> None:
         print(f"medians of {rounds} rounds in turns, {sizes}; [lowest..highest round]\n")
         bench = Bench(scratch, rounds, "quick" if options.quick else "full")
         # Some rows call the product in this very process: it sees what its commands see.
+        env = bench.env
         os.environ.clear()
-        os.environ.update(bench.env)
+        os.environ.update(env)
         for name in options.rows or ROWS:
             try:
                 for figure in ROWS[name](bench):

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks import floor, inside
+from benchmarks import floor, inside, motion
 from benchmarks.bench import BIG, Bench, script
 from benchmarks.measure import (
     Contender,
@@ -37,6 +37,7 @@ from benchmarks.measure import (
 )
 from benchmarks.peers import PEERS
 from benchmarks.plans import NAME, Task, as_records, capability, layered
+from benchmarks.trackers import TRACKERS
 from gitflow_agents.graph import Frontier, Graph
 from gitflow_agents.graph import ready as ready_tasks
 from gitflow_agents.models import Capability, Plan, Status
@@ -234,16 +235,36 @@ def ready(bench: Bench) -> Iterator[Figure]:
     said = [json.loads(printed(command, cwd=repo, env=env)) for command in (ask, ask, plain)]
     if not said[0] == said[1] == said[2]:
         raise RuntimeError("the answers to `ready` are not the same")
-    taken = interleave(
-        {
-            "python": partial(timed, [sys.executable, "-c", "pass"], cwd=repo, env=env),
-            "floor": partial(timed, plain, cwd=repo, env=env),
-            "cold": without,
-            "moved": partial(without, f"{NAME}.json"),
-            "warm": partial(timed, ask, cwd=repo, env=env),
-        },
-        bench.turns(5),
-    )
+    contenders: dict[str, Contender] = {
+        "python": partial(timed, [sys.executable, "-c", "pass"], cwd=repo, env=env),
+        "floor": partial(timed, plain, cwd=repo, env=env),
+        "cold": without,
+        "moved": partial(without, f"{NAME}.json"),
+        "warm": partial(timed, ask, cwd=repo, env=env),
+    }
+    for tracker in TRACKERS:
+        try:
+            place = tracker.prepare(bench, tasks, done, len(said[0]["ready"]))
+        except NotMeasured as reason:
+            yield not_measured("ready", f"`ready --json` over {tracker.name}", reason)
+        else:
+            contenders[tracker.name] = partial(tracker.ask, bench, place)
+    taken = interleave(contenders, bench.turns(5))
+    for tracker in TRACKERS:
+        if tracker.name in taken:
+            for (name, how), target in zip(
+                (("warm", "ready --json"), ("cold", "the same when nothing was kept")),
+                tracker.targets,
+                strict=True,
+            ):
+                yield ratio(
+                    "ready",
+                    f"{how} of {count} tasks over {tracker.name}",
+                    taken[name],
+                    taken[tracker.name],
+                    target=target,
+                    beside=f"{ms(taken[name])}, {ms(taken[tracker.name])}",
+                )
     for name, how in (
         ("warm", f"`ready --json` of {count} tasks over the floor"),
         ("moved", "the same when the state has moved since"),
@@ -607,5 +628,8 @@ ROWS: Mapping[str, Row] = {
     "claims": claims,
     "merge": merge,
     "startup": startup,
+    "event": motion.event,
+    "writers": motion.writers,
+    "latency": motion.latency,
     "processes": processes,
 }

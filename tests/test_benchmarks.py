@@ -34,8 +34,9 @@ def test_a_row_measures_something(bench: Bench, name: str) -> None:
     assert {figure.what for figure in figures if figure not in taken} <= ABSENT
 
 
-ABSENT = {f"gitflow-agents over {peer}" for peer in ("doit", "luigi", "snakemake", "taskflow")} | {
-    "gitflow-agents over make"
+ABSENT = {
+    *(f"gitflow-agents over {peer}" for peer in ("doit", "luigi", "make", "snakemake", "taskflow")),
+    *(f"`ready --json` over {tracker}" for tracker in ("backlog", "task-master", "tk")),
 }
 """What may be missing: no engine is installed for a comparison."""
 

@@ -171,7 +171,8 @@ class Acting:
             remote = f"refs/remotes/origin/{state.base}^{{commit}}"
             base = repository.tip(state.base) or repository.resolve(remote) or ""
             has_base = bool(base) and repository.is_ancestor(base, state.flow_sha)
-        still = desk.executor.guard.still(desk.snapshot.state.held)
+        held = desk.snapshot.state.held
+        still = desk.executor.guard.still(held) if held else {}
         limits = limits_of(desk.snapshot.plan, desk.config)
         return Ground(desk.snapshot, desk.actor, desk.clock(), limits, base, has_base, still)
 
