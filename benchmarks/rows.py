@@ -253,7 +253,7 @@ def ready(bench: Bench) -> Iterator[Figure]:
     for tracker in TRACKERS:
         if tracker.name in taken:
             for (name, how), target in zip(
-                (("warm", "ready --json"), ("cold", "the same when nothing was kept")),
+                (("warm", "`ready --json`"), ("cold", "the same, nothing kept,")),
                 tracker.targets,
                 strict=True,
             ):

@@ -27,7 +27,7 @@ class Tracker:
     """
 
     name: str
-    targets: tuple[float, float]
+    targets: tuple[float, float | None]
     write: Callable[[Path, tuple[Task, ...], int], None]
     question: tuple[str, ...]
     named: Callable[[str], int]
@@ -115,14 +115,14 @@ TRACKERS = (
     Tracker("tk", (2, 15), _tickets, ("ready",), lambda said: len(said.splitlines())),
     Tracker(
         "backlog",
-        (1 / 15, 1 / 15),
+        (1 / 15, None),
         _backlog,
         ("task", "list", "--ready", "--json"),
         _rows,
     ),
     Tracker(
         "task-master",
-        (1 / 15, 1 / 15),
+        (1 / 15, None),
         _task_master,
         ("list", "--ready", "--json"),
         _rows,

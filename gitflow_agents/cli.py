@@ -383,7 +383,7 @@ class Verbs(click.Group):
 
 def _failed(app: App, error: Exception) -> int:
     """Say what went wrong and return its exit code: the only place that translates failures."""
-    from gitflow_agents.errors import ExitCode, FlowError, UsageError
+    from gitflow_agents.errors import MAKE_ROOM, ExitCode, FlowError, UsageError, is_full
 
     app.json = app.json or (isinstance(error, UsageError) and "--json" in sys.argv)
     match error:
@@ -400,9 +400,8 @@ def _failed(app: App, error: Exception) -> int:
         case click.Abort():
             app.fail("interrupted")
             return ExitCode.INTERRUPTED
-        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            hint = "make room on the disk, then run the command again; nothing was lost"
-            app.fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", hint)
+        case OSError() if is_full(error) or error.errno == errno.EFBIG:
+            app.fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", MAKE_ROOM)
             return ExitCode.TRY_AGAIN
     told = " ".join(str(error).split())[:200]
     app.fail(

@@ -6,6 +6,7 @@ own exists only where somebody catches it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -48,6 +49,14 @@ class LostRace(FlowError):
     """A ref no longer held the value that the decision was made on; nothing was changed."""
 
     code = ExitCode.TRY_AGAIN
+
+
+MAKE_ROOM = "make room on the disk, then run the command again; nothing was lost"
+
+
+def is_full(error: OSError) -> bool:
+    """Say whether something could not be written for want of room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class GitFailed(FlowError):

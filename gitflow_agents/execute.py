@@ -123,6 +123,8 @@ class Executor:
     environ: Mapping[str, str]
     stop: Stop
     clock: Callable[[], float] = time.time
+    elapsed: Callable[[], float] = time.monotonic
+    """What is measured with; the clock of a machine may jump."""
     passed: dict[tuple[str, tuple[Check, ...]], tuple[Ran, ...]] = field(default_factory=dict)
     """What passed on which tree, seen in a worktree that held that tree and nothing else."""
     alarms: list[str] = field(default_factory=list)
@@ -137,7 +139,7 @@ class Executor:
         The worktree stays until `clear`: its work is safe only when it is published.  Raises
         GitFailed when its work could not be saved.
         """
-        began = self.clock()
+        began, since = self.clock(), self.elapsed()
         order.folder.mkdir(parents=True, exist_ok=True)
         missing = ""
         try:
@@ -145,7 +147,7 @@ class Executor:
         except FilterMissing as e:
             worktree = self.worktrees.place(order.plan.plan, order.task.id)
             missing = f"{e.message}; {e.hint}"
-        attempt = _Attempt(self, order, worktree, began, missing)
+        attempt = _Attempt(self, order, worktree, began, since, missing)
         self.guard.watch(order.nonce, f"{HEADS}{order.branch}", order.folder / TRACE)
         try:
             return attempt.work(on_progress)
@@ -333,6 +335,7 @@ class _Attempt:
     order: Order
     worktree: Worktree
     began: float
+    since: float
     missing: str = ""
     """Why the worktree could not be filled, and never will be before somebody installs it."""
     commands: tuple[Ran, ...] = ()
@@ -508,7 +511,7 @@ class _Attempt:
             message=one_line(message),
             agent=order.plan.setting(order.task, "agent"),
             started_at=self.began,
-            ended_at=self.executor.clock(),
+            ended_at=self.began + self.executor.elapsed() - self.since,
             exit_code=outcome.exit_code,
             scope=report.scope or order.task.name,
             files_touched=tuple(map(clean, paths)),

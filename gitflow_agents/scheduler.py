@@ -35,6 +35,8 @@ from gitflow_agents.transitions import RETRIED_BY_ITSELF
 
 LOST_IN_A_ROW = 10
 """Attempts lost to infrastructure in a row before a person has to look."""
+LONGEST_WAIT = 300.0
+"""Seconds that anything waits by the clock at most before it is tried again."""
 PARALLEL = 3
 """Attempts at once when nobody says otherwise."""
 
@@ -428,7 +430,7 @@ def _held(snapshot: Snapshot) -> str:
 def may_retry(snapshot: Snapshot, task: str, now: float, limits: Limits) -> bool:
     """Say whether a failed task is tried again without a person."""
     record = snapshot.record(task)
-    if now < record.not_before or record.reason is None:
+    if is_ahead(record.not_before, now) or record.reason is None:
         return False
     if record.reason in RETRIED_BY_ITSELF:
         return record.lost < LOST_IN_A_ROW
@@ -446,7 +448,15 @@ def has_attempts(snapshot: Snapshot, task: str, limits: Limits) -> bool:
 
 def back_off(lost: int) -> float:
     """Return how many seconds to wait after `lost` losses in a row: 0, 2, 4, ... up to 300."""
-    return 0.0 if lost <= 1 else min(300.0, 2.0 ** (lost - 1))
+    return 0.0 if lost <= 1 else min(LONGEST_WAIT, 2.0 ** (lost - 1))
+
+
+def is_ahead(due: float, now: float) -> bool:
+    """Say whether what is due then has to wait.
+
+    What is due later than anything can be was noted by a clock that has been put back since.
+    """
+    return 0 < due - now <= LONGEST_WAIT
 
 
 def _cars(snapshot: Snapshot, longest: int, only: frozenset[str] | None = None) -> tuple[str, ...]:
@@ -533,7 +543,9 @@ def _claims(
         if leaving and not leaving.isdisjoint(snapshot.graph.requires[task]):
             return False
         return record is None or (
-            now >= record.not_before and not record.held and has_attempts(snapshot, task, limits)
+            not is_ahead(record.not_before, now)
+            and not record.held
+            and has_attempts(snapshot, task, limits)
         )
 
     return tuple(islice(filter(fits, snapshot.frontier.in_order()), free))

@@ -110,6 +110,7 @@ def go(
     barrier: bool = False,
     on_event: Callable[[Told], None] = lambda told: None,
     clock: Callable[[], float] = time.time,
+    elapsed: Callable[[], float] = time.monotonic,
 ) -> Played:
     """Run a plan in this process until nothing can move."""
     told: list[Told] = []
@@ -118,7 +119,7 @@ def go(
         told.append(each)
         on_event(each)
 
-    service = Service(str(repo.path), clock=clock)
+    service = Service(str(repo.path), clock=clock, elapsed=elapsed)
     try:
         end = service.run(what, jobs=jobs, barrier=barrier, on_event=listen)
     finally:

@@ -46,7 +46,9 @@ def story(repo: Repo) -> str:
     )
 
 
-def run(repo: Repo, *args: str, at: int = 0, count: Path | None = None) -> repos.Result:
+def run(
+    repo: Repo, *args: str, at: int = 0, count: Path | None = None, how: str = "kill"
+) -> repos.Result:
     """Run the installed command as a process of its own, to be killed at a point (0: not)."""
     env = {
         **{key: value for key, value in os.environ.items() if not key.startswith("COVERAGE_")},
@@ -54,6 +56,7 @@ def run(repo: Repo, *args: str, at: int = 0, count: Path | None = None) -> repos
         "KILL_BELOW": str(repo.path),
         "KILL_AT": str(at),
         "KILL_COUNT": str(count or ""),
+        "KILL_HOW": how,
     }
     done = subprocess.run(
         [SCRIPT, *args],
@@ -115,6 +118,39 @@ def killed(template: Repo, folder: Path, at: int) -> None:
     except BaseException as e:
         e.add_note(f"KILL_SEED={SEED}: killed at point {at}; the repository is {repo.path}")
         raise
+
+
+def filled(template: Repo, folder: Path, at: int) -> None:
+    """Fill the disk at a point of a run, and hold that the next one, with room, mends everything."""
+    repo = repos.copy(template, folder / f"repo {at}")
+    story(repo)
+    done = run(repo, "run", engine.FILE, at=at, how="full")
+    try:
+        said = done.stdout + done.stderr
+        # What was written by then is all that was left to write, or it says what to do.
+        assert done.exit_code == 4 or "make room on the disk" in done.stderr, said
+        assert done.exit_code in (1, 4, 75), said
+        holds(repo)
+    except BaseException as e:
+        e.add_note(f"KILL_SEED={SEED}: the disk was full at point {at}; it is {repo.path}")
+        raise
+
+
+@pytest.mark.parametrize("draw", range(3))
+def test_after_the_disk_was_full_one_more_run_is_enough(
+    template: Repo, tmp_path: Path, points: int, draw: int
+) -> None:
+    filled(template, tmp_path, random.Random(f"{SEED}-full-{draw}").randint(1, 2 * points))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", range(4))
+def test_after_the_disk_was_full_from_any_point_on_one_more_run_is_enough(
+    template: Repo, tmp_path: Path, points: int, stride: int
+) -> None:
+    # Here every object is a point of its own, and what comes after a point is full as well.
+    for at in range(30 * stride + 1, 2 * points, 120):
+        filled(template, tmp_path, at)
 
 
 @pytest.mark.parametrize("draw", range(DRAWN))

@@ -173,7 +173,7 @@ def test_nothing_more_starts_when_the_minutes_are_used_up(repo: Repo) -> None:
         now += 60
         return now
 
-    played = engine.go(repo, jobs=1, clock=clock)
+    played = engine.go(repo, jobs=1, clock=clock, elapsed=clock)
     assert played.code == 4
     assert played.message.startswith("the 3 minutes of work by all agents together are used up (")
     assert engine.audit(repo) == {"a": "completed", "b": "pending"}

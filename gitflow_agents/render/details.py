@@ -39,7 +39,7 @@ from gitflow_agents.render.text import (
     utc,
     wrapped,
 )
-from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.scheduler import Snapshot, is_ahead
 
 _PENDING = Status.PENDING
 
@@ -247,7 +247,7 @@ def show_task_json(
         "branch": record.branch or None,
         "sha": tip(record),
         "merge_sha": record.merge or None,
-        "not_before": when(record.not_before if record.not_before > now else None),
+        "not_before": when(record.not_before if is_ahead(record.not_before, now) else None),
         "cost_usd": cost(record),
         "summary": record.summary or None,
         "learned": list(record.learned),

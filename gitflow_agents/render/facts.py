@@ -19,6 +19,7 @@ from gitflow_agents.scheduler import (
     Snapshot,
     has_attempts,
     held_words,
+    is_ahead,
     may_retry,
     plan_status,
     spent,
@@ -231,7 +232,7 @@ def sentence(snapshot: Snapshot, task: str, now: float) -> str:
         return f"is pending and waits for {count(len(blocking), 'task')}: {ids(blocking, 40)}"
     if snapshot.frontier.unmet(task):
         return "is pending and waits for what nobody provides."
-    if record.not_before > now:
+    if is_ahead(record.not_before, now):
         return f"is ready, and is tried again at {utc(record.not_before)}"
     return "is ready: nothing blocks it, it starts when there is a free slot."
 

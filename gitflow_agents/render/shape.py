@@ -32,7 +32,7 @@ from gitflow_agents.render.text import (
     titled,
     wrapped,
 )
-from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.scheduler import Snapshot, is_ahead
 
 _PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED
 MOST_PATHS = 40
@@ -337,7 +337,7 @@ def explain_json(snapshot: Snapshot, task: str, now: float) -> dict[str, Any]:
         "message": record.message or None,
         "wave": snapshot.graph.wave.get(task),
         "ready": is_pending and not snapshot.frontier.unmet(task),
-        "not_before": when(record.not_before if record.not_before > now else None),
+        "not_before": when(record.not_before if is_ahead(record.not_before, now) else None),
         "blocked_by": list(blockers_of(snapshot, task)) if is_pending else [],
         "waiting_for": lacking(snapshot, snapshot.plan.by_id[task]) if is_pending else [],
         "chains": chain(snapshot.graph, statuses, task),

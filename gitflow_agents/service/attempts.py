@@ -361,7 +361,7 @@ class Attempts:
         aside = repository.resolve(kept) if reason in UNWANTED else None
         attempt = record.attempts[-1].model_copy(
             update={
-                "ended_at": report.ended_at,
+                "ended_at": _ended(record.attempts[-1], report),
                 "outcome": "succeeded" if reason is None else "failed",
                 "reason": reason,
                 "message": report.message,
@@ -573,7 +573,9 @@ class Attempts:
                         *record.attempts[:-1],
                         attempt.model_copy(
                             update={
-                                "ended_at": result.report.ended_at if result else self.desk.clock(),
+                                "ended_at": (
+                                    _ended(attempt, result.report) if result else self.desk.clock()
+                                ),
                                 "outcome": "expired" if is_lost else "stopped",
                                 "reason": reason,
                                 "message": why,
@@ -679,6 +681,11 @@ class Attempts:
         note = f"{task} is tried again: {record.reason}"
         draft.tell(E.TASK_RETRIED, task=task, status=status, reason=record.reason, note=note)
         self.desk.say(E.TASK_RETRIED, note, task=task, reason=record.reason)
+
+
+def _ended(attempt: Attempt, report: DoneReport) -> float:
+    """Return when an attempt ended, by the clock of its claim: another one may have gone wrong."""
+    return attempt.started_at + max(0.0, report.ended_at - report.started_at)
 
 
 def is_result(store: Store, record: TaskRecord, tip: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gitflow_agents import spec
-from gitflow_agents.errors import FlowError
+from gitflow_agents.errors import FlowError, is_full
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
 from gitflow_agents.models import SCHEMA, Config, DoneReport, Train
 from gitflow_agents.render import utc
@@ -74,6 +76,8 @@ class Desk:
     """Verdicts of this process by the train's tip."""
     testing: TestJob | None = None
     """The train that is being tested by this process."""
+    full: str = ""
+    """What could not be written because the disk is full; then nothing more is started."""
     lost_trains: int = 0
     """How many in a row git or the disk let down in this process."""
     next_train: float = 0.0
@@ -110,6 +114,16 @@ class Desk:
         """The decision was not written: nothing of it happened."""
         self.afterwards.clear()
         self.pending.clear()
+
+    def notice(self, error: Exception) -> None:
+        """Look whether something failed for want of room: waiting would not make any."""
+        cause: BaseException | None = error
+        while cause is not None:
+            # What git itself could not write is told in its words.
+            in_words = os.strerror(errno.ENOSPC) in str(cause)
+            if in_words or (isinstance(cause, OSError) and is_full(cause)):
+                self.full = self.full or str(error)
+            cause = cause.__cause__
 
     def attempt_folder(self, task: str, number: int) -> Path:
         """Return the folder for an attempt's report, progress and output, outside every tree."""

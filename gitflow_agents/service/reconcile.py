@@ -311,7 +311,7 @@ class Reconciler:
                     self.hold(draft, "; ".join(alarms))
                     self.desk.afterwards.append(lambda: self.desk.executor.heard(len(alarms)))
                 while True:
-                    is_time = self.desk.clock() >= self.desk.next_train
+                    is_time = not scheduler.is_ahead(self.desk.next_train, self.desk.clock())
                     actions = scheduler.decide(
                         self.desk.snapshot,
                         self.desk.clock(),

@@ -97,7 +97,7 @@ class Run:
                         limits,
                         slots,
                         barrier=self.barrier,
-                        stopping=self.stop.is_set(),
+                        stopping=self.stop.is_set() or bool(self.desk.full),
                     )
                     for order in work.orders:
                         self._start(order.task.id, self._attempt, order)
@@ -106,7 +106,7 @@ class Run:
                     if not self._threads:
                         if work.acted:
                             continue
-                        if self.stop.is_set() or not self._may_move():
+                        if self.stop.is_set() or self.desk.full or not self._may_move():
                             break
                     self._wait()
             finally:
@@ -204,8 +204,10 @@ class Run:
             desk.published[task] = published
             desk.executor.clear(order, keep_output=not published or bool(result.report.reason))
         except GitFailed as e:
+            desk.notice(e)
             desk.failures[task] = e
         except OSError as e:
+            desk.notice(e)
             desk.failures[task] = GitFailed(f"the disk or a folder failed: {e}")
 
     def _test(self, job: TestJob) -> None:
@@ -229,7 +231,7 @@ class Run:
         """Return why nothing of ours runs and yet the run goes on."""
         due, now = self._due(), self.desk.clock()
         text = "another run is at work on this plan; this one helps where it can"
-        if due is not None and due > now:
+        if due is not None and scheduler.is_ahead(due, now):
             text = f"trying again in {due - now:.0f} seconds"
         plan = self.desk.snapshot.plan.plan
         data = {"schema": SCHEMA, "event": "run_waits", "at": utc(now), "plan": plan, "text": text}
@@ -264,7 +266,8 @@ class Run:
         """Return when something that waits by the clock is due: a retry, or the next train."""
         desk = self.desk
         due = scheduler.wake_at(desk.snapshot, self.limits)
-        if desk.snapshot.by_status[Status.REVIEW] and desk.next_train > desk.clock():
+        is_later = scheduler.is_ahead(desk.next_train, desk.clock())
+        if desk.snapshot.by_status[Status.REVIEW] and is_later:
             return min(desk.next_train, due or desk.next_train)
         return due
 
@@ -295,6 +298,9 @@ class Run:
             again = f"gitflow-agents run {name} goes on where it was"
             message = f"interrupted; {counted}, and nothing is lost"
             return RunEnd(ExitCode.INTERRUPTED, snapshot, message, again)
+        if self.desk.full:
+            hint = f"make room on the disk, then gitflow-agents run {name} goes on where it was"
+            return RunEnd(ExitCode.TRY_AGAIN, snapshot, f"{self.desk.full}; {counted}", hint)
         if status == "closed":
             return RunEnd(ExitCode.FAILED, snapshot, "the plan is closed", look)
         where = snapshot.seen.flow_checked_out

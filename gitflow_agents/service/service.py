@@ -81,10 +81,11 @@ class Service:
         *,
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self.directory = Path(directory)
         self.environ = dict(os.environ if environ is None else environ)
-        self.clock = clock
+        self.clock, self.elapsed = clock, elapsed
         self.repository = Repository(directory, clock=clock)
         self._config_aside = ""
         """What is to be said of a config in the checkout that does not count."""
@@ -665,7 +666,14 @@ class Service:
         worktrees = Worktrees(self.repository, self.config.worktrees)
         guard = Guard(self.store.refs, (f"{HEADS}{snapshot.state.flow}",))
         executor = Executor(
-            self.repository, worktrees, guard, self.config, self.environ, Stop(), self.clock
+            self.repository,
+            worktrees,
+            guard,
+            self.config,
+            self.environ,
+            Stop(),
+            self.clock,
+            self.elapsed,
         )
         name = snapshot.plan.plan
         desk = Desk(

@@ -121,6 +121,7 @@ class Trains:
                 desk.snapshot.plan, job.train.tip, job.tree, job.checks, job.nonce, job.stop
             )
         except (GitFailed, OSError) as e:
+            desk.notice(e)
             verdict = Verdict(Reason.INFRASTRUCTURE, str(e), ())
         if job.stop.is_set() and verdict.reason is not None:
             verdict = Verdict(Reason.STOPPED, "interrupted", ())

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gitflow_agents.errors import FlowError, GitFailed, LostRace
+from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed, LostRace, is_full
 from gitflow_agents.models import ZERO
 from gitflow_agents.runner import is_alive, own_start
 from gitflow_agents.store.repository import Repository
@@ -82,7 +82,7 @@ class Refs:
             except OSError as e:
                 raise GitFailed(
                     f"{self.folder} cannot be written: {e.strerror}",
-                    hint="the repository must be writable by you",
+                    hint=MAKE_ROOM if is_full(e) else "the repository must be writable by you",
                 ) from e
         self._take_lock()
         try:
@@ -240,7 +240,7 @@ class Refs:
                 os.ftruncate(self._intent_fd, 0)
             raise GitFailed(
                 f"the disk cannot be written: {e.strerror}",
-                hint="make room on the disk, then run the command again; nothing was lost",
+                hint=MAKE_ROOM,
             ) from e
 
     def _update_ref(self) -> Any:

@@ -26,7 +26,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gitflow_agents.errors import FlowError, GitFailed
+from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed
 from gitflow_agents.models import ZERO
 from gitflow_agents.store.reffiles import Puzzle, RefFiles
 
@@ -170,7 +170,7 @@ class Git:
                     raise GitFailed(
                         f"nothing can be written to {tempfile.tempdir or 'a temporary folder'}: "
                         f"{e.strerror}",
-                        hint="make room on the disk, then run the command again; nothing was lost",
+                        hint=MAKE_ROOM,
                     ) from e
                 kwargs["istream"] = stream
             try:
@@ -629,7 +629,7 @@ class Repository:
             except OSError as e:
                 raise GitFailed(
                     f"the rules for a merge cannot be written: {e.strerror or e}",
-                    hint="make room on the disk, then run the command again; nothing was lost",
+                    hint=MAKE_ROOM,
                 ) from e
             yield folder
 
@@ -682,7 +682,7 @@ class Repository:
         except OSError as e:
             raise GitFailed(
                 f"git's objects cannot be written: {e.strerror or e}",
-                hint="make room on the disk, then run the command again; nothing was lost",
+                hint=MAKE_ROOM,
             ) from e
         self._fresh.append(sha)
         return sha

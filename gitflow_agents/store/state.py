@@ -319,7 +319,7 @@ class Store:
         name, now = snapshot.plan.plan, self.repository.clock()
         turned = any(event.event.startswith(("plan_", "run_")) for event in draft.events)
         settled = any(event.event in SETTLED for event in draft.events)
-        late = now - self._rendered.get(name, 0) >= STATUS_EVERY
+        late = abs(now - self._rendered.get(name, 0)) >= STATUS_EVERY
         if turned or (settled and late):
             self._rendered[name] = now
             self.stale.discard(name)
