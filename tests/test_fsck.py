@@ -445,3 +445,15 @@ def test_a_thousand_tasks_take_seconds(template: Repo, tmp_path: Path) -> None:
     repo = repos.copy(template, tmp_path / "large")
     thousand(repo, 1000)
     assert seconds(repo) < 15
+
+
+def test_a_state_that_an_earlier_version_wrote_is_read_and_brought_forward(repo: Repo) -> None:
+    put(repo, STATE, {"spec.jsonl": None}, NOTE)
+    assert found(repo) == []
+    assert engine.act(repo, "hold", "2").changed
+    assert found(repo) == []
+    text = repo.show(STATE, "spec.yaml").replace("Try it", "Try something else")
+    repo.write(engine.FILE, text)
+    engine.go(repo)
+    assert "Try something else" in repo.show(STATE, "spec.jsonl")
+    assert found(repo) == []
