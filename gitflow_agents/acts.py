@@ -10,14 +10,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, get_args, get_origin
 
 import click
 from pydantic import ValidationError
 
-from gitflow_agents.cli import ACTS, NAME, App, Verb
+from gitflow_agents.cli import ACTS, NAME, App, Target, Verb
 from gitflow_agents.commands import KINDS, Act, Refused
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.service import Service, Told
@@ -47,7 +47,9 @@ def verb(name: str) -> click.Command:
     needed = kind.needs_target
     metavar = "TASK..." if needed else "[TASK|PLAN]..." if kind.takes_tasks else "[PLAN]"
     params: list[click.Parameter] = [
-        click.Argument(["targets"], nargs=-1, required=needed, metavar=metavar, type=_Target())
+        click.Argument(
+            ["targets"], nargs=-1, required=needed, metavar=metavar, type=Target(plans=False)
+        )
     ]
     params += [
         _option(field, kind) for field in kind.model_fields if field not in ("targets", "verb")
@@ -204,7 +206,7 @@ def _shell(folder: Path) -> None:
 opening = Verb(
     "open",
     params=[
-        click.Argument(["task"]),
+        click.Argument(["task"], type=Target(plans=False)),
         click.Option(["--dry-run"], is_flag=True, help="Say which folder, and make none."),
     ],
     help="""Open a shell among a task's files.
@@ -216,23 +218,3 @@ opening = Verb(
     part="act",
     callback=_open,
 )
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-class _Target(click.types.StringParamType):
-    """A task or a plan; the shell completes plans."""
-
-    name = "target"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[Any]:
-        from click.shell_completion import CompletionItem
-
-        from gitflow_agents import cache
-
-        common = cache.common_directory(ctx.ensure_object(App).directory)
-        names: Iterable[str] = cache.plans(common) if common else ()
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -450,8 +450,13 @@ def _log(app: App, error: Exception) -> str:
     return "no file, because none could be written"
 
 
-class _PlanName(click.types.StringParamType):
-    """A plan's name or a plan file's path; the shell completes both."""
+class Target(click.types.StringParamType):
+    """A plan's name, a plan file's path or a task; the shell completes what may stand there."""
+
+    name = "target"
+
+    def __init__(self, *, plans: bool = True, tasks: bool = True) -> None:
+        self._plans, self._tasks = plans, tasks
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -460,10 +465,16 @@ class _PlanName(click.types.StringParamType):
 
         from gitflow_agents import cache
 
-        common = cache.common_directory(ctx.ensure_object(App).directory)
+        directory = ctx.ensure_object(App).directory
+        common = cache.common_directory(directory)
         names = cache.plans(common) if common else []
+        plan, slash, _ = incomplete.partition("/")
+        if slash and self._tasks and plan in names:
+            from gitflow_agents.store import task_ids
+
+            names = [f"{plan}/{task}" for task in task_ids(directory, plan)]
         found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-        return [CompletionItem(incomplete, type="file"), *found]
+        return [CompletionItem(incomplete, type="file"), *found] if self._plans else found
 
 
 _MEANINGS = {
@@ -476,11 +487,12 @@ _MEANINGS = {
     "PLAN|TASK": "PLAN is the name of a plan, or the path of a plan file; TASK is PLAN/ID, or ID "
     "where one plan has it.",
 }
-_PLAN = _PlanName()
+_PLAN = Target(tasks=False)
+_TASK = Target(plans=False)
 _plan = click.argument("plan", type=_PLAN)
 _the_plan = click.argument("plan", metavar="[PLAN]", type=_PLAN, default="")
 _all_plans = click.argument("plans", metavar="[PLAN]...", type=_PLAN, nargs=-1)
-_task = click.argument("task")
+_task = click.argument("task", type=_TASK)
 _at = click.option("--at", metavar="REV", default="", help="As of REV, a commit of its state.")
 _jobs = click.option(
     "-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="N attempts at once."
@@ -673,7 +685,7 @@ def _edited(app: App, path: str) -> bytes:
 @_verb("begin", no_json="it prints a program for the shell")
 @click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes a shell complete verbs and plans.
+    """Print what makes a shell complete verbs, plans and tasks.
 
     SHELL is bash, zsh or fish. For bash: eval "$(gitflow-agents completion bash)".
     """
@@ -965,7 +977,7 @@ def ready(app: App, plan: str) -> None:
 
 
 @_verb("look")
-@click.argument("what", metavar="PLAN|TASK", type=_PLAN)
+@click.argument("what", metavar="PLAN|TASK", type=Target())
 @_at
 @click.pass_obj
 def show(app: App, what: str, at: str) -> None:

@@ -173,7 +173,7 @@ Begin:
   doctor      Find what is wrong on this machine and in this repository.
   new         Write a plan file to begin with.
   edit        Change a plan in your editor, and propose the change.
-  completion  Print what makes a shell complete verbs and plans.
+  completion  Print what makes a shell complete verbs, plans and tasks.
   schema      Print a JSON schema: of plan, config or status.
 
 Before spending:
@@ -644,6 +644,30 @@ def test_completion_prints_a_program_for_the_shell(cli: Cli, shell: str) -> None
     text = cli("completion", shell).stdout
     assert f"_GITFLOW_AGENTS_COMPLETE={shell}_complete" in text
     assert "gitflow-agents" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["explain", "party/"], [f"party/00{n}" for n in range(1, 5)]),
+        (["hold", "party/00"], [f"party/00{n}" for n in range(1, 5)]),
+        (["hold", "p"], ["party"]),
+        (["open", "party/003"], ["party/003"]),
+        (["status", "party/"], []),
+        (["hold", "nobody/"], []),
+        (["re"], ["ready", "reject", "report", "resume", "retry", "revert"]),
+    ],
+)
+def test_a_shell_completes_verbs_plans_and_tasks(
+    played: tuple[Repo, Result], words: list[str], expected: list[str]
+) -> None:
+    env = {
+        "_GITFLOW_AGENTS_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["gitflow-agents", "-C", str(played[0].path), *words]),
+        "COMP_CWORD": str(2 + len(words)),
+    }
+    said = Cli(played[0])(env=env).stdout.splitlines()
+    assert sorted(line.partition(",")[2] for line in said if line.startswith("plain")) == expected
 
 
 @pytest.mark.parametrize("what", ["plan", "config", "status"])

@@ -7,7 +7,7 @@ knows how a plan's state is laid out, `worktrees` the one that makes and removes
 from gitflow_agents.store.guard import Findings, Guard, committer_address
 from gitflow_agents.store.refs import CheckedOut, RefRefused, Refs
 from gitflow_agents.store.repository import Change, Commit, Entry, Repository
-from gitflow_agents.store.state import Draft, Known, Store
+from gitflow_agents.store.state import Draft, Known, Store, task_ids
 from gitflow_agents.store.worktrees import FilterMissing, Worktree, Worktrees, create_repository
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "Worktrees",
     "committer_address",
     "create_repository",
+    "task_ids",
 ]

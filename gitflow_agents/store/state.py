@@ -333,6 +333,23 @@ class Store:
         self.repository.close()
 
 
+def task_ids(directory: str, plan: str) -> list[str]:
+    """Return the ids of a plan's tasks, in plan order, for a shell: none when anything is odd."""
+    try:
+        repository = Repository(directory)
+    except FlowError:
+        return []
+    try:
+        tip = repository.resolve(f"{state_ref(plan)}^{{commit}}")
+        tree = repository.commit(tip).tree if tip else EMPTY_TREE
+        lines = repository.read(tree, LINES) or b""
+        return re.findall(r'^\{"id":"([^"]+)"', lines.decode(), re.MULTILINE)
+    except (FlowError, ValueError):
+        return []
+    finally:
+        repository.close()
+
+
 def gone(plan: Plan, records: Mapping[str, TaskRecord]) -> dict[str, str]:
     """Return the folded capabilities that merged tasks gave, and the plan's text says no more."""
     merged = (record for record in records.values() if record.status is Status.COMPLETED)
