@@ -30,6 +30,8 @@ GRACE = 5.0
 """Seconds between asking a process to end and ending it."""
 TICK = 0.5
 """Seconds between two looks of the watchdog."""
+ENVIRON = 16 * 1024
+"""Bytes of a process's environment that are read at a time."""
 OUTPUT = 8 * 1024 * 1024
 """Bytes of a command's output that are kept: the first half and the last half."""
 TAIL = 20
@@ -153,9 +155,10 @@ def _environ(name: str) -> bytes | None:
     except OSError:
         return None
     try:
-        environ = more = os.read(fd, 1 << 17)
-        while len(more) == 1 << 17:
-            more = os.read(fd, 1 << 17)
+        # Room for the usual one: asking the system for a large block takes longer than to read.
+        environ = more = os.read(fd, ENVIRON)
+        while len(more) == ENVIRON:
+            more = os.read(fd, ENVIRON)
             environ += more
     except OSError:
         return None

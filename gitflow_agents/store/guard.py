@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shlex
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,6 +102,8 @@ class Guard:
     _known: dict[str, str] = field(default_factory=dict)
     _running: dict[str, Watched] = field(default_factory=dict)
     _offences: dict[str, list[str]] = field(default_factory=dict)
+    _judging: threading.Lock = field(default_factory=threading.Lock)
+    """Held from before a ref is put back until whose offence it was is noted."""
 
     def begin(self) -> None:
         """Take how everything is now for right."""
@@ -136,15 +139,28 @@ class Guard:
             for ref, old in expected.items():
                 new = self.refs.repository.resolve(ref) or ZERO
                 if new != old:
-                    self._judge(ref, old, new)
+                    with self._judging:
+                        self._judge(ref, old, new)
             return self._offences.pop(SOMEBODY, [])
 
     def look(self, nonce: str) -> Findings:
         """Return what the attempt with this nonce changed, and put our own refs back."""
+        # Where all is as it was there is nothing to decide, so a decision need not be waited for.
+        if self._is_as_it_was():
+            with self._judging:  # it may be so only because it was put back a moment ago
+                return Findings((), tuple(self._offences.pop(nonce, ())))
         with self.refs.lock():
             files = self._changed_files()
-            self._look_at_refs()
-            return Findings(tuple(files), tuple(self._offences.pop(nonce, ())))
+            with self._judging:
+                self._look_at_refs()
+                return Findings(tuple(files), tuple(self._offences.pop(nonce, ())))
+
+    def _is_as_it_was(self) -> bool:
+        """Say whether nothing differs; refs that we move just now do."""
+        return (
+            self._read_files() == self._files
+            and self.refs.repository.tips(*WATCHED) == self._known
+        )
 
     # --- files ------------------------------------------------------------------------------------
 
