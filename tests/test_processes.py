@@ -97,7 +97,9 @@ def chains(template: Repo, tmp_path_factory: pytest.TempPathFactory) -> list[Sta
     """Return what chains of 4, 12 and 20 tasks started, one task at a time."""
     folder = tmp_path_factory.mktemp("chains")
     with counted(folder / "first"):
-        Service(str(template.path)).close()  # GitPython asks for git's version when imported
+        service = Service(str(template.path))
+        service.repository.commit("HEAD")  # GitPython asks for git's version when imported
+        service.close()
     return [processes(template, folder, tasks=n, width=1, jobs=1) for n in (4, 12, 20)]
 
 

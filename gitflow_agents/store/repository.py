@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import select
+import shutil
 import signal
 import tempfile
 import threading
@@ -20,7 +21,7 @@ import time
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
@@ -125,21 +126,29 @@ class Git:
     folder: str
     environment: Mapping[str, str]
     started: int = 0
-    _git: Any = field(default=None, repr=False)
-    _command: list[str] = field(default_factory=list, repr=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _own(self) -> dict[bytes, bytes]:
+        """Return all that a git of ours sees: what we inherited and it may obey, and our own."""
+        left_out = {os.fsencode(name) for name in foreign(os.environ)}
+        kept = {name: value for name, value in os.environb.items() if name not in left_out}
+        own = {"LANGUAGE": "C", "LC_ALL": "C", **self.environment}
+        return kept | {os.fsencode(name): os.fsencode(value) for name, value in own.items()}
+
+    @cached_property
+    def _git(self) -> Any:
+        """Return GitPython's git, which keeps the partners; it takes long to import."""
         asked = os.environ.get("GIT_PYTHON_REFRESH")
         os.environ["GIT_PYTHON_REFRESH"] = asked or "quiet"
         import git as gitpython
 
         if asked is None:
             os.environ.pop("GIT_PYTHON_REFRESH", None)
-        self._command = _git_without(foreign(os.environ) - self.environment.keys())
-        self._git = gitpython.Git(self.folder)
+        git = gitpython.Git(self.folder)
         # GitPython takes the $HOME in a folder's name for a variable.
-        self._git._working_dir = self.folder
-        self._git.update_environment(**self.environment)
+        git._working_dir = self.folder
+        git.update_environment(**self.environment)
+        return git
 
     def run(
         self, *args: str, data: bytes | None = None, ok: Sequence[int] = (0,)
@@ -157,11 +166,13 @@ class Git:
 
         Raises GitFailed when git has not ended after so many seconds.
         """
+        import subprocess
+
         self.started += 1
         with contextlib.ExitStack() as stack:
-            kwargs: dict[str, Any] = {}
+            stream: Any = subprocess.DEVNULL
             if data is not None:
-                # A real file: GitPython hands it to git as it is, so no thread copies anything.
+                # A real file: git gets it as it is, so no thread copies anything.
                 try:
                     stream = stack.enter_context(tempfile.TemporaryFile())
                     stream.write(data)
@@ -172,14 +183,20 @@ class Git:
                         f"{e.strerror}",
                         hint=MAKE_ROOM,
                     ) from e
-                kwargs["istream"] = stream
             try:
-                partner = self._git.execute(
-                    [*self._command, *args], as_process=True, start_new_session=True, **kwargs
+                process = subprocess.Popen(
+                    [_program(os.environ.get("PATH", os.defpath)), *args],
+                    # A worktree may be gone; its git is told where everything is in any case.
+                    cwd=self.folder if os.access(self.folder, os.X_OK) else None,
+                    env=self._own,
+                    stdin=stream,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
                 )
-            except (OSError, self._missing()) as e:
+            except OSError as e:
                 raise _no_git() from e
-            return self._outcome(args[0], partner.proc, seconds)
+            return self._outcome(args[0], process, seconds)
 
     def _outcome(self, verb: str, process: Any, seconds: float) -> tuple[int, bytes, str]:
         """Wait for a git; one that waits for something itself (a filter, a pipe) is ended."""
@@ -205,7 +222,7 @@ class Git:
         self.started += 1
         # Ctrl-C in a terminal reaches our whole group: it must not end a git that we still ask.
         return self._git.execute(
-            [*self._command, *args],
+            [*_git_without(foreign(os.environ) - self.environment.keys()), *args],
             as_process=True,
             istream=subprocess.PIPE,
             start_new_session=True,
@@ -253,13 +270,8 @@ class Git:
 
     def close(self) -> None:
         """End the long-lived processes."""
-        self._git.clear_cache()
-
-    @staticmethod
-    def _missing() -> type[Exception]:
-        import git as gitpython
-
-        return gitpython.GitCommandNotFound
+        if "_git" in self.__dict__:
+            self._git.clear_cache()
 
 
 def _text(said: str | bytes) -> str:
@@ -281,6 +293,13 @@ def foreign(inherited: Iterable[str]) -> set[str]:
 
 def _no_git() -> FlowError:
     return FlowError("git cannot be started", hint="install git 2.38 or newer and put it on PATH")
+
+
+@lru_cache(maxsize=8)
+def _program(path: str) -> str:
+    """Return where git is on a PATH: to try each of its folders for each process takes a while."""
+    found = shutil.which("git", path=path) or ""
+    return found if os.path.isabs(found) else "git"
 
 
 def _git_without(names: Iterable[str]) -> list[str]:
@@ -340,8 +359,6 @@ class Repository:
 
     def _look(self) -> None:
         code, out, err = self.user.attempt("version")
-        if code == 127:  # said by env
-            raise _no_git()
         numbers = re.search(rb"(\d+)\.(\d+)", out)
         version = (int(numbers[1]), int(numbers[2])) if code == 0 and numbers else (0, 0)
         if version < OLDEST_GIT:
