@@ -60,6 +60,8 @@ class Run:
     tell: Callable[[Told], None]
     _ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _threads: dict[str, Future[None]] = field(default_factory=dict)
+    _tidying: dict[str, Future[None]] = field(default_factory=dict)
+    """Attempts that are over, and whose worktree may still be on its way out."""
     _bug: BaseException | None = None
     _packed: int = 0
     _said_waiting: bool = False
@@ -172,19 +174,32 @@ class Run:
 
     # --- beside -----------------------------------------------------------------------------------
 
-    def _start(self, name: str, work: Callable[[Any], None], job: object) -> None:
+    def _start(self, name: str, work: Callable[[Any], Callable[[], None]], job: object) -> None:
+        """Do a job in a thread of its own; what it returns is done when its end was told."""
+        before = self._tidying.pop(name, None)
+
+        def failed(error: BaseException) -> None:
+            self._bug = self._bug or error
+            self.stop.set()
+
         def guarded() -> None:
+            tidy = nothing
             try:
-                work(job)
+                if before is not None:
+                    before.result()  # the worktree has the same place
+                tidy = work(job)
             except BaseException as e:
-                self._bug = self._bug or e
-                self.stop.set()
+                failed(e)
             finally:
                 self._ended.put(name)
+            try:
+                tidy()
+            except BaseException as e:
+                failed(e)
 
         self._threads[name] = self._pool.submit(guarded)
 
-    def _attempt(self, order: Order) -> None:
+    def _attempt(self, order: Order) -> Callable[[], None]:
         desk, task = self.desk, order.task.id
 
         def on_progress(line: str) -> None:
@@ -202,16 +217,25 @@ class Run:
             result = desk.executor.execute(order, on_progress)
             published = self.reconciler.attempts.publish(order, result)
             desk.published[task] = published
-            desk.executor.clear(order, keep_output=not published or bool(result.report.reason))
         except GitFailed as e:
             desk.notice(e)
             desk.failures[task] = e
+            return nothing
         except OSError as e:
             desk.notice(e)
             desk.failures[task] = GitFailed(f"the disk or a folder failed: {e}")
+            return nothing
 
-    def _test(self, job: TestJob) -> None:
+        def tidy() -> None:
+            # Its work is in git: what cannot be removed now, the next run removes.
+            with contextlib.suppress(OSError):
+                desk.executor.clear(order, keep_output=not published or bool(result.report.reason))
+
+        return tidy
+
+    def _test(self, job: TestJob) -> Callable[[], None]:
         self.reconciler.trains.test(job)
+        return nothing
 
     def _wait(self) -> None:
         """Wait until something of ours has ended, or it is time to look around."""
@@ -238,7 +262,10 @@ class Run:
         return Told("run_waits", text, data)
 
     def _take(self, name: str) -> None:
-        self._threads.pop(name, None)
+        thread = self._threads.pop(name, None)
+        self._tidying = {n: t for n, t in self._tidying.items() if not t.done()}
+        if thread is not None and not thread.done():
+            self._tidying[name] = thread
         if name in self.desk.own:
             self.desk.ended.add(name)
         elif self.desk.testing is not None and name == self.desk.testing.train.tip:
@@ -334,6 +361,10 @@ class Run:
     def _interrupt(self) -> None:
         self.stop.set()
         self._ended.put("")
+
+
+def nothing() -> None:
+    """Do nothing: a job leaves nothing to be tidied."""
 
 
 @contextlib.contextmanager

@@ -158,8 +158,7 @@ class Guard:
     def _is_as_it_was(self) -> bool:
         """Say whether nothing differs; refs that we move just now do."""
         return (
-            self._read_files() == self._files
-            and self.refs.repository.tips(*WATCHED) == self._known
+            self._read_files() == self._files and self.refs.repository.tips(*WATCHED) == self._known
         )
 
     # --- files ------------------------------------------------------------------------------------

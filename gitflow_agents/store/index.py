@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
+from functools import lru_cache
 
-from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, Entry, Repository
+from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, Repository, Rows
 
 MOST = 500
 """Entries; with more of them git is faster."""
@@ -29,7 +29,7 @@ def tree_of(repository: Repository, index: bytes) -> str | None:
         kind, version, count = _HEADER.unpack_from(index)
         if (kind, version) != (b"DIRC", 2) or count > MOST:
             return None
-        folders: dict[str, dict[str, Entry]] = {"": {}}
+        folders: dict[bytes, list[bytes]] = {b"": []}
         at = _HEADER.size
         for _ in range(count):
             mode, sha, flags = _ENTRY.unpack_from(index, at)
@@ -37,9 +37,11 @@ def tree_of(repository: Repository, index: bytes) -> str | None:
             if flags & _STAGE_OR_MORE or length == _LENGTH:
                 return None
             start = at + _ENTRY.size
-            path = os.fsdecode(index[start : start + length])
-            folder, _, name = path.rpartition("/")
-            _open(folders, folder)[name] = Entry(f"{mode:o}", sha.hex())
+            folder, _, name = index[start : start + length].rpartition(b"/")
+            rows = folders.get(folder)
+            if rows is None:
+                rows = _open(folders, folder)
+            rows.append(_mode(mode) + name + b"\0" + sha)
             at += (_ENTRY.size + length + 8) & ~7  # filled up with at least one NUL
         while at < len(index) - _CHECKSUM:
             kind, length = _EXTENSION.unpack_from(index, at)
@@ -51,23 +53,30 @@ def tree_of(repository: Repository, index: bytes) -> str | None:
     return _written(repository, folders)
 
 
-def _open(folders: dict[str, dict[str, Entry]], folder: str) -> dict[str, Entry]:
+@lru_cache(maxsize=16)
+def _mode(mode: int) -> bytes:
+    return b"%o " % mode
+
+
+def _open(folders: dict[bytes, list[bytes]], folder: bytes) -> list[bytes]:
     found = folders.get(folder)
     if found is None:
-        found = folders[folder] = {}
-        _open(folders, folder.rpartition("/")[0])
+        found = folders[folder] = []
+        _open(folders, folder.rpartition(b"/")[0])
     return found
 
 
-def _written(repository: Repository, folders: dict[str, dict[str, Entry]]) -> str | None:
+def _written(repository: Repository, folders: dict[bytes, list[bytes]]) -> str | None:
     # The longest first: a folder's own tree must be there before the one that holds it.
     for folder in sorted(folders, key=len, reverse=True):
-        entries = folders[folder]
-        if not _NO_NAMES.isdisjoint(entries):
+        rows = Rows.read(folders[folder])
+        names = set(rows.names)
+        # A file and a folder of one name, or what git itself would not check out.
+        if len(names) != len(rows.names) or not _NO_NAMES.isdisjoint(names):
             return None
-        if folder:
-            above, _, name = folder.rpartition("/")
-            if name in folders[above]:
-                return None  # a file and a folder of one name
-            folders[above][name] = Entry(FOLDER, repository.write_tree(entries))
-    return repository.write_tree(folders[""]) if folders[""] else EMPTY_TREE
+        if not folder:
+            return repository.write_rows(rows) if names else EMPTY_TREE
+        above, _, name = folder.rpartition(b"/")
+        sha = bytes.fromhex(repository.write_rows(rows))
+        folders[above].append(b"%s %s\0%s" % (FOLDER.encode(), name, sha))
+    return None

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import zlib
+from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -355,6 +356,7 @@ class Repository:
         self._parts, self._part = secrets.token_hex(8), count()
         # What was read or written lately, by sha: objects never change.
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
+        self._rows: OrderedDict[str, Rows] = OrderedDict()
         self._commits: OrderedDict[str, Commit] = OrderedDict()
 
     def _look(self) -> None:
@@ -786,9 +788,13 @@ class Repository:
 
     def write_tree(self, entries: Mapping[str, Entry]) -> str:
         """Write a tree; names are sorted the way git sorts them (folders as if they ended in /)."""
-        rows = sorted([_row(name, entry) for name, entry in entries.items()])
-        sha = self.store(b"tree", b"".join([row for _, row, _ in rows]))
-        _remember(self._trees, sha, {name: entries[name] for _, _, name in rows})
+        return self.write_rows(Rows.of(entries))
+
+    def write_rows(self, rows: Rows) -> str:
+        """Write a tree that is ready to be written."""
+        sha = self.store(b"tree", b"".join(rows.texts))
+        _remember(self._trees, sha, dict(zip(rows.names, rows.entries, strict=True)))
+        _remember(self._rows, sha, rows, ROWS_REMEMBERED)
         return sha
 
     def write_commit(
@@ -816,24 +822,30 @@ class Repository:
         if not edits:
             return tree
         entries = dict(self.tree(tree))
+        here: dict[str, Entry | None] = {}
         below: dict[str, dict[str, Entry | None]] = {}
         for path, entry in edits.items():
             name, _, rest = path.partition("/")
             if rest:
                 below.setdefault(name, {})[rest] = entry
-            elif entry is None:
-                entries.pop(name, None)
             else:
-                entries[name] = entry
+                here[name] = entry
         for name, inner in below.items():
-            now = entries.get(name)
+            now = here[name] if name in here else entries.get(name)
             folder = now.sha if now and now.mode == FOLDER else EMPTY_TREE
             grafted = self.graft(folder, inner)
-            if grafted == EMPTY_TREE:
-                entries.pop(name, None)
-            else:
-                entries[name] = Entry(FOLDER, grafted)
-        return self.write_tree(entries) if entries else EMPTY_TREE
+            here[name] = None if grafted == EMPTY_TREE else Entry(FOLDER, grafted)
+        # Most of a large tree stays, so its rows are neither made nor sorted again.
+        known = self._rows.get(tree)
+        rows = known.copy() if known is not None else Rows.of(entries)
+        for name, entry in here.items():
+            old = entries.pop(name, None)
+            if old is not None:
+                rows.take(name, old)
+            if entry is not None:
+                entries[name] = entry
+                rows.put(name, entry)
+        return self.write_rows(rows) if rows.names else EMPTY_TREE
 
     def pack(self) -> None:
         """Pack loose objects; reads go on, and nothing that somebody just wrote is dropped."""
@@ -855,13 +867,15 @@ AT_ONCE = 0.0005
 """Seconds that a file takes to get there where it is no use to ask for several together."""
 REMEMBERED = 2048
 """Commits, and trees, that are held in memory."""
+ROWS_REMEMBERED = 256
+"""Trees that are held ready to be written again with a few rows changed."""
 BLOCK = 4000
 """Bytes of an object that fits, with what zlib puts around it, into a block of the usual disk."""
 
 
-def _remember(known: OrderedDict[str, V], sha: str, value: V) -> None:
+def _remember(known: OrderedDict[str, V], sha: str, value: V, most: int = REMEMBERED) -> None:
     known[sha] = value
-    while len(known) > REMEMBERED:
+    while len(known) > most:
         known.popitem(last=False)
 
 
@@ -918,12 +932,65 @@ def _deflated(data: bytes) -> bytes:
     return squeeze.compress(data) + squeeze.flush()
 
 
+_Row = tuple[bytes, bytes, str, Entry]
+
+
+class Rows(NamedTuple):
+    """A tree as it is written, in git's own order: where each row belongs, and what it says."""
+
+    places: list[bytes]
+    texts: list[bytes]
+    names: list[str]
+    entries: list[Entry]
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Entry]) -> Rows:
+        """Return the rows of a tree that holds these entries."""
+        return cls._sorted(_row(name, entry) for name, entry in entries.items())
+
+    @classmethod
+    def read(cls, texts: Iterable[bytes]) -> Rows:
+        """Return the rows that have these texts."""
+        return cls._sorted(map(_read_row, texts))
+
+    @classmethod
+    def _sorted(cls, rows: Iterable[_Row]) -> Rows:
+        columns = list(map(list, zip(*sorted(rows), strict=True)))
+        return cls(*columns) if columns else cls([], [], [], [])
+
+    def copy(self) -> Rows:
+        """Return rows that can be changed."""
+        return Rows(self.places[:], self.texts[:], self.names[:], self.entries[:])
+
+    def take(self, name: str, entry: Entry) -> None:
+        """Leave out a row that is there."""
+        at = bisect_left(self.places, _row(name, entry)[0])
+        del self.places[at], self.texts[at], self.names[at], self.entries[at]
+
+    def put(self, name: str, entry: Entry) -> None:
+        """Add a row that is not there."""
+        place, text, _, _ = _row(name, entry)
+        at = bisect_left(self.places, place)
+        self.places.insert(at, place)
+        self.texts.insert(at, text)
+        self.names.insert(at, name)
+        self.entries.insert(at, entry)
+
+
 @lru_cache(maxsize=1 << 15)
-def _row(name: str, entry: Entry) -> tuple[bytes, bytes, str]:
+def _row(name: str, entry: Entry) -> _Row:
     """Return where an entry belongs in a tree, and what stands there; most were there before."""
     raw = os.fsencode(name)
-    row = b"%s %s\0%s" % (entry.mode.encode(), raw, bytes.fromhex(entry.sha))
-    return raw + b"/" if entry.mode == FOLDER else raw, row, name
+    text = b"%s %s\0%s" % (entry.mode.encode(), raw, bytes.fromhex(entry.sha))
+    return raw + b"/" if entry.mode == FOLDER else raw, text, name, entry
+
+
+@lru_cache(maxsize=1 << 15)
+def _read_row(text: bytes) -> _Row:
+    """Return the row that is written so."""
+    mode, _, rest = text.partition(b" ")
+    raw, _, sha = rest.partition(b"\0")
+    return _row(os.fsdecode(raw), Entry(mode.decode(), sha.hex()))
 
 
 _TREE_ENTRY = re.compile(rb"(\d+) ([^\0]+)\0(.{20})", re.DOTALL)
