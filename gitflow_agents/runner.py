@@ -121,14 +121,24 @@ _BARE: set[str] = set()
 """Processes that have no environment, and were given the time to show one."""
 
 
-def marked(mark: str) -> list[int]:
-    """Return the processes whose environment holds `mark` (`NAME=value`), zombies left out."""
+def present() -> frozenset[tuple[str, int]]:
+    """Return the processes that there are: what is named here, no later process is called."""
+    try:
+        with os.scandir("/proc") as entries:
+            # A process that gets the number of a former one is another file.
+            return frozenset((e.name, e.inode()) for e in entries if e.name.isdigit())
+    except OSError:
+        return frozenset()
+
+
+def marked(mark: str, before: frozenset[tuple[str, int]] = frozenset()) -> list[int]:
+    """Return the processes whose environment holds `mark` (`NAME=value`), zombies left out.
+
+    Those of `before` are not looked at: they were there before anything got the mark.
+    """
     found: list[int] = []
     wanted, own = mark.encode(), str(os.getpid())
-    try:
-        names = [name for name in os.listdir("/proc") if name.isdigit() and name != own]
-    except OSError:
-        return found
+    names = [name for name, _ in present() - before if name != own]
     for _ in range(100):
         late = []
         for name in names:
@@ -180,11 +190,13 @@ def inside(folder: Path) -> list[int]:
     return found
 
 
-def end_all(mark: str, group: int | None = None) -> bool:
+def end_all(
+    mark: str, group: int | None = None, before: frozenset[tuple[str, int]] = frozenset()
+) -> bool:
     """End every process that carries `mark` and its group; say whether there was any."""
     any_left = False
     for _ in range(50):
-        left = marked(mark)
+        left = marked(mark, before)
         if not left:
             break
         any_left = True
@@ -298,6 +310,7 @@ def shell(
         else:
             sink = stack.enter_context(open(transcript, "w+b"))
         reader, writer = os.pipe()
+        before = present()
         try:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", command],
@@ -317,7 +330,7 @@ def shell(
         why, turns = _watch(pump, caps, stop, began, progress, on_progress)
         if why is not None:
             _end(process, pump, mark)
-        left = end_all(mark, process.pid)
+        left = end_all(mark, process.pid, before)
         # One that became somebody else's (`exec sudo`) cannot be ended by us.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
@@ -387,13 +400,20 @@ def read_plain(path: Path, most: int, *, end: bool = False) -> bytes:
 
     Raises OSError for anything but a plain file: to read from a pipe is to wait for ever.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        about = os.fstat(file.fileno())
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, "it is not a plain file")
         if end:
-            file.seek(max(0, about.st_size - most))
-        return file.read(most)
+            os.lseek(fd, max(0, about.st_size - most), os.SEEK_SET)
+        data = more = os.read(fd, min(most, about.st_size + 1))
+        while more and len(data) < most:
+            more = os.read(fd, most - len(data))
+            data += more
+        return data
+    finally:
+        os.close(fd)
 
 
 class _Pump:

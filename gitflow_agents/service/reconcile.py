@@ -190,9 +190,10 @@ class Reconciler:
             own.add(".train")
         for name in self.desk.worktrees.existing(snapshot.plan.plan):
             is_live = train if name == ".train" else snapshot.record(name).lease
-            place = self.desk.worktrees.place(snapshot.plan.plan, name)
-            if is_live is None and place.owner_lives and not place.is_ours:
-                own.add(name)
+            if is_live is None:
+                place = self.desk.worktrees.place(snapshot.plan.plan, name)
+                if place.owner_lives and not place.is_ours:
+                    own.add(name)
         return frozenset(own)
 
     def _let_go(self, draft: Draft) -> None:

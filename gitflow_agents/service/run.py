@@ -7,6 +7,7 @@ the next pass.  An interruption ends the agents, keeps what they did, and gives 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import queue
 import signal
@@ -90,6 +91,8 @@ class Run:
     def go(self) -> RunEnd:
         """Run until nothing can move any more, or somebody interrupts."""
         reconciler = self.reconciler
+        # What is there stays to the end: it need not be looked through for garbage in every pass.
+        gc.freeze()
         with interruptible(self._interrupt):
             try:
                 self._begin()
@@ -113,6 +116,7 @@ class Run:
                     self._wait()
             finally:
                 self._end_threads()
+                gc.unfreeze()
         if self._bug is not None:
             raise self._bug
         reconciler.end_run()

@@ -21,6 +21,7 @@ from typing import Any
 from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed, LostRace, is_full
 from gitflow_agents.models import ZERO
 from gitflow_agents.runner import is_alive, own_start
+from gitflow_agents.store.reffiles import read_small
 from gitflow_agents.store.repository import Repository
 
 _MOVE = r"refs/heads/(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+ [0-9a-f]{40} [0-9a-f]{40}"
@@ -201,8 +202,7 @@ class Refs:
             admins += [entry.path for entry in os.scandir(f"{common}/worktrees")]
         for admin in admins:
             with contextlib.suppress(OSError):
-                with open(f"{admin}/HEAD", "rb") as file:
-                    text = os.fsdecode(file.read())
+                text = os.fsdecode(read_small(f"{admin}/HEAD"))
                 if text.startswith("ref: "):
                     ref = text[5:].strip()
                     found[ref] = self.repository.home if admin == common else Path(admin)

@@ -42,6 +42,7 @@ QUIET = {
     "index.version": "2",
     "core.untrackedCache": "false",
 }
+_PINNED = pinned(QUIET)
 
 
 PATIENCE = 10.0
@@ -125,7 +126,7 @@ class Worktree:
     def detach(self, commit: str) -> None:
         """Let go of the branch that somebody checked out here."""
         with contextlib.suppress(OSError):
-            (self.admin / "HEAD").write_text(f"{commit}\n")
+            _write(self.admin / "HEAD", f"{commit}\n")
 
     def tip(self, otherwise: str) -> str:
         """Return the commit that HEAD names, through a branch or not; `otherwise` when none."""
@@ -262,9 +263,9 @@ class Worktree:
     def describe(self, head: str) -> None:
         """Write the files by which git knows that this is a worktree."""
         self.admin.mkdir(parents=True, exist_ok=True)
-        (self.admin / "commondir").write_text(COMMON)
-        (self.admin / "gitdir").write_bytes(os.fsencode(f"{self.path}/.git\n"))
-        (self.admin / "HEAD").write_text(f"{head}\n")
+        _write(self.admin / "commondir", COMMON)
+        _write(self.admin / "gitdir", f"{self.path}/.git\n")
+        _write(self.admin / "HEAD", f"{head}\n")
 
     def _open_up(self, claim: str, aside: Path) -> tuple[str, ...]:
         """Make all folders readable, and move the `.git` of each repository inside to `aside`.
@@ -377,7 +378,7 @@ class Worktrees:
         admin = self.repository.common / "worktrees" / f"gitflow-{plan}+{name}"
         git = Git(
             str(path),
-            {**pinned(QUIET), "GIT_DIR": str(admin), "GIT_WORK_TREE": str(path)},
+            {**_PINNED, "GIT_DIR": str(admin), "GIT_WORK_TREE": str(path)},
         )
         # Files are written and read under the person's own settings (filters, line endings).
         return Worktree(path, admin, git, self.repository)
@@ -385,15 +386,16 @@ class Worktrees:
     def add(self, plan: str, name: str, commit: str) -> Worktree:
         """Make a fresh worktree at a commit; what stood in its place is moved aside or removed."""
         tree = self.place(plan, name)
-        self.remove(tree)
+        if os.path.lexists(tree.path) or os.path.lexists(tree.admin):
+            self.remove(tree)
         try:
             # First what says that it is ours: a folder that nobody claims is never deleted.
             _make_folder(tree.admin)
             tree.describe(commit)
             owner = f"{os.getpid()} {own_start(os.getpid())} {commit}\n"
-            (tree.admin / OWNER).write_text(owner)
+            _write(tree.admin / OWNER, owner)
             _make_folder(tree.path)
-            (tree.path / ".git").write_bytes(os.fsencode(f"gitdir: {tree.admin}\n"))
+            _write(tree.path / ".git", f"gitdir: {tree.admin}\n")
         except OSError as e:
             raise GitFailed(
                 f"the worktree {tree.path} cannot be made: {e.strerror}",
@@ -465,6 +467,15 @@ def _make_folder(path: Path) -> None:
         except FileNotFoundError:
             if time.monotonic() > deadline:
                 raise
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file by the fewest calls: an attempt needs some of them."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(fd, os.fsencode(text))
+    finally:
+        os.close(fd)
 
 
 def _blob_sha(data: bytes) -> str:
