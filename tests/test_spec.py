@@ -1331,6 +1331,12 @@ VALUES = some.recursive(
 )
 
 
+WRITTEN = some.text("abny01.:,-#'\"[]{}<= ", max_size=6) | some.sampled_from(
+    ["yes", "null", "2024-01-01", "1:30", "0x10", "<<", "...", "---", "a" * 130]
+)
+"""Texts as records hold them, and those that look like something else."""
+
+
 @given(some.dictionaries(TEXTS, VALUES, max_size=5))
 @settings(max_examples=5 * settings().max_examples)
 def test_what_is_written_is_read_back_exactly(value: dict[str, Any]) -> None:
@@ -1350,6 +1356,21 @@ def test_the_library_reads_what_is_written_the_same(value: dict[str, Any]) -> No
 def test_every_text_stays_text(word: str) -> None:
     for value in ({"k": word}, {word: "v"}, {"k": [word]}, {"k": {word: [word, {word: word}]}}):
         assert from_yaml(to_yaml(value)) == value
+
+
+@given(
+    some.dictionaries(
+        WRITTEN,
+        some.recursive(
+            WRITTEN,
+            lambda inner: some.lists(inner) | some.dictionaries(WRITTEN, inner),
+            max_leaves=8,
+        ),
+        max_size=4,
+    )
+)
+def test_what_is_written_without_the_library_is_what_it_writes(value: dict[str, Any]) -> None:
+    assert to_yaml(value) == yaml_source._by_the_library(value)
 
 
 def test_60_kb_of_anything_are_read_back() -> None:

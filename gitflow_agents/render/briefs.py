@@ -63,12 +63,13 @@ def task_yaml(snapshot: Snapshot, task_id: str, branch: str, attempt: int) -> by
     }
     # Lists of ids grow with the plan; an id needs no escaping, so they are not left to the emitter.
     completed = snapshot.by_status[Status.COMPLETED]
-    others = (other for other in graph.wave_members(task_id) if other != task_id)
+    beside = islice(graph.wave_members(task_id), MOST_NEIGHBOURS + 1)
+    others = [other for other in beside if other != task_id][:MOST_NEIGHBOURS]
     tail = "".join(
         [
             _ids("depends_on", graph.requires[task_id]),
             _ids("enables", graph.dependants[task_id]),
-            _ids("parallel_with", islice(others, MOST_NEIGHBOURS)),
+            _ids("parallel_with", others),
             _ids("completed_tasks", _in_order(completed, plan)),
         ]
     )

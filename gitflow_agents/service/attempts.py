@@ -74,11 +74,12 @@ class Attempts:
         name = plan.by_id[task].name
         now = self.desk.clock()
         timeout = plan.setting(plan.by_id[task], "timeout").seconds
+        lease = new_lease(now + timeout + LEASE_MARGIN)
         attempt = Attempt(
             number=number,
             agent=plan.setting(plan.by_id[task], "agent"),
             actor=self.desk.actor,
-            host=new_lease(0).host,
+            host=lease.host,
             started_at=now,
             base=state.flow_sha,
         )
@@ -91,7 +92,7 @@ class Attempts:
                     "branch": branch,
                     "claim": claim,
                     "nonce": nonce,
-                    "lease": new_lease(now + timeout + LEASE_MARGIN),
+                    "lease": lease,
                     "attempts": (*attempts, attempt),
                     "not_before": 0.0,
                     "fresh": False,

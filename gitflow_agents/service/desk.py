@@ -127,8 +127,8 @@ class Desk:
 
     def attempt_folder(self, task: str, number: int) -> Path:
         """Return the folder for an attempt's report, progress and output, outside every tree."""
-        folder = self.store.refs.folder / "attempts" / self.snapshot.plan.plan
-        return folder / task / str(number)
+        name = f"attempts/{self.snapshot.plan.plan}/{task}/{number}"
+        return Path(f"{self.store.refs.folder}/{name}")
 
     def forget_test(self, tip: str) -> None:
         """The verdict on a train is in the state."""

@@ -466,6 +466,68 @@ def to_yaml(value: Mapping[str, Any]) -> bytes:
     It holds text, numbers, booleans, None, lists, tuples (as lists) and mappings with text keys.
     TypeError for anything else, ValueError for a text that UTF-8 cannot hold.
     """
+    lines: list[str] = []
+    try:
+        _write(value, "", "", lines)
+    except _Odd:
+        return _by_the_library(value)
+    return "".join(lines).encode()
+
+
+class _Odd(Exception):
+    """A text that takes the library to be written right."""
+
+
+def _write(value: Any, pad: str, lead: str, lines: list[str]) -> None:
+    """Write a mapping or a list as the library does; `lead` stands before its first line."""
+    if not value:
+        lines.append(f"{lead}{'{}' if isinstance(value, Mapping) else '[]'}\n")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"a key has to be text, not {key!r}")
+            if isinstance(item, str):
+                lines.append(f"{lead}{_usual(key)}: {_usual(item)}\n")
+            elif isinstance(item, Mapping | list | tuple):
+                if item:
+                    lines.append(f"{lead}{_usual(key)}:\n")
+                    below = f"{pad}  " if isinstance(item, Mapping) else pad
+                    _write(item, below, below, lines)
+                else:
+                    _write(item, "", f"{lead}{_usual(key)}: ", lines)
+            else:
+                lines.append(f"{lead}{_usual(key)}: {_literal(item)}\n")
+            lead = pad
+    else:
+        for item in value:
+            if isinstance(item, str):
+                lines.append(f"{lead}- {_usual(item)}\n")
+            elif isinstance(item, Mapping | list | tuple):
+                _write(item, f"{pad}  ", f"{lead}- ", lines)
+            else:
+                lines.append(f"{lead}- {_literal(item)}\n")
+            lead = pad
+
+
+_USUAL = re.compile(r"[A-Za-z0-9/_](?:[ !\"$-9;-~]|:(?! |$)){0,118}(?<! )")
+"""Texts that mean nothing to YAML, wherever they stand on a line."""
+
+
+_QUOTE = "'"
+
+
+@lru_cache(maxsize=1 << 13)
+def _usual(text: str) -> str:
+    """Return how a text is written; _Odd where only the library knows."""
+    if not text:
+        return "''"
+    if _USUAL.fullmatch(text) is None:
+        raise _Odd
+    text = str(text)
+    return text if _is_text(text) else f"'{text.replace(_QUOTE, 2 * _QUOTE)}'"
+
+
+def _by_the_library(value: Mapping[str, Any]) -> bytes:
     out = StringIO()
     emit = _SafeDumper(out, allow_unicode=True, width=2**31 - 1).emit
     for event in _HEAD:

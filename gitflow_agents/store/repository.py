@@ -133,8 +133,13 @@ class Git:
         """Return all that a git of ours sees: what we inherited and it may obey, and our own."""
         left_out = {os.fsencode(name) for name in foreign(os.environ)}
         kept = {name: value for name, value in os.environb.items() if name not in left_out}
-        own = {"LANGUAGE": "C", "LC_ALL": "C", **self.environment}
-        return kept | {os.fsencode(name): os.fsencode(value) for name, value in own.items()}
+        return kept | _encoded({"LANGUAGE": "C", "LC_ALL": "C", **self.environment})
+
+    def beside(self, folder: str, changes: Mapping[str, str]) -> Git:
+        """Return the git of another folder, which sees the same but for these variables."""
+        git = Git(folder, {**self.environment, **changes})
+        git._own = self._own | _encoded(changes)
+        return git
 
     @cached_property
     def _git(self) -> Any:
@@ -294,6 +299,10 @@ def foreign(inherited: Iterable[str]) -> set[str]:
 
 def _no_git() -> FlowError:
     return FlowError("git cannot be started", hint="install git 2.38 or newer and put it on PATH")
+
+
+def _encoded(variables: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
 
 
 @lru_cache(maxsize=8)

@@ -459,7 +459,8 @@ _TRAILERS = (
 
 def one_line(text: str) -> str:
     """Return free text as one line that cannot be taken for a trailer."""
-    return re.sub(r"(?i)\bgitflow-(?=[a-z-]+:)", "gitflow ", render.one_line(text))
+    line = render.one_line(text)
+    return re.sub(r"(?i)\bgitflow-(?=[a-z-]+:)", "gitflow ", line) if ":" in line else line
 
 
 def trailers(event: Event) -> str:

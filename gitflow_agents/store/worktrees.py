@@ -42,7 +42,6 @@ QUIET = {
     "index.version": "2",
     "core.untrackedCache": "false",
 }
-_PINNED = pinned(QUIET)
 
 
 PATIENCE = 10.0
@@ -336,6 +335,8 @@ class Worktrees:
         self.base = repository.common / "gitflow-agents" if repository.is_bare else repository.home
         self.root = self.base / folder
         self._excluded = False
+        # Files are written and read under the person's own settings (filters, line endings).
+        self._git = Git(str(self.root), pinned(QUIET))
 
     def exclude(self) -> None:
         """Keep the folder out of the person's `git status`, through `.git/info/exclude`."""
@@ -376,11 +377,8 @@ class Worktrees:
         path = self.root / plan / name
         # `+` can stand in neither a plan's name nor a task's id, so no two share a folder.
         admin = self.repository.common / "worktrees" / f"gitflow-{plan}+{name}"
-        git = Git(
-            str(path),
-            {**_PINNED, "GIT_DIR": str(admin), "GIT_WORK_TREE": str(path)},
-        )
-        # Files are written and read under the person's own settings (filters, line endings).
+        where = {"GIT_DIR": str(admin), "GIT_WORK_TREE": str(path)}
+        git = self._git.beside(where["GIT_WORK_TREE"], where)
         return Worktree(path, admin, git, self.repository)
 
     def add(self, plan: str, name: str, commit: str) -> Worktree:
