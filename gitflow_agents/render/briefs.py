@@ -7,7 +7,6 @@ stands in a fence or a code span, so that it is read as what it is: a descriptio
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from itertools import islice
 
 from gitflow_agents.models import Attempt, Plan, Status, Task, fold, person
 from gitflow_agents.render.facts import estimated
@@ -63,13 +62,13 @@ def task_yaml(snapshot: Snapshot, task_id: str, branch: str, attempt: int) -> by
     }
     # Lists of ids grow with the plan; an id needs no escaping, so they are not left to the emitter.
     completed = snapshot.by_status[Status.COMPLETED]
-    beside = islice(graph.wave_members(task_id), MOST_NEIGHBOURS + 1)
-    others = [other for other in beside if other != task_id][:MOST_NEIGHBOURS]
+    others = graph.wave_members(task_id)[: MOST_NEIGHBOURS + 1]
+    at = others.index(task_id) if task_id in others else MOST_NEIGHBOURS
     tail = "".join(
         [
             _ids("depends_on", graph.requires[task_id]),
             _ids("enables", graph.dependants[task_id]),
-            _ids("parallel_with", others),
+            _ids("parallel_with", others[:at] + others[at + 1 :]),
             _ids("completed_tasks", _in_order(completed, plan)),
         ]
     )

@@ -200,6 +200,8 @@ def code(text: str) -> str:
     line = one_line(text)
     if not line:
         return ""
+    if "`" not in line:
+        return f"`{line}`"
     ticks = "`" * (max(map(len, _BACKTICKS.findall(line)), default=0) + 1)
     if line.startswith("`") or line.endswith("`"):
         line = f" {line} "

@@ -127,8 +127,7 @@ class Desk:
 
     def attempt_folder(self, task: str, number: int) -> Path:
         """Return the folder for an attempt's report, progress and output, outside every tree."""
-        name = f"attempts/{self.snapshot.plan.plan}/{task}/{number}"
-        return Path(f"{self.store.refs.folder}/{name}")
+        return self.store.refs.folder / f"attempts/{self.snapshot.plan.plan}/{task}/{number}"
 
     def forget_test(self, tip: str) -> None:
         """The verdict on a train is in the state."""

@@ -15,6 +15,7 @@ import secrets
 import select
 import shutil
 import signal
+import struct
 import tempfile
 import threading
 import time
@@ -689,7 +690,8 @@ class Repository:
         folder = f"{self._common}/objects/{sha[:2]}"
         path = f"{folder}/{sha[2:]}"
         with contextlib.suppress(OSError):
-            if os.stat(path).st_size:  # a power cut can leave an empty one
+            # Most are new, and to ask so costs no exception; a power cut can leave an empty one.
+            if os.access(path, os.F_OK) and os.stat(path).st_size:
                 return sha
         # git's own name for an object that is not whole yet: its gc clears away what a kill left.
         part = f"{folder}/tmp_obj_{self._parts}_{next(self._part)}"
@@ -746,7 +748,8 @@ class Repository:
                         break  # a disk that takes its time
                 # Side by side: what is asked for together costs such a disk little more than one.
                 left = list(rest)
-                for _ in self._settlers.map(self._settle, left) if left else ():
+                shares = [left[at::SETTLERS] for at in range(min(SETTLERS, len(left)))]
+                for _ in self._settlers.map(self._settle_all, shares) if left else ():
                     pass
             except OSError as e:
                 self._fresh.extend(taken)
@@ -754,6 +757,10 @@ class Repository:
                     f"git's objects cannot be brought to the disk: {e.strerror}",
                     hint="look at the disk, then run the command again",
                 ) from e
+
+    def _settle_all(self, shas: Iterable[str]) -> None:
+        for sha in shas:
+            self._settle(sha)
 
     def _settle(self, sha: str) -> None:
         with contextlib.suppress(FileNotFoundError):  # it was packed, and git settles packs
@@ -934,11 +941,12 @@ def _deflated(data: bytes) -> bytes:
     """Return an object's bytes as its file holds them.
 
     One that fits into a block of the disk is stored as it is: squeezed it would take as much room,
-    and to make the usual window ready takes ten times as long as its use.  Packing squeezes it.
+    and to make ready for squeezing takes ten times as long as its use.  Packing squeezes it.
     """
-    level, window, memory = (0, 9, 1) if len(data) < BLOCK else (1, 15, 8)
-    squeeze = zlib.compressobj(level, zlib.DEFLATED, window, memory)
-    return squeeze.compress(data) + squeeze.flush()
+    if len(data) >= BLOCK:
+        return zlib.compress(data, 1)
+    size = struct.pack("<HH", len(data), len(data) ^ 0xFFFF)
+    return b"\x78\x01\x01%s%s%s" % (size, data, zlib.adler32(data).to_bytes(4))
 
 
 _Row = tuple[bytes, bytes, str, Entry]
