@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gitflow_agents.store import Guard, Refs, Repository
-from gitflow_agents.store.guard import MOST_HOOK_BYTES, MOST_HOOKS, MOST_HOOKS_READ
+from gitflow_agents.store.guard import MOST_HOOK_BYTES, MOST_HOOKS, MOST_HOOKS_READ, Findings
 from tests import engine
 from tests.engine import task
 from tests.repos import Repo
@@ -60,6 +61,16 @@ def test_the_folder_may_be_named_by_any_config_and_from_the_home(
     played = engine.go(repo)
     why = f"{home}/hooks/more/new was made while it ran; look at it, and remove it"
     assert (played.code, played.message) == (4, f"the plan is held: {why}")
+
+
+def test_a_look_that_finds_nothing_waits_for_no_decision(guard: Guard) -> None:
+    guard.begin()
+    found: list[Findings] = []
+    looking = threading.Thread(target=lambda: found.append(guard.look("nobody")), daemon=True)
+    with guard.refs.lock():
+        looking.start()
+        looking.join(20)
+        assert found == [Findings()]
 
 
 def test_what_nobody_touches_is_no_finding(hooks: Path, guard: Guard) -> None:

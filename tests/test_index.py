@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 
 from gitflow_agents.store import Repository
 from gitflow_agents.store.index import MOST, tree_of
-from gitflow_agents.store.repository import EMPTY_TREE
+from gitflow_agents.store.repository import EMPTY_TREE, EXECUTABLE, FILE, SYMLINK, Entry
 from tests.repos import Repo
 
 
@@ -100,3 +102,26 @@ def test_what_is_cut_short_is_for_git(repo: Repo, store: Repository, size: int) 
 
 def test_something_else_is_for_git(repo: Repo, store: Repository) -> None:
     assert tree_of(store, struct.pack(">4sLL", b"NOPE", 2, 0) + b"\0" * 20) is None
+
+
+EDITS = some.dictionaries(
+    some.sampled_from(["a", "a/x", "a/y", "a-b", "a.b", "a0", "ab/x", "ab", "A", "ä"]),
+    some.sampled_from([None, FILE, EXECUTABLE, SYMLINK]),
+    max_size=4,
+)
+
+
+@given(some.lists(EDITS, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_tree_changed_step_by_step_is_the_one_that_is_written_at_once(
+    store: Repository, steps: list[dict[str, str | None]]
+) -> None:
+    blob = store.write_blob(b"")
+    tree = EMPTY_TREE
+    for edits in steps:
+        tree = store.graft(
+            tree, {n: Entry(mode, blob) if mode else None for n, mode in edits.items()}
+        )
+    held = dict(store.files(tree))
+    assert list(held) == sorted(held)
+    assert store.graft(EMPTY_TREE, held) == tree

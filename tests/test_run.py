@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ import pytest
 
 from gitflow_agents import runner
 from gitflow_agents.errors import GitFailed
+from gitflow_agents.execute import Executor, Order
 from gitflow_agents.service.service import Told
-from gitflow_agents.store import Worktree
+from gitflow_agents.store import Worktree, Worktrees
 from gitflow_agents.store.state import KEPT_ATTEMPTS
 from tests import engine
 from tests.engine import commits, recorded, task, until
@@ -64,6 +66,54 @@ def test_when_slots_are_short_higher_priority_starts_first_and_the_order_is_the_
         engine.plan(repo, *tasks, name=name)
         played = engine.go(repo, f"plans/{name}.yaml", jobs=1)
         assert played.happened("attempt_started") == ["c", "e", "b", "d", "a"]
+
+
+def test_a_slot_is_free_before_the_folder_of_the_last_task_is_gone(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear, next_began, was_in_time = Executor.clear, threading.Event(), []
+
+    def late(self: Executor, order: Order, *, keep_output: bool) -> None:
+        if order.task.id == "1":
+            was_in_time.append(next_began.wait(20))
+        clear(self, order, keep_output=keep_output)
+
+    def listen(told: Told) -> None:
+        if (told.event, told.data.get("task")) == ("attempt_started", "2"):
+            next_began.set()
+
+    monkeypatch.setattr(Executor, "clear", late)
+    engine.plan(repo, task("1", "echo 1 > a"), task("2", "echo 2 > b"))
+    assert engine.go(repo, jobs=1, on_event=listen).code == 0
+    assert was_in_time == [True]
+    assert not (repo.path / ".worktrees").exists()
+
+
+def test_a_second_attempt_waits_until_the_folder_of_the_first_is_gone(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear, add, again, seen = Executor.clear, Worktrees.add, threading.Event(), []
+
+    def late(self: Executor, order: Order, *, keep_output: bool) -> None:
+        if (order.task.id, order.number) == ("2", 1):
+            assert again.wait(20)
+        clear(self, order, keep_output=keep_output)
+        seen.append(f"{order.task.id} gone")
+
+    def noted(self: Worktrees, plan: str, name: str, commit: str) -> Worktree:
+        seen.append(f"{name} made")
+        return add(self, plan, name, commit)
+
+    def listen(told: Told) -> None:
+        if told.event == "attempt_started" and told.data["attempt"] == 2:
+            again.set()
+
+    monkeypatch.setattr(Executor, "clear", late)
+    monkeypatch.setattr(Worktrees, "add", noted)
+    first = task("1", "echo 1 > a")
+    engine.plan(repo, first, task("2", f"{until(recorded('1', 'completed'))} echo 2 > a"))
+    assert engine.go(repo, on_event=listen).code == 0
+    assert [what for what in seen if what[0] == "2"] == ["2 made", "2 gone", "2 made", "2 gone"]
 
 
 CHAINS = [

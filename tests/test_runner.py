@@ -30,6 +30,7 @@ from gitflow_agents.runner import (
     lease_is_lost,
     marked,
     new_lease,
+    present,
     process_started,
     ran,
     shell,
@@ -274,6 +275,16 @@ def test_what_dropped_its_environment_is_ended_with_its_group(
             break
         time.sleep(0.01)
     assert not is_alive(pid)
+
+
+def test_only_what_came_later_is_looked_at() -> None:
+    before = present()
+    with subprocess.Popen(["sleep", "60"], env={"GITFLOW_CLAIM": "later"}) as p:
+        try:
+            assert marked("GITFLOW_CLAIM=later", before) == [p.pid]
+            assert marked("GITFLOW_CLAIM=later", present()) == []
+        finally:
+            p.kill()
 
 
 def test_only_whole_values_of_a_mark_count(tmp_path: Path) -> None:
