@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -197,7 +198,9 @@ class Run:
             finally:
                 self._ended.put(name)
             try:
-                tidy()
+                # Its work is in git: what cannot be removed now, the next run removes.
+                with contextlib.suppress(OSError):
+                    tidy()
             except BaseException as e:
                 failed(e)
 
@@ -221,21 +224,22 @@ class Run:
             result = desk.executor.execute(order, on_progress)
             published = self.reconciler.attempts.publish(order, result)
             desk.published[task] = published
+            clear = partial(desk.executor.clear, order)
+            if published and self._succeeded(published):
+                return partial(clear, keep_output=False)
+            # Of a failure is told where its output is, so what is kept must be settled by then.
+            clear(keep_output=not published or bool(result.report.reason))
         except GitFailed as e:
             desk.notice(e)
             desk.failures[task] = e
-            return nothing
         except OSError as e:
             desk.notice(e)
             desk.failures[task] = GitFailed(f"the disk or a folder failed: {e}")
-            return nothing
+        return nothing
 
-        def tidy() -> None:
-            # Its work is in git: what cannot be removed now, the next run removes.
-            with contextlib.suppress(OSError):
-                desk.executor.clear(order, keep_output=not published or bool(result.report.reason))
-
-        return tidy
+    def _succeeded(self, published: str) -> bool:
+        tree = self.desk.store.repository.commit(published).tree
+        return self.desk.report(tree).reason is None
 
     def _test(self, job: TestJob) -> Callable[[], None]:
         self.reconciler.trains.test(job)
