@@ -57,7 +57,7 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
     repository = store.repository
     all_can_start(plan, config)
     base, base_sha = find_base(store, plan, config)
-    existing = repository.tips(HEADS)
+    existing = store.refs.everything()
     flow = f"{HEADS}{plan.flow_branch}"
     blob = repository.write_blob(proposal.data)
     path = plan_path(plan.plan)
@@ -137,7 +137,7 @@ def revise(
     revision = replan.revise(snapshot, plan, draft.actor)
     all_can_start(plan, config)
     named = spec.branches(plan)
-    existing = store.repository.tips(HEADS)
+    existing = store.refs.everything()
     clash = name_clash(
         [named[task] for task in revision.added if not snapshot.record(task).branch],
         [ref.removeprefix(HEADS) for ref in existing],
@@ -275,7 +275,7 @@ def propose(store: Store, name: str, data: bytes, base: str, actor: str, message
     """Commit a plan file to `plan/<plan>` for a person and return the commit."""
     repository = store.repository
     with store.refs.lock():
-        tip = repository.resolve(plan_ref(name))
+        tip = store.refs.resolve(plan_ref(name))
         parent = tip or base
         entry = Entry(FILE, repository.write_blob(data))
         tree = repository.graft(repository.commit(parent).tree, {plan_path(name): entry})
@@ -288,7 +288,7 @@ def propose(store: Store, name: str, data: bytes, base: str, actor: str, message
 def proposal_of(store: Store, name: str) -> Proposal:
     """Return what a plan's branch proposes; UsageError when there is no such plan."""
     repository = store.repository
-    tip = repository.resolve(plan_ref(name))
+    tip = store.refs.resolve(plan_ref(name))
     if tip is None:
         raise UsageError(f"there is no plan {name}")
     commit: Commit = repository.commit(tip)

@@ -169,7 +169,7 @@ class Acting:
         if isinstance(command, Update):
             repository, state = desk.store.repository, desk.snapshot.state
             remote = f"refs/remotes/origin/{state.base}^{{commit}}"
-            base = repository.tip(state.base) or repository.resolve(remote) or ""
+            base = desk.store.refs.tip(state.base) or repository.resolve(remote) or ""
             has_base = bool(base) and repository.is_ancestor(base, state.flow_sha)
         held = desk.snapshot.state.held
         still = desk.executor.guard.still(held) if held else {}

@@ -137,7 +137,7 @@ class Attempts:
         former, conflict = ("", ()) if record.fresh else self._former_work(record)
         ref = f"{HEADS}{branch}"
         # What this very decision does to the branch comes first: a fence on the attempt before.
-        tip = draft.moves[ref][1] if ref in draft.moves else repository.resolve(ref)
+        tip = draft.moves[ref][1] if ref in draft.moves else self.desk.store.refs.resolve(ref)
         attempts = self._keep_branch(draft, record, tip)
         briefing = {
             f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
@@ -194,7 +194,7 @@ class Attempts:
         self, draft: Draft, record: TaskRecord, tip: str | None
     ) -> tuple[Attempt, ...]:
         """Keep the branch's old tip below `gitflow/attempt/`, and only the last few of those."""
-        plan, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
+        plan = self.desk.snapshot.plan.plan
         attempts = list(record.attempts)
         number = attempts[-1].number if attempts else 0
         known = {self._tip_of(a) for a in attempts if a.kept}
@@ -204,14 +204,14 @@ class Attempts:
             if attempts and not attempts[-1].kept:
                 attempts[-1] = attempts[-1].model_copy(update={"kept": ref.removeprefix(HEADS)})
         for place, attempt in enumerate(attempts[: -KEPT_ATTEMPTS or None]):
-            old = repository.resolve(f"{HEADS}{attempt.kept}") if attempt.kept else None
+            old = self._tip_of(attempt) if attempt.kept else None
             if old:
                 draft.move(f"{HEADS}{attempt.kept}", old, ZERO)
             attempts[place] = attempt.model_copy(update={"kept": ""})
         return tuple(attempts)
 
     def _tip_of(self, attempt: Attempt) -> str | None:
-        return self.desk.store.repository.resolve(f"{HEADS}{attempt.kept}")
+        return self.desk.store.refs.resolve(f"{HEADS}{attempt.kept}")
 
     def _is_bare_claim(self, tip: str) -> bool:
         """Say whether there is nothing on a branch but a claim, or the fence of one."""
@@ -263,7 +263,8 @@ class Attempts:
         if report.reason is Reason.STOPPED:
             # The next pass fences it; until then this ref is all that holds the work.
             kept = attempt_ref(plan.plan, task.id, order.number)
-            self.desk.store.refs.move([(kept, repository.resolve(kept) or ZERO, last)])
+            refs = self.desk.store.refs
+            refs.move([(kept, refs.resolve(kept) or ZERO, last)])
             self.desk.results[task.id] = (result, last)
             return ""
         # A refused result leaves only its event on the branch; the work is kept beside it.
@@ -340,7 +341,7 @@ class Attempts:
             self._let_down(draft, task)
             return
         record, repository = self.desk.snapshot.record(task), self.desk.store.repository
-        tip = repository.tip(record.branch) or ""
+        tip = self.desk.store.refs.tip(record.branch) or ""
         order = self.desk.own.get(task)
         self.desk.afterwards.append(lambda: self.desk.forget(task))
         if order is None:
@@ -359,7 +360,7 @@ class Attempts:
         status = advance(record.status, happened, By.PUBLISH, reason)
         lost = reason in RETRIED_BY_ITSELF
         kept = attempt_ref(self.desk.snapshot.plan.plan, task, record.attempts[-1].number)
-        aside = repository.resolve(kept) if reason in UNWANTED else None
+        aside = self.desk.store.refs.resolve(kept) if reason in UNWANTED else None
         attempt = record.attempts[-1].model_copy(
             update={
                 "ended_at": _ended(record.attempts[-1], report),
@@ -495,7 +496,7 @@ class Attempts:
             end_all(f"GITFLOW_CLAIM={record.nonce}")
             last = self._rescue(record)
         if reason is Reason.FOREIGN_COMMITS:
-            tip = self.desk.store.repository.tip(record.branch) or ""
+            tip = self.desk.store.refs.tip(record.branch) or ""
             self._foreign(draft, record, tip)
             if last != record.claim:
                 plan, number = self.desk.snapshot.plan.plan, record.attempts[-1].number
@@ -515,7 +516,7 @@ class Attempts:
         if noted is None or not worktree.path.exists() or not worktree.is_for(record.claim):
             # Either no agent has worked there yet, or the work of a stopped attempt was kept and
             # the run died before it could say so.
-            kept = repository.resolve(attempt_ref(plan.plan, record.id, number))
+            kept = self.desk.store.refs.resolve(attempt_ref(plan.plan, record.id, number))
             is_its = kept is not None and repository.is_ancestor(record.claim, kept)
             return kept if kept is not None and is_its else record.claim
         try:
@@ -554,10 +555,10 @@ class Attempts:
             f"Gitflow-Attempt: {attempt.number}\nGitflow-Reason: {reason}",
         )
         ref, old, kept = f"{HEADS}{record.branch}", record.claim, ""
-        if repository.resolve(ref) != old or ref in self.desk.store.refs.heads():
+        if self.desk.store.refs.resolve(ref) != old or ref in self.desk.store.refs.heads():
             # A person has the branch now: it stays theirs, and the fence is put beside it.
             ref = self.desk.free_attempt_ref(plan, task, attempt.number, last)
-            old, kept = repository.resolve(ref) or ZERO, ref.removeprefix(HEADS)
+            old, kept = self.desk.store.refs.resolve(ref) or ZERO, ref.removeprefix(HEADS)
         draft.move(ref, old, fence)
         status = advance(record.status, happened, By.SCHEDULER, reason)
         is_lost = happened is E.ATTEMPT_EXPIRED
@@ -622,7 +623,7 @@ class Attempts:
         what = f"is at {tip[:12]} now" if tip else "was deleted"
         message = f"{record.branch} {what}; somebody moved it while attempt {number} was running"
         aside = attempt_ref(plan, task, number)
-        result = self.desk.store.repository.resolve(aside)
+        result = self.desk.store.refs.resolve(aside)
         tried: dict[str, str] = {}
         if result and is_result(self.desk.store, record, result):
             tried = {"kept": aside.removeprefix(HEADS), "tip": result}
@@ -632,7 +633,7 @@ class Attempts:
             message = f"{record.branch} was checked out in {place}, so the result was not put there"
         elif tip:
             ref = self.desk.free_attempt_ref(plan, task, number, tip)
-            draft.move(ref, self.desk.store.repository.resolve(ref) or ZERO, tip)
+            draft.move(ref, self.desk.store.refs.resolve(ref) or ZERO, tip)
             message += f"; what is there is kept as {ref.removeprefix(HEADS)} too"
         if tried:
             what = "it" if tip == record.claim else "the result"

@@ -161,7 +161,7 @@ class Desk:
         self, plan: str, task: str, number: int, tip: str, taken: Container[str] = ()
     ) -> str:
         ref, place = attempt_ref(plan, task, number), 1
-        while ref in taken or self.store.repository.resolve(ref) not in (None, tip):
+        while ref in taken or self.store.refs.resolve(ref) not in (None, tip):
             place += 1
             ref = f"{attempt_ref(plan, task, number)}.{place}"
         return ref

@@ -105,7 +105,7 @@ class Effects:
         if record.taken_by:
             self.said += self.taking.give(draft, task, why)
             return
-        tip = self.desk.store.repository.tip(record.branch)
+        tip = self.desk.store.refs.tip(record.branch)
         if tip is not None and tip != record.claim and is_result(self.desk.store, record, tip):
             self.attempts.conclude(draft, task)  # it was done before anybody said stop
             return

@@ -138,7 +138,7 @@ def read(store: Store, plan: str) -> Evidence:
     """Return what git says of a plan; FlowError when there is no such plan."""
     repository = store.repository
     with store.refs.quiet():  # between flow and state, a move in two steps would look like damage
-        tips = repository.tips(HEADS)
+        tips = store.refs.tips(HEADS)
         is_cut = bool(store.refs.intent())
     tip = tips.get(state_ref(plan))
     if tip is None:

@@ -80,7 +80,7 @@ class Reconciler:
         """Delete branches that a kill has left, or that were checked out when they were merged."""
         snapshot, refs = self.desk.snapshot, self.desk.store.refs
         train = try_ref(snapshot.plan.plan)
-        tips = refs.repository.tips(f"{HEADS}task/{snapshot.plan.plan}/", train)
+        tips = refs.tips(f"{HEADS}task/{snapshot.plan.plan}/", train)
         left = [(train, tips[train], ZERO)] if train in tips and not snapshot.state.train else []
         heads = refs.heads()
         for task in () if self.desk.config.keep_branches else snapshot.by_status[S.COMPLETED]:
@@ -106,16 +106,22 @@ class Reconciler:
 
     def refresh(self) -> None:
         """Bring the snapshot up to what git and the processes say now; the lock is held."""
-        name, repository = self.desk.snapshot.plan.plan, self.desk.store.repository
+        name, refs = self.desk.snapshot.plan.plan, self.desk.store.refs
+        refs.refresh()
+        if refs.is_local:  # an agent can reach no ref of a remote
+            self._put_back(name)
+        if refs.resolve(state_ref(name)) != self.desk.snapshot.tip:
+            self.reload()
+        self.desk.snapshot.seen = self._look()
+
+    def _put_back(self, name: str) -> None:
+        """Put back what agents did to refs that this plan stands on."""
         state = self.desk.snapshot.state
         expected = {f"{HEADS}{state.flow}": state.flow_sha, state_ref(name): self.desk.snapshot.tip}
         for task in self.desk.snapshot.by_status[S.REVIEW]:
             record = self.desk.snapshot.record(task)
             expected[f"{HEADS}{record.result_branch}"] = record.attempts[-1].report
         self.desk.executor.alarms += self.desk.executor.guard.put_back(expected)
-        if repository.resolve(state_ref(name)) != self.desk.snapshot.tip:
-            self.reload()
-        self.desk.snapshot.seen = self._look()
 
     def reload(self) -> None:
         """Read the plan's state again."""
@@ -129,16 +135,16 @@ class Reconciler:
         self.desk.snapshot = snapshot
 
     def _look(self) -> Seen:
-        repository, state = self.desk.store.repository, self.desk.snapshot.state
-        flow_tip = repository.tip(state.flow)
+        refs, state = self.desk.store.refs, self.desk.snapshot.state
+        flow_tip = refs.tip(state.flow)
         flow: Any = "same"
         if flow_tip is None:
             flow = "missing"
         elif flow_tip != state.flow_sha:
-            flow = "ahead" if repository.is_ancestor(state.flow_sha, flow_tip) else "forced"
+            flow = "ahead" if refs.repository.is_ancestor(state.flow_sha, flow_tip) else "forced"
         base_tip = ""
         if self.desk.config.follow_base == "clean":
-            base_tip = repository.tip(state.base) or ""
+            base_tip = refs.tip(state.base) or ""
         concluded, foreign, lost = set(), set(), set()
         for task in self.desk.snapshot.by_status[S.IN_PROGRESS] - self.desk.snapshot.taken:
             record = self.desk.snapshot.record(task)
@@ -146,7 +152,7 @@ class Reconciler:
                 if task in self.desk.ended:
                     concluded.add(task)
                 continue
-            tip = repository.tip(record.branch)
+            tip = refs.tip(record.branch)
             if record.lease is not None and not lease_is_lost(record.lease, self.desk.clock()):
                 continue
             if tip == record.claim:
@@ -158,7 +164,7 @@ class Reconciler:
         for task in self.desk.snapshot.by_status[S.REVIEW]:
             record = self.desk.snapshot.record(task)
             attempt = record.attempt
-            if attempt is None or repository.tip(record.result_branch) != attempt.report:
+            if attempt is None or refs.tip(record.result_branch) != attempt.report:
                 foreign.add(task)
         return Seen(
             flow=flow,
@@ -167,7 +173,7 @@ class Reconciler:
             concluded=frozenset(concluded),
             foreign=frozenset(foreign),
             lost=frozenset(lost),
-            flow_checked_out=str(self.desk.store.refs.heads().get(f"{HEADS}{state.flow}", "")),
+            flow_checked_out=str(refs.heads().get(f"{HEADS}{state.flow}", "")),
             landed=self._has_landed(base_tip),
             busy=self._busy(),
             train=self._train_seen(state.train),
@@ -204,7 +210,7 @@ class Reconciler:
     def _has_landed(self, base_tip: str) -> bool:
         """Say whether the base holds the very report that finished this plan."""
         state, repository = self.desk.snapshot.state, self.desk.store.repository
-        base_tip = base_tip or repository.tip(state.base) or ""
+        base_tip = base_tip or self.desk.store.refs.tip(state.base) or ""
         if state.status != "finished" or not base_tip or not self.desk.snapshot.is_over:
             return False
         path = f"plans/{state.plan}.report.md"
@@ -225,9 +231,9 @@ class Reconciler:
     def revise(self) -> bool:
         """Accept what the plan's branch says by now, or note why not; the lock is held."""
         desk = self.desk
-        snapshot, repository = desk.snapshot, desk.store.repository
+        snapshot = desk.snapshot
         name, state = snapshot.plan.plan, snapshot.state
-        tip = repository.resolve(plan_ref(name))
+        tip = desk.store.refs.resolve(plan_ref(name))
         if tip is None or tip in (state.commit, self._looked_at):
             return False
         if state.status in ("landed", "closed"):

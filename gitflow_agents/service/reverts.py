@@ -130,11 +130,11 @@ class Reverts:
 
     def _reopen(self, draft: Draft, task: str, revert: str, why: str) -> None:
         """Send a completed task back to pending; its work stays reachable."""
-        snapshot, repository = self.desk.snapshot, self.desk.store.repository
+        snapshot = self.desk.snapshot
         record = snapshot.record(task)
         attempt = record.attempts[-1]
         ref = self.desk.free_attempt_ref(snapshot.plan.plan, task, attempt.number, attempt.report)
-        draft.move(ref, repository.resolve(ref) or ZERO, attempt.report)
+        draft.move(ref, self.desk.store.refs.resolve(ref) or ZERO, attempt.report)
         status = advance(record.status, E.TASK_REVERTED, By.PERSON, Reason.REVERTED)
         ended = attempt.model_copy(
             update={

@@ -127,7 +127,7 @@ class Taking:
     def _theirs(self, draft: Draft, record: TaskRecord, branch: str) -> str:
         """Return the branch's tip where it has to stay as it is, else nothing."""
         repository, ref = self.desk.store.repository, f"{HEADS}{branch}"
-        tip, attempt = repository.resolve(ref), record.attempt
+        tip, attempt = self.desk.store.refs.resolve(ref), record.attempt
         if tip is None or ref in draft.moves or record.fresh or (attempt and attempt.reverted):
             return ""
         is_theirs = not repository.commit(tip).committer.startswith(f"{TOOL} ")
@@ -143,7 +143,7 @@ class Taking:
         snapshot, repository = self.desk.snapshot, self.desk.store.repository
         plan, flow = snapshot.plan, snapshot.state.flow
         record = snapshot.record(task)
-        tip = repository.tip(record.branch)
+        tip = self.desk.store.refs.tip(record.branch)
         if tip is None:
             raise Refused(
                 "wrong-state",
@@ -315,7 +315,7 @@ class Taking:
         """Let agents have a task again; what the person committed is where they begin."""
         snapshot, repository = self.desk.snapshot, self.desk.store.repository
         record, flow = snapshot.record(task), snapshot.state.flow_sha
-        attempt, tip = record.attempts[-1], repository.tip(record.branch) or ""
+        attempt, tip = record.attempts[-1], self.desk.store.refs.tip(record.branch) or ""
         base = merge_base(repository, tip, flow) if tip else ""
         message = one_line(why) or f"given back by {person(draft.actor)}"
         ended = attempt.model_copy(

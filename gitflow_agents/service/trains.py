@@ -101,7 +101,8 @@ class Trains:
             self._take_train(draft, train, evidence or ())
             return None
         draft.set(train=train)
-        draft.move(try_ref(state.plan), repository.resolve(try_ref(state.plan)) or ZERO, tip)
+        testing = try_ref(state.plan)
+        draft.move(testing, self.desk.store.refs.resolve(testing) or ZERO, tip)
         names = ", ".join(car.task for car in train.cars) or f"the base {state.base}"
         where = "on flow"
         if train.reverts:
@@ -216,12 +217,12 @@ class Trains:
     def disown(self, draft: Draft, task: str) -> None:
         """Fail a task in review whose branch is no longer what publish put there."""
         record = self.desk.snapshot.record(task)
-        tip = self.desk.store.repository.tip(record.result_branch)
+        tip = self.desk.store.refs.tip(record.result_branch)
         what = f"is at {tip[:12]} now" if tip else "was deleted"
         report = record.attempts[-1].report
         plan, number = self.desk.snapshot.plan.plan, record.attempts[-1].number
         ref = self.desk.free_attempt_ref(plan, task, number, report)
-        draft.move(ref, self.desk.store.repository.resolve(ref) or ZERO, report)
+        draft.move(ref, self.desk.store.refs.resolve(ref) or ZERO, report)
         message = (
             f"{record.result_branch} {what}, not what was to be merged; "
             f"the result is kept as {ref.removeprefix(HEADS)}"
@@ -368,7 +369,7 @@ class Trains:
 
     def _drop_try(self, draft: Draft) -> None:
         ref = try_ref(self.desk.snapshot.plan.plan)
-        tip = self.desk.store.repository.resolve(ref)
+        tip = self.desk.store.refs.resolve(ref)
         if tip:
             draft.move(ref, tip, ZERO)
 
@@ -429,13 +430,13 @@ class Trains:
             learned = dict.fromkeys((*self.desk.snapshot.state.learned, *report.learned))
             draft.set(learned=tuple(learned))
         ref = f"{HEADS}{record.branch}"
-        tip = self.desk.store.repository.resolve(ref)
+        tip = self.desk.store.refs.resolve(ref)
         is_free = ref not in self.desk.store.refs.heads()
         is_kept = self.desk.config.keep_branches
         if tip and is_free and not is_kept and is_part(self.desk.store.repository, tip, attempt):
             draft.move(ref, tip, ZERO)
         beside = f"{HEADS}{attempt.kept}"
-        if attempt.kept and self.desk.store.repository.resolve(beside) == attempt.report:
+        if attempt.kept and self.desk.store.refs.resolve(beside) == attempt.report:
             draft.move(beside, attempt.report, ZERO)  # the merge keeps it from now on
             merged = attempt.model_copy(update={"kept": ""})
             record = self.desk.snapshot.record(task)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _SHA_LINE = re.compile(rb"[0-9a-f]{40}\n")
+_PLAIN = ("refs/heads/", "refs/gitflow/")
 _EXPRESSION = re.compile(r"[~^:\0]|@\{")
 
 
@@ -39,7 +40,7 @@ class RefFiles:
 
     def branch(self, name: str) -> str | None:
         """Return the sha that `refs/heads/x` names now, or None; Puzzle for anything else."""
-        if not name.startswith("refs/heads/") or _EXPRESSION.search(name):
+        if not name.startswith(_PLAIN) or _EXPRESSION.search(name):
             raise Puzzle(name)
         try:
             return self._loose(name)

@@ -24,7 +24,7 @@ from gitflow_agents.runner import is_alive, own_start
 from gitflow_agents.store.reffiles import read_small
 from gitflow_agents.store.repository import Repository
 
-_MOVE = r"refs/heads/(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+ [0-9a-f]{40} [0-9a-f]{40}"
+_MOVE = r"refs/(?:heads|gitflow)/(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+ [0-9a-f]{40} [0-9a-f]{40}"
 """A move as an intent holds it: a ref's name, what it was, what it shall be."""
 PATIENCE = 5.0
 """Seconds to wait for a lock of somebody else's git, or for a dead run's git to end."""
@@ -45,9 +45,13 @@ class CheckedOut(FlowError):
 class Refs:
     """The refs of one repository: `lock()` for a decision, `move()` for its outcome."""
 
+    name = "local"
+    """The authority that these refs are of: this repository, or the name of a remote."""
+
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         self.folder = repository.common / "gitflow-agents"
+        self._place = self.folder
         self._mutex = threading.RLock()
         self._depth = 0
         self._lock_fd = -1
@@ -56,6 +60,39 @@ class Refs:
         self.on_move: Callable[[list[tuple[str, str, str]]], None] | None = None
         self.is_hurried: Callable[[], bool] = lambda: False
         """Says whether somebody wants us to end, so that nothing is waited for at length."""
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    @property
+    def is_local(self) -> bool:
+        """Say whether the branches of this very repository decide."""
+        return self.name == Refs.name
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Bring what is known of the refs up to date; here they are read where they are."""
+
+    def include(self, *branches: str) -> None:
+        """Read these branches too: a plan's flow and its base."""
+
+    def resolve(self, ref: str) -> str | None:
+        """Return what a ref names now, or None."""
+        return self.repository.resolve(ref)
+
+    def tip(self, branch: str) -> str | None:
+        """Return the commit that a branch points at now, or None."""
+        return self.resolve(f"refs/heads/{branch}")
+
+    def tips(self, *prefixes: str) -> dict[str, str]:
+        """Return every ref below the prefixes (`refs/heads/task/`) with its sha."""
+        return self.repository.tips(*prefixes)
+
+    def everything(self) -> dict[str, str]:
+        """Return all branches with their shas, those of other plans and of people too."""
+        return self.tips("refs/heads/")
+
+    def known_as(self, ref: str) -> str:
+        """Return the name under which git knows a ref here."""
+        return ref
 
     # --- the lock ---------------------------------------------------------------------------------
 
@@ -76,13 +113,13 @@ class Refs:
     def _acquire(self) -> None:
         if self._lock_fd < 0:
             try:
-                self.folder.mkdir(exist_ok=True)
+                self._place.mkdir(parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                self._intent_fd = os.open(self.folder / "intent.json", flags, 0o644)
-                self._lock_fd = os.open(self.folder / "lock", flags, 0o644)
+                self._intent_fd = os.open(self._place / "intent.json", flags, 0o644)
+                self._lock_fd = os.open(self._place / "lock", flags, 0o644)
             except OSError as e:
                 raise GitFailed(
-                    f"{self.folder} cannot be written: {e.strerror}",
+                    f"{self._place} cannot be written: {e.strerror}",
                     hint=MAKE_ROOM if is_full(e) else "the repository must be writable by you",
                 ) from e
         self._take_lock()
@@ -126,7 +163,7 @@ class Refs:
     def _holder(self) -> str:
         """Return which process has the lock, in brackets, where the system tells."""
         with contextlib.suppress(OSError):
-            inode = str(os.stat(self.folder / "lock").st_ino)
+            inode = str(os.stat(self._place / "lock").st_ino)
             for line in Path("/proc/locks").read_text().splitlines():
                 words = line.split()
                 if "->" not in words and words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
@@ -141,7 +178,7 @@ class Refs:
         """
         with self._mutex, contextlib.ExitStack() as stack:
             try:
-                fd = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(self._place / "lock", os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 fd = -1
             else:
@@ -164,7 +201,7 @@ class Refs:
     def intent(self) -> tuple[tuple[str, str, str], ...]:
         """Return the moves that a process began and died before it could end them."""
         try:
-            intent = json.loads((self.folder / "intent.json").read_bytes())
+            intent = json.loads((self._place / "intent.json").read_bytes())
             if is_alive(int(intent["pid"]), int(intent["started"])):
                 return ()
             return tuple((str(ref), str(old), str(new)) for ref, old, new in intent["moves"])
@@ -321,7 +358,7 @@ class Refs:
             return "not a commit"
 
     def _now(self, ref: str) -> str:
-        return self.repository.resolve(ref) or ZERO
+        return self.resolve(ref) or ZERO
 
     # --- after a kill -----------------------------------------------------------------------------
 

@@ -153,9 +153,9 @@ class _Provides(BaseModel):
 class Store:
     """The plans of one repository."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, refs: Refs | None = None) -> None:
         self.repository = repository
-        self.refs = Refs(repository)
+        self.refs = refs or Refs(repository)
         self.approval: Callable[[], frozenset[str]] = frozenset
         """Returns what the config wants approved."""
         self._rendered: dict[str, float] = {}
@@ -166,16 +166,17 @@ class Store:
 
     def plans(self) -> list[str]:
         """Return the names of all plans that were ever accepted here."""
-        return sorted(
-            ref.removeprefix(state_ref("")) for ref in self.repository.tips(state_ref(""))
-        )
+        return sorted(ref.removeprefix(state_ref("")) for ref in self.refs.tips(state_ref("")))
 
     def load(self, plan: str, at: str = "", known: Known | None = None) -> Snapshot | None:
         """Return a plan as its state says it, or None when it was never accepted.
 
         `at` names an older commit of the state.  `known` saves parsing what was parsed before.
         """
-        name = at or state_ref(plan)
+        own = state_ref(plan)
+        name = at or self.refs.known_as(own)
+        if at.startswith(own.removeprefix(HEADS)) and not self.refs.is_local:
+            name = f"{self.refs.known_as(own)}{at.removeprefix(own.removeprefix(HEADS))}"
         tip = self.repository.resolve(f"{name}^{{commit}}")
         if tip is None:
             if at:
@@ -206,6 +207,7 @@ class Store:
                 record = known.value(sha, contents, read_record)
                 records[record.id] = record
         known.keep(entries.values())
+        self.refs.include(state.flow, state.base)
         return self.snapshot(parsed, state, tip, tree, records)
 
     def load_slice(self, plan: str, tasks: Sequence[str]) -> Snapshot | None:
@@ -276,7 +278,7 @@ class Store:
 
     def history(self, plan: str, since: str = "") -> list[Commit]:
         """Return the commits of a plan's state, oldest first."""
-        ref = state_ref(plan)
+        ref = self.refs.known_as(state_ref(plan))
         return self.repository.commits(f"{since}..{ref}" if since else ref)
 
     # --- writing ----------------------------------------------------------------------------------
