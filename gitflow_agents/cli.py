@@ -133,7 +133,9 @@ class App:
         """Return the service, started when it is first asked for."""
         from gitflow_agents.service import Service
 
-        return Service(self.directory)
+        service = Service(self.directory)
+        service.authorities.on_offline = lambda text: self.say(f"note: {text}", err=True)
+        return service
 
     @cached_property
     def files(self) -> Service | Folder:
@@ -497,6 +499,9 @@ _at = click.option("--at", metavar="REV", default="", help="As of REV, a commit 
 _jobs = click.option(
     "-j", "--jobs", metavar="N", type=click.IntRange(min=1), help="N attempts at once."
 )
+_remote = click.option(
+    "--remote", metavar="NAME", default="", help="The remote that decides on a new plan."
+)
 _barrier = click.option("--barrier", is_flag=True, help="Start a wave only when the last is over.")
 
 
@@ -837,33 +842,64 @@ def explain(app: App, task: str) -> None:
 @_plan
 @_jobs
 @_barrier
+@_remote
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and write nothing.")
 @click.pass_obj
-def run(app: App, plan: str, jobs: int | None, barrier: bool, dry_run: bool) -> int:
+def run(app: App, plan: str, jobs: int | None, barrier: bool, remote: str, dry_run: bool) -> int:
     """Run a plan until nothing can move; merge what passes.
 
     Your checkout is never touched. Ctrl-C ends the attempts and keeps what they did; the same
-    command goes on from there.
+    command goes on from there. Nothing is pushed, unless a remote is to decide on the plan; then
+    every move is a push there, and other clones can help.
     """
     if dry_run:
-        name, steps = app.service.rehearse(plan, jobs=jobs, barrier=barrier)
+        name, steps = app.service.rehearse(plan, jobs=jobs, barrier=barrier, remote=remote)
         app.answer(
             lambda: "\n".join(step.text for step in steps),
             lambda: {"schema": 1, "plan": name, "would": [dict(step.data) for step in steps]},
         )
         return 0
-    return _run(app, plan, jobs=jobs, barrier=barrier)
+    return _run(app, plan, jobs=jobs, barrier=barrier, remote=remote)
 
 
-def _run(app: App, plan: str, *, jobs: int | None = None, barrier: bool = False) -> int:
+def _run(
+    app: App, plan: str, *, jobs: int | None = None, barrier: bool = False, remote: str = ""
+) -> int:
     teller = _Teller(app)
     with _screen(app, plan, teller):
-        end = app.service.run(plan, jobs=jobs, barrier=barrier, on_event=teller)
+        end = app.service.run(plan, jobs=jobs, barrier=barrier, remote=remote, on_event=teller)
     if end.code:
         app.fail(end.message, end.hint)
     else:
         app.note(f"{end.message}\nnext: {end.hint}")
     return end.code
+
+
+@_verb("go")
+@_plan
+@click.option("--remote", metavar="NAME", default="", help="The remote; `origin` if nobody says.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and write nothing.")
+@click.pass_obj
+def push(app: App, plan: str, remote: str, dry_run: bool) -> None:
+    """Let a remote decide on a plan, so that other clones can help.
+
+    Everything that the plan stands on goes there in one push, which is refused when any of it is
+    there already. From then on every move is a push there, and the local branches stay as they are.
+    Without --remote it is the config's `remote`, else the only one, else `origin`.
+    """
+    pushed = app.service.push(plan, remote, dry_run=dry_run)
+    next_ = "" if dry_run else f"\nnext: {NAME} run {pushed.plan}"
+    app.answer(
+        lambda: f"{pushed.said}{next_}",
+        lambda: {
+            "schema": 1,
+            "plan": pushed.plan,
+            "authority": pushed.remote,
+            "changed": pushed.changed,
+            "branches": [*pushed.branches],
+            "said": pushed.said,
+        },
+    )
 
 
 @contextmanager
@@ -1092,7 +1128,7 @@ def fsck(app: App, plans: tuple[str, ...]) -> int:
     """
     from gitflow_agents.service import fsck as checks
 
-    checked = [checks.check(app.service.store, plan) for plan in app.service.started(plans)]
+    checked = [checks.check(app.service.at(plan), plan) for plan in app.service.started(plans)]
     app.answer(lambda: checks.text(checked), lambda: checks.as_json(checked))
     return 0 if checks.is_clean(checked) else 1
 

@@ -29,6 +29,8 @@ from pydantic import (
 SCHEMA = 1
 """The version written into every state file and every JSON answer."""
 
+LOCAL = "local"
+"""What the authority of a plan is called that the repository itself decides on."""
 ZERO = "0" * 40
 """The sha that stands for "there is no such ref"."""
 
@@ -446,6 +448,8 @@ class Config(Model):
     keep_branches: Annotated[bool, Field(strict=True)] = False
     train: Annotated[int, Field(strict=True, ge=1, le=100)] = 8
     follow_base: Annotated[Literal["clean", "off"], BeforeValidator(_off)] = "clean"
+    remote: Line | None = None
+    """The remote that decides on plans which begin from now on, if not this repository."""
 
 
 # --- what the tool records ------------------------------------------------------------------------
@@ -639,6 +643,7 @@ class PlanState(Model):
     accepting: str
     """The commit on flow that accepted the first revision."""
     authority: str = "local"
+    """What decides: `local` for the repository that it began in, or the name of a remote there."""
     accepted_at: float
     accepted_by: str = ""
     train: Train | None = None

@@ -81,6 +81,10 @@ class Snapshot:
     approval: frozenset[str] = frozenset()
     """What the config wants approved beside what the plan says."""
     seen: Seen = Seen()
+    authority: str = "local"
+    """What decides on the plan: `local`, or what the remote is called here."""
+    as_of: float | None = None
+    """When the remote was last read, where it could not be read now; 0 is never."""
     frontier: Frontier = field(init=False)
     by_status: dict[Status, set[str]] = field(init=False)
     hopeful: set[str] = field(init=False, default_factory=set)

@@ -108,6 +108,7 @@ def go(
     *,
     jobs: int | None = 2,
     barrier: bool = False,
+    remote: str = "",
     on_event: Callable[[Told], None] = lambda told: None,
     clock: Callable[[], float] = time.time,
     elapsed: Callable[[], float] = time.monotonic,
@@ -121,7 +122,7 @@ def go(
 
     service = Service(str(repo.path), clock=clock, elapsed=elapsed)
     try:
-        end = service.run(what, jobs=jobs, barrier=barrier, on_event=listen)
+        end = service.run(what, jobs=jobs, barrier=barrier, remote=remote, on_event=listen)
     finally:
         service.close()
     return Played(int(end.code), end.message, end.hint, tuple(told))

@@ -266,13 +266,16 @@ Usage: gitflow-agents run [OPTIONS] PLAN
   Run a plan until nothing can move; merge what passes.
 
   Your checkout is never touched. Ctrl-C ends the attempts and keeps what they
-  did; the same command goes on from there.
+  did; the same command goes on from there. Nothing is pushed, unless a remote
+  is to decide on the plan; then every move is a push there, and other clones
+  can help.
 
 Options:
-  -j, --jobs N  N attempts at once.  [x>=1]
-  --barrier     Start a wave only when the last is over.
-  --dry-run     Say what would happen, and write nothing.
-  -h, --help    Show this message and exit.
+  -j, --jobs N   N attempts at once.  [x>=1]
+  --barrier      Start a wave only when the last is over.
+  --remote NAME  The remote that decides on a new plan.
+  --dry-run      Say what would happen, and write nothing.
+  -h, --help     Show this message and exit.
 
 Before or after any verb:
   -C DIR      Work as if started in DIR.

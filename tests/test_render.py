@@ -453,6 +453,7 @@ def test_status_as_json_is_the_whole_object() -> None:
         "flow": "flow/auth",
         "flow_sha": "7777777777777777777777777777777777777777",
         "authority": "local",
+        "as_of": None,
         "counts": {
             "pending": 2,
             "in_progress": 1,

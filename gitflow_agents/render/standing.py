@@ -7,7 +7,7 @@ from heapq import nsmallest
 from typing import Any
 
 from gitflow_agents.graph import estimate
-from gitflow_agents.models import SCHEMA, Event, Limits, Reason, Status, Task, person
+from gitflow_agents.models import LOCAL, SCHEMA, Event, Limits, Reason, Status, Task, person
 from gitflow_agents.render.facts import (
     WORDS,
     approvals,
@@ -130,6 +130,14 @@ def status(
     )
 
 
+def _authority(snapshot: Snapshot, now: float) -> str:
+    """Return which remote decides on a plan, and how old it is where that is not what is there."""
+    if snapshot.as_of is None:
+        return f"{snapshot.authority}, a remote"
+    age = duration(max(0.0, now - snapshot.as_of))
+    return f"{snapshot.authority}, as it was {age} ago: it cannot be reached now"
+
+
 def _facts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
     plan, state = snapshot.plan, snapshot.state
     done = len(snapshot.by_status[_COMPLETED])
@@ -144,6 +152,8 @@ def _facts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
     yield f"Version    {fit(version, wide)}"
     yield f"Progress   {percent(snapshot)} % ({done} of {count(len(plan.tasks), 'task')} merged)"
     yield f"Tasks      {counts_line(snapshot)}"
+    if snapshot.authority != LOCAL:
+        yield f"Authority  {fit(_authority(snapshot, now), wide)}"
     if state.train is not None:
         cars = [car.task for car in state.train.cars]
         if snapshot.seen.train == "lost":
@@ -250,7 +260,8 @@ def status_json(snapshot: Snapshot, limits: Limits, now: float, flow_sha: str) -
         "base": state.base,
         "flow": state.flow,
         "flow_sha": flow_sha,
-        "authority": state.authority,
+        "authority": snapshot.authority,
+        "as_of": when(snapshot.as_of),
         "counts": {which.value: len(by_status[which]) for which in Status},
         "progress": percent(snapshot),
         "provides": [row.name for row in on_flow(snapshot)],
@@ -321,6 +332,8 @@ def status_schema() -> dict[str, Any]:
         "flow": text,
         "flow_sha": text,
         "authority": text | {"description": "`local`, or the remote that decides."},
+        "as_of": maybe_time
+        | {"description": "When the remote was last read, where it cannot be read now; else null."},
         "counts": _closed({which.value: number for which in Status}),
         "progress": number | {"maximum": 100, "description": "Per cent of the tasks merged."},
         "provides": ids_ | {"description": "Capabilities on flow."},
@@ -456,9 +469,17 @@ def plans(found: Sequence[tuple[Snapshot, str]]) -> str:
     """Return the plans of a repository with their statuses and counts."""
     if not found:
         return "No plan was started here yet."
-    head = ("PLAN", "STATUS", "DONE", "TASKS", "GOAL")
+    is_shared = any(each.authority != LOCAL for each, _ in found)
+    head = ("PLAN", "STATUS", *(["AUTHORITY"] if is_shared else []), "DONE", "TASKS", "GOAL")
     rows = [
-        (each.plan.plan, told, f"{percent(each)} %", counts_line(each), each.plan.goal)
+        (
+            each.plan.plan,
+            told,
+            *([each.authority] if is_shared else []),
+            f"{percent(each)} %",
+            counts_line(each),
+            each.plan.goal,
+        )
         for each, told in found
     ]
     return screen(titled(head, rows))
@@ -476,6 +497,7 @@ def plans_json(found: Sequence[tuple[Snapshot, str]]) -> dict[str, Any]:
                 "active": told not in ("finished", "landed", "closed"),
                 "revision": snapshot.state.revision,
                 "flow": snapshot.state.flow,
+                "authority": snapshot.authority,
                 "progress": percent(snapshot),
                 "counts": {which.value: len(snapshot.by_status[which]) for which in Status},
                 "ready": len(snapshot.frontier.ready),

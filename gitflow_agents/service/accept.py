@@ -56,6 +56,7 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
     """
     repository = store.repository
     all_can_start(plan, config)
+    store.refs.include(plan.flow_branch)
     base, base_sha = find_base(store, plan, config)
     existing = store.refs.everything()
     flow = f"{HEADS}{plan.flow_branch}"
@@ -90,6 +91,7 @@ def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: 
         flow=plan.flow_branch,
         flow_sha=accepting,
         accepting=accepting,
+        authority=store.refs.name,
         accepted_at=repository.clock(),
         accepted_by=actor,
     )
@@ -178,6 +180,7 @@ def find_base(store: Store, plan: Plan, config: Config) -> tuple[str, str]:
     """Return the branch that a plan starts from and its tip."""
     repository = store.repository
     base = plan.base or repository.default_branch()
+    store.refs.include(base)
     if config.bases is not None and not any(
         fnmatch.fnmatchcase(base, entry) for entry in config.bases
     ):
@@ -185,7 +188,9 @@ def find_base(store: Store, plan: Plan, config: Config) -> tuple[str, str]:
             f"the config does not allow plans to start from {base}",
             hint=f"`bases` allows: {', '.join(config.bases) or 'nothing'}",
         )
-    for ref in (f"{HEADS}{base}", f"refs/remotes/origin/{base}"):
+    store.refs.refresh()  # what a remote decides on begins from what everybody there has
+    names = (store.refs.known_as(f"{HEADS}{base}"), f"{HEADS}{base}", f"refs/remotes/origin/{base}")
+    for ref in dict.fromkeys(names):
         sha = repository.resolve(f"{ref}^{{commit}}")
         if sha:
             return base, sha

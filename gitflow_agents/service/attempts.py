@@ -9,21 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gitflow_agents import merge, render, scheduler, spec
-from gitflow_agents.errors import GitFailed, LostRace
+from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Order, Result, read_not_ours
 from gitflow_agents.models import (
     EVERYWHERE,
-    SCHEMA,
     ZERO,
     Attempt,
     DoneReport,
+    Event,
     Reason,
     Status,
     TaskRecord,
 )
 from gitflow_agents.runner import Stop, end_all, new_lease
-from gitflow_agents.service.desk import Desk, Told
-from gitflow_agents.store import CheckedOut, Draft, Entry, Store
+from gitflow_agents.service.delivery import Parcel, keep, send
+from gitflow_agents.service.desk import Desk
+from gitflow_agents.store import Draft, Entry, Repository, Store, Worktree
 from gitflow_agents.store.repository import FILE, TOOL
 from gitflow_agents.store.state import (
     BRIEFING,
@@ -241,8 +242,15 @@ class Attempts:
     def publish(self, order: Order, result: Result) -> str:
         """Put an attempt's result on its task's branch, expecting exactly the claim.
 
-        Returns the event commit, or nothing when the attempt was fenced off: its work is then kept
-        below `gitflow/attempt/`.  A stopped attempt is left to the next pass, which fences it.
+        Returns the event commit, or nothing when the attempt was fenced off or stopped.
+        """
+        parcel = self.pack(order, result)
+        return send(self.desk, parcel) if parcel is not None else ""
+
+    def pack(self, order: Order, result: Result) -> Parcel | None:
+        """Return an attempt's result, ready to be sent; what may not be merged is only told.
+
+        A stopped attempt is left to the next pass, which fences it: None.
         """
         repository = self.desk.store.repository
         plan, task = order.plan, order.task
@@ -253,23 +261,30 @@ class Attempts:
                 repository, result.changes, plan, task, self.desk.config, result.tree
             )
         if refused is not None and report.reason is None:
-            report = report.model_copy(
-                update={
-                    "outcome": "failed",
-                    "reason": refused.reason,
-                    "message": one_line(refused.message),
-                }
-            )
+            report = _failed(report, refused.reason, refused.message)
         if report.reason is Reason.STOPPED:
             # The next pass fences it; until then this ref is all that holds the work.
             kept = attempt_ref(plan.plan, task.id, order.number)
             refs = self.desk.store.refs
             refs.move([(kept, refs.resolve(kept) or ZERO, last)])
             self.desk.results[task.id] = (result, last)
-            return ""
+            return None
         # A refused result leaves only its event on the branch; the work is kept beside it.
         aside = report.reason in UNWANTED
-        parent = order.claim if aside else last
+        event = self._event(order, report, order.claim if aside else last)
+        kept = attempt_ref(plan.plan, task.id, order.number)
+        beside = ((kept, ZERO, last),) if aside and last != order.claim else ()
+
+        def without(why: str) -> str:
+            return self._event(order, _failed(report, Reason.PUSH_REFUSED, why), order.claim)
+
+        return Parcel(
+            task.id, order.number, order.branch, order.claim, event, last, beside, without
+        )
+
+    def _event(self, order: Order, report: DoneReport, parent: str) -> str:
+        """Write the commit that tells how an attempt ended, on top of its work."""
+        repository, task = self.desk.store.repository, order.task.id
         files = {
             f"{BRIEFING}/report.yaml": spec.to_yaml(
                 report.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -284,39 +299,13 @@ class Attempts:
         trailer = f"\nGitflow-Reason: {report.reason}" if report.reason else ""
         tree = repository.graft(repository.commit(parent).tree, edits)
         self.desk.keep_report(tree, report)
-        event = repository.write_commit(
+        return repository.write_commit(
             tree,
             [parent],
-            f"{task.id}: {happened.replace('_', ' ')}{why}\n\n{report.message}\n\n"
-            f"Gitflow-Event: {happened}\nGitflow-Plan: {plan.plan}\nGitflow-Task: {task.id}\n"
+            f"{task}: {happened.replace('_', ' ')}{why}\n\n{report.message}\n\n"
+            f"Gitflow-Event: {happened}\nGitflow-Plan: {order.plan.plan}\nGitflow-Task: {task}\n"
             f"Gitflow-Attempt: {order.number}{trailer}",
         )
-        kept = attempt_ref(plan.plan, task.id, order.number)
-        ref = f"{HEADS}{order.branch}"
-        moves = [(kept, ZERO, last)] if aside and last != order.claim else []
-        try:
-            self.desk.store.refs.move([*moves, (ref, order.claim, event)])
-        except (LostRace, CheckedOut) as e:
-            with self.desk.store.refs.lock():
-                aside_ref = self.desk.free_attempt_ref(plan.plan, task.id, order.number, event)
-                self.desk.store.refs.move([(aside_ref, ZERO, event)])
-            self.desk.fenced[task.id] = (last, aside_ref.removeprefix(HEADS))
-            self.desk.tell(
-                Told(
-                    "attempt_fenced",
-                    f"{task.id}: its result was not taken: {e.message}; the work is kept",
-                    {
-                        "schema": SCHEMA,
-                        "event": "attempt_fenced",
-                        "at": render.utc(self.desk.clock()),
-                        "plan": plan.plan,
-                        "task": task.id,
-                        "kept": aside_ref.removeprefix(HEADS),
-                    },
-                )
-            )
-            return ""
-        return event
 
     def _our_commits(self, order: Order, result: Result) -> tuple[str, merge.Refused | None]:
         repository = self.desk.store.repository
@@ -511,7 +500,6 @@ class Attempts:
         worktree = self.desk.worktrees.place(plan.plan, record.id)
         self.desk.afterwards.append(lambda: self.desk.worktrees.remove(worktree))
         number = record.attempts[-1].number
-        copied = (*self.desk.config.copy_, *plan.copy_)
         noted = read_not_ours(self.desk.attempt_folder(record.id, number))
         if noted is None or not worktree.path.exists() or not worktree.is_for(record.claim):
             # Either no agent has worked there yet, or the work of a stopped attempt was kept and
@@ -520,19 +508,51 @@ class Attempts:
             is_its = kept is not None and repository.is_ancestor(record.claim, kept)
             return kept if kept is not None and is_its else record.claim
         try:
-            tree = worktree.save(record.claim, (*copied, *noted)).tree
+            return self._saved(worktree, record.id, number, record.claim, noted)
         except GitFailed as e:
             aside = self.desk.worktrees.aside(worktree)
             self.desk.afterwards[-1] = lambda: self.desk.worktrees.move(worktree, aside)
             self.desk.say("work_kept", f"{record.id}: {e.message}; what it left is in {aside}")
             return record.claim
-        tip = worktree.tip(record.claim)
-        tip, tree = merge.without(repository, record.claim, tip, tree, copied)
-        message = f"what attempt {number} of {record.id} left unfinished"
+
+    def _saved(
+        self, worktree: Worktree, task: str, number: int, claim: str, noted: tuple[str, ...]
+    ) -> str:
+        """Return a commit of what is in a worktree; GitFailed when that cannot be saved."""
+        repository = self.desk.store.repository
+        copied = (*self.desk.config.copy_, *self.desk.snapshot.plan.copy_)
+        tree = worktree.save(claim, (*copied, *noted)).tree
+        tip, tree = merge.without(repository, claim, worktree.tip(claim), tree, copied)
+        message = f"what attempt {number} of {task} left unfinished"
         try:
-            return merge.recreate(repository, record.claim, tip, tree, message, TOOL)
+            return merge.recreate(repository, claim, tip, tree, message, TOOL)
         except (ValueError, merge.TooManyCommits):
-            return repository.write_commit(tree, [record.claim], message)
+            return repository.write_commit(tree, [claim], message)
+
+    def save_left(self, worktree: Worktree, task: str) -> None:
+        """Keep what an attempt left in its worktree that somebody elsewhere has ended."""
+        repository, record = self.desk.store.repository, self.desk.snapshot.record(task)
+        claim = worktree.made_for
+        if not claim or repository.resolve(claim) is None or not worktree.path.is_dir():
+            return
+        told = [*events_of(repository.commit(claim))]
+        told += [e for sha in repository.commit(claim).parents for e in _events_at(repository, sha)]
+        number = next((e.attempt for e in told if e.task == task and e.attempt), 0)
+        noted = read_not_ours(self.desk.attempt_folder(task, number))
+        if not number or noted is None:
+            return  # no agent has worked there yet
+        try:
+            last = self._saved(worktree, task, number, claim, noted)
+        except GitFailed:
+            self.desk.worktrees.move(worktree, self.desk.worktrees.aside(worktree))
+            return
+        tree = repository.commit(last).tree
+        known = [a.tip for a in record.attempts if a.number == number and a.tip]
+        if tree in (repository.commit(sha).tree for sha in (claim, *known)):
+            return
+        kept = keep(self.desk, task, number, last)
+        note = f"what attempt {number} of {task} had done here is kept as {kept}"
+        self.desk.say("work_kept", note, task=task, attempt=number, kept=kept)
 
     def _fence(
         self,
@@ -690,6 +710,11 @@ def _ended(attempt: Attempt, report: DoneReport) -> float:
     return attempt.started_at + max(0.0, report.ended_at - report.started_at)
 
 
+def _failed(report: DoneReport, reason: Reason, message: str) -> DoneReport:
+    about = {"outcome": "failed", "reason": reason, "message": one_line(message)}
+    return report.model_copy(update=about)
+
+
 def is_result(store: Store, record: TaskRecord, tip: str) -> bool:
     """Say whether a branch ends in what publish recorded for the task's newest attempt."""
     attempt, commit = record.attempt, store.repository.commit(tip)
@@ -704,6 +729,10 @@ def is_result(store: Store, record: TaskRecord, tip: str) -> bool:
         and event.event in (E.ATTEMPT_SUCCEEDED, E.ATTEMPT_FAILED)
         for event in events_of(commit)
     )
+
+
+def _events_at(repository: Repository, sha: str) -> list[Event]:
+    return [*events_of(repository.commit(sha))]
 
 
 def _detail(report: DoneReport) -> list[str]:

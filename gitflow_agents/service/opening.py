@@ -16,7 +16,7 @@ from gitflow_agents.errors import GitFailed
 from gitflow_agents.models import Attempt
 from gitflow_agents.runner import inside
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.store import Repository, Worktrees
+from gitflow_agents.store import Refs, Repository, Worktrees
 from gitflow_agents.store.state import HEADS
 
 ENDING = "+open"
@@ -42,6 +42,7 @@ class Opening:
 
     repository: Repository
     worktrees: Worktrees
+    refs: Refs
 
     def place(self, plan: str, task: str) -> Path:
         """Return where the worktree of a task is, or would be."""
@@ -70,7 +71,7 @@ class Opening:
         Raises Refused where an agent is at work, or nobody was yet.
         """
         plan, record = snapshot.plan.plan, snapshot.record(task)
-        tip, ref = self.repository.tip(record.branch) or "", f"{HEADS}{record.branch}"
+        tip, ref = self.refs.tip(record.branch) or "", f"{HEADS}{record.branch}"
         commit, branch = "", ""
         if record.lease is not None:
             attempt = record.attempts[-1].number

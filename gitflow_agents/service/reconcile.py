@@ -13,17 +13,18 @@ from typing import Any
 from gitflow_agents import scheduler
 from gitflow_agents.errors import FlowError, LostRace
 from gitflow_agents.execute import Order
-from gitflow_agents.models import ZERO, Limits, Reason, Status, Train
+from gitflow_agents.models import LOCAL, ZERO, Limits, Reason, Status, Train
 from gitflow_agents.runner import is_ours, lease_is_lost
 from gitflow_agents.scheduler import Seen
 from gitflow_agents.service.accept import proposal_of, revise
 from gitflow_agents.service.attempts import Attempts, is_result
+from gitflow_agents.service.delivery import deliver_unsent
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.effects import Effects
 from gitflow_agents.service.opening import Opening
 from gitflow_agents.service.reverts import Reverts
 from gitflow_agents.service.trains import Trains, is_part
-from gitflow_agents.store import CheckedOut, Draft, RefRefused
+from gitflow_agents.store import CheckedOut, Draft, Offline, RefRefused
 from gitflow_agents.store.state import HEADS, one_line, plan_ref, state_ref, try_ref
 
 S = Status
@@ -50,6 +51,8 @@ class Reconciler:
     effects: Effects = field(init=False)
     _looked_at: str = ""
     """The last tip of the plan's branch that was looked at."""
+    _unsure: set[str] = field(default_factory=set)
+    """Claims that may be in the state though nobody works on them: the answer was lost."""
     _singly: bool = False
     _races: int = 0
 
@@ -69,9 +72,15 @@ class Reconciler:
                 if name == ".train"
                 else self.desk.snapshot.record(name).lease is not None
             )
-            if not is_busy:
-                self.desk.worktrees.remove(self.desk.worktrees.place(plan, name))
-        opening = Opening(self.desk.store.repository, self.desk.worktrees)
+            if is_busy:
+                continue
+            worktree = self.desk.worktrees.place(plan, name)
+            if not self.desk.store.refs.is_local and name != ".train":
+                if worktree.owner_lives and not worktree.is_ours:
+                    continue  # it was ended from elsewhere, and its run has not heard of it yet
+                self.attempts.save_left(worktree, name)
+            self.desk.worktrees.remove(worktree)
+        opening = Opening(self.desk.store.repository, self.desk.worktrees, self.desk.store.refs)
         for task in opening.existing(plan):
             if not self.desk.snapshot.record(task).taken_by:
                 opening.close(plan, task)
@@ -112,6 +121,12 @@ class Reconciler:
             self._put_back(name)
         if refs.resolve(state_ref(name)) != self.desk.snapshot.tip:
             self.reload()
+        if self.desk.snapshot.state.authority != LOCAL and refs.is_local:
+            raise LostRace(
+                f"{self.desk.snapshot.state.authority} decides on plan {name} now",
+                hint="run the command again",
+            )
+        deliver_unsent(self.desk)
         self.desk.snapshot.seen = self._look()
 
     def _put_back(self, name: str) -> None:
@@ -153,7 +168,10 @@ class Reconciler:
                     concluded.add(task)
                 continue
             tip = refs.tip(record.branch)
-            if record.lease is not None and not lease_is_lost(record.lease, self.desk.clock()):
+            is_held = record.lease is not None and not lease_is_lost(
+                record.lease, self.desk.clock()
+            )
+            if is_held and record.nonce not in self._unsure:
                 continue
             if tip == record.claim:
                 lost.add(task)
@@ -355,6 +373,11 @@ class Reconciler:
                 else:
                     self._singly = not isinstance(e, LostRace)
                 return Work(acted=True)
+            except Offline:
+                self._unsure |= {order.nonce for order in work.orders}
+                self.desk.dropped()
+                self.reload()
+                raise
             except BaseException:
                 self.desk.dropped()
                 raise
@@ -388,18 +411,26 @@ class Reconciler:
     def _single(self, action: scheduler.Action) -> scheduler.Action:
         if isinstance(action, scheduler.Claim):
             return scheduler.Claim(action.tasks[:1])
+        if isinstance(action, scheduler.StartTrain):
+            return scheduler.StartTrain(action.tasks[:1], action.follow_base)
         return action
 
     def _refuse(self, actions: list[scheduler.Action], why: FlowError) -> None:
-        """Record that one claim cannot be made; anything else that git refuses is a person's."""
-        claim = actions[0] if actions else None
-        if not isinstance(claim, scheduler.Claim):
-            raise why
-        task = claim.tasks[0]
+        """Record that one claim or merge cannot be made; what else is refused is a person's."""
         draft = Draft(self.desk.snapshot, self.desk.actor, self.desk.run)
-        self.attempts.fail_claim(
-            draft, task, Reason.PUSH_REFUSED, f"{why.message}; {why.hint}".rstrip("; ")
-        )
+        said = f"{why.message}; {why.hint}".rstrip("; ")
+        match actions[0] if actions else None:
+            case scheduler.Claim((task, *_)):
+                self.attempts.fail_claim(draft, task, Reason.PUSH_REFUSED, said)
+            case scheduler.StartTrain((task, *_), False) if not self.desk.store.refs.is_local:
+                self.trains.refuse_push(draft, (task,), said)
+            case scheduler.EndTrain() if not self.desk.store.refs.is_local:
+                train = self.desk.snapshot.state.train
+                if train is None or not train.cars:
+                    raise why
+                self.trains.refuse_push(draft, tuple(car.task for car in train.cars), said)
+            case _:
+                raise why
         self.desk.store.commit(draft)
         self.desk.written()
 

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 import queue
+import random
 import signal
 import threading
 import time
@@ -23,16 +24,20 @@ from typing import Any
 from gitflow_agents import scheduler
 from gitflow_agents.commands import names
 from gitflow_agents.errors import ExitCode, GitFailed
-from gitflow_agents.execute import Order
-from gitflow_agents.models import SCHEMA, Limits, Plan, Status
+from gitflow_agents.execute import Order, Result
+from gitflow_agents.models import LOCAL, SCHEMA, Limits, Plan, Status
 from gitflow_agents.render import approvals, count, is_held, taken_by, utc
 from gitflow_agents.runner import Stop, is_ours, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.delivery import send
 from gitflow_agents.service.desk import Desk, TestJob, Told
 from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.store import Offline
 
-BEAT = 2.0
-"""Seconds between two looks when nothing of ours ends."""
+OFFLINE_PATIENCE = 120.0
+"""Seconds for which a run that has nothing else to do waits for a remote."""
+OFFLINE_PAUSE, OFFLINE_PAUSES = 0.5, 20.0
+"""Seconds to the second look at a remote that is away, and the longest pause between two."""
 MOST_AT_ONCE = 1000
 """Attempts of one process; more threads start only when there is work for them."""
 PACK_EVERY = 300
@@ -50,6 +55,15 @@ class RunEnd:
 
 
 @dataclass
+class _Cut:
+    """The line to the remote is away: why, since when (on the monotonic clock), and our looks."""
+
+    why: Offline
+    since: float
+    looks: int = 0
+
+
+@dataclass
 class Run:
     """One run of one plan by this process."""
 
@@ -64,6 +78,12 @@ class Run:
     _threads: dict[str, Future[None]] = field(default_factory=dict)
     _tidying: dict[str, Future[None]] = field(default_factory=dict)
     """Attempts that are over, and whose worktree may still be on its way out."""
+    _delivering: set[str] = field(default_factory=set)
+    """Our attempts that have ended and whose results the remote has not got yet."""
+    _cut: set[str] = field(default_factory=set)
+    """Those that this run has given up to deliver."""
+    _offline: _Cut | None = None
+    _is_over: threading.Event = field(default_factory=threading.Event)
     _bug: BaseException | None = None
     _packed: int = 0
     _said_waiting: bool = False
@@ -99,12 +119,19 @@ class Run:
                 self._begin()
                 while self._bug is None:
                     limits, slots = self.limits, self.slots
-                    work = reconciler.step(
-                        limits,
-                        slots,
-                        barrier=self.barrier,
-                        stopping=self.stop.is_set() or bool(self.desk.full),
-                    )
+                    try:
+                        work = reconciler.step(
+                            limits,
+                            slots,
+                            barrier=self.barrier,
+                            stopping=self.stop.is_set() or bool(self.desk.full),
+                        )
+                    except Offline as e:
+                        if self._is_given_up(e):
+                            break
+                        self._wait(self._pause)
+                        continue
+                    self._offline = None
                     for order in work.orders:
                         self._start(order.task.id, self._attempt, order)
                     if work.test is not None:
@@ -120,9 +147,57 @@ class Run:
                 gc.unfreeze()
         if self._bug is not None:
             raise self._bug
-        reconciler.end_run()
+        with contextlib.suppress(Offline):
+            reconciler.end_run()
         self._pack(0)
+        if self._offline is not None and not self.stop.is_set():
+            why = self._offline.why
+            return RunEnd(ExitCode.TRY_AGAIN, self.desk.snapshot, why.message, why.hint)
         return self._end()
+
+    # --- without the line -------------------------------------------------------------------------
+
+    def _is_given_up(self, why: Offline) -> bool:
+        """Say whether to stop trying: not while attempts are at work, nor at once."""
+        now = time.monotonic()
+        if self._offline is None:
+            self._offline = _Cut(why, now)
+            text = f"{why.message}; what runs goes on, and this run tries again"
+            self.tell(self._waits(text))
+        self._offline.looks += 1
+        self._offline.why = why
+        if self._threads and not self._is_all_done:
+            return False
+        return self.stop.is_set() or now - self._offline.since > OFFLINE_PATIENCE
+
+    @property
+    def _is_all_done(self) -> bool:
+        """Say whether all that is left of our attempts is to deliver their results."""
+        return self._threads.keys() <= self._delivering
+
+    @property
+    def _pause(self) -> float:
+        looks = self._offline.looks if self._offline else 0
+        # Two clones that were cut off together need not come back in the same moment.
+        return float(min(OFFLINE_PAUSE * 2.0**looks, OFFLINE_PAUSES) * random.uniform(0.5, 1.0))
+
+    def _send(self, order: Order, result: Result) -> str:
+        """Deliver a result, however long the line is away; Offline when this run gives up."""
+        attempts, parcel, looks = self.reconciler.attempts, None, 0
+        while True:
+            try:
+                parcel = parcel or attempts.pack(order, result)
+                published = send(self.desk, parcel) if parcel is not None else ""
+            except Offline:
+                self._delivering.add(order.task.id)
+                if self.stop.is_set() or self._is_over.is_set():
+                    raise
+                looks += 1
+                pause = min(OFFLINE_PAUSE * 2.0**looks, OFFLINE_PAUSES) * random.uniform(0.5, 1.0)
+                self._is_over.wait(pause)
+            else:
+                self._delivering.discard(order.task.id)
+                return published
 
     # --- before -----------------------------------------------------------------------------------
 
@@ -222,13 +297,16 @@ class Run:
 
         try:
             result = desk.executor.execute(order, on_progress)
-            published = self.reconciler.attempts.publish(order, result)
+            published = self._send(order, result)
             desk.published[task] = published
             clear = partial(desk.executor.clear, order)
             if published and self._succeeded(published):
                 return partial(clear, keep_output=False)
             # Of a failure is told where its output is, so what is kept must be settled by then.
             clear(keep_output=not published or bool(result.report.reason))
+        except Offline:
+            # The next run delivers it, or takes over what is in the worktree.
+            self._cut.add(task)
         except GitFailed as e:
             desk.notice(e)
             desk.failures[task] = e
@@ -245,12 +323,12 @@ class Run:
         self.reconciler.trains.test(job)
         return nothing
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float = 0.0) -> None:
         """Wait until something of ours has ended, or it is time to look around."""
-        if not self._threads and not self._said_waiting:
+        if not self._threads and not self._said_waiting and not seconds:
             self._said_waiting = True
             self.tell(self._waiting())
-        seconds = BEAT
+        seconds = seconds or self.desk.store.refs.beat
         due = self._due()
         if due is not None:
             seconds = min(seconds, max(0.01, due - self.desk.clock()))
@@ -265,7 +343,10 @@ class Run:
         text = "another run is at work on this plan; this one helps where it can"
         if due is not None and scheduler.is_ahead(due, now):
             text = f"trying again in {due - now:.0f} seconds"
-        plan = self.desk.snapshot.plan.plan
+        return self._waits(text)
+
+    def _waits(self, text: str) -> Told:
+        plan, now = self.desk.snapshot.plan.plan, self.desk.clock()
         data = {"schema": SCHEMA, "event": "run_waits", "at": utc(now), "plan": plan, "text": text}
         return Told("run_waits", text, data)
 
@@ -274,7 +355,10 @@ class Run:
         self._tidying = {n: t for n, t in self._tidying.items() if not t.done()}
         if thread is not None and not thread.done():
             self._tidying[name] = thread
-        if name in self.desk.own:
+        if name in self._cut:
+            self._cut.discard(name)
+            self.desk.forget(name)
+        elif name in self.desk.own:
             self.desk.ended.add(name)
         elif self.desk.testing is not None and name == self.desk.testing.train.tip:
             self.desk.testing = None
@@ -313,7 +397,8 @@ class Run:
             self.desk.store.repository.pack()
 
     def _end_threads(self) -> None:
-        if self._threads:
+        self._is_over.set()
+        if self._threads and (self._offline is None or not self._is_all_done):
             self.stop.set()
         self._pool.shutdown()
 
@@ -327,7 +412,11 @@ class Run:
         counted = f"{done} of {all_} tasks are merged to {snapshot.state.flow}"
         look = f"gitflow-agents status {name}"
         if status in ("finished", "landed"):
-            hint = f"gitflow-agents report {name}; git log --first-parent {snapshot.state.flow}"
+            flow, authority = snapshot.state.flow, snapshot.authority
+            look = f"git log --first-parent {flow}"
+            if authority != LOCAL:
+                look = f"git fetch {authority} && git log --first-parent {authority}/{flow}"
+            hint = f"gitflow-agents report {name}; {look}"
             return RunEnd(ExitCode.DONE, snapshot, f"the plan is {status}: {counted}", hint)
         if self.stop.is_set():
             again = f"gitflow-agents run {name} goes on where it was"

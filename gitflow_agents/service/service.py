@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import heapq
 import os
+import re
 import shlex
 import shutil
 import time
@@ -25,6 +26,8 @@ from gitflow_agents.errors import FlowError, InvalidFile, LostRace, UsageError
 from gitflow_agents.execute import Executor
 from gitflow_agents.graph import Graph, estimate
 from gitflow_agents.models import (
+    LOCAL,
+    PLAN_NAME,
     SCHEMA,
     Config,
     DoneReport,
@@ -50,11 +53,23 @@ from gitflow_agents.service.accept import (
     propose,
 )
 from gitflow_agents.service.acting import LOCAL_LEVEL, RECORDABLE, Acting, Outcome, permit
+from gitflow_agents.service.authority import Authorities
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.opening import Opened, Opening
+from gitflow_agents.service.pushing import Pushed, push
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.run import Run, RunEnd, run_id
-from gitflow_agents.store import Guard, Known, Repository, Store, Worktrees, create_repository
+from gitflow_agents.store import (
+    Guard,
+    Known,
+    Offline,
+    Remote,
+    Repository,
+    Store,
+    Worktrees,
+    create_repository,
+)
+from gitflow_agents.store.remote import usual_remote
 from gitflow_agents.store.state import BRIEFING, HEADS, events_of, gone, plan_ref, state_ref
 
 MOST_WARNINGS = 3
@@ -91,6 +106,7 @@ class Service:
         """What is to be said of a config in the checkout that does not count."""
         self.store = Store(self.repository)
         self.store.approval = lambda: frozenset(self.config.approval)
+        self.authorities = Authorities(self.store)
 
     @cached_property
     def actor(self) -> str:
@@ -152,6 +168,34 @@ class Service:
                 return path, ((self.repository.top or self.directory) / path).read_bytes()
         return CONFIGS[0], None
 
+    # --- who decides ------------------------------------------------------------------------------
+
+    def at(self, plan: str) -> Store:
+        """Return the store of what decides on a plan: this repository, or a remote."""
+        return self.authorities.at(plan)
+
+    def look(self, plan: str, at: str = "", known: Known | None = None) -> Snapshot | None:
+        """Return a plan as it is now; where its remote cannot be reached, as it was known last."""
+        return self.authorities.look(plan, at, known)
+
+    def _beginning_at(self, plan: str, remote: str, tell: Callable[[str], None]) -> Store:
+        """Return the store of what decides on a plan, or will when it begins now."""
+        name, asked = self._name(plan), remote or self.config.remote or ""
+        store = self.authorities.beginning(name, remote, asked, tell)
+        is_announced = self.authorities.told(name) not in ("", LOCAL)
+        if is_announced and store.refs.resolve(state_ref(name)) is None:
+            self.push(name, store.refs.name)  # one that was cut off
+        return store
+
+    def _name(self, plan: str) -> str:
+        """Return the name of a plan of which nothing needs to be here yet."""
+        try:
+            return self._source(plan)[0]
+        except FlowError:
+            if not re.fullmatch(PLAN_NAME, plan):
+                raise
+            return plan
+
     # --- which plan -------------------------------------------------------------------------------
 
     def open(self, plan: str = "", at: str = "", *, cached: bool = True) -> Snapshot:
@@ -163,7 +207,7 @@ class Service:
         name, data = self._source(plan)
         known = self._known(name) if cached else Known()
         before = set(known.values)
-        snapshot = self.store.load(name, at, known)
+        snapshot = self.look(name, at, known)
         if snapshot is None:
             if data is None:
                 data = proposal_of(self.store, name).data
@@ -182,7 +226,10 @@ class Service:
     def _forget_refusal(self, snapshot: Snapshot) -> None:
         """Leave out why a text was refused that the plan's branch holds no more."""
         state = snapshot.state
-        if state.refused and self.repository.resolve(plan_ref(state.plan)) != state.refused:
+        if (
+            state.refused
+            and self.at(state.plan).refs.resolve(plan_ref(state.plan)) != state.refused
+        ):
             snapshot.state = state.model_copy(update={"refused": "", "refusal": ""})
 
     def name(self, plan: str) -> str:
@@ -191,7 +238,11 @@ class Service:
 
     def tip(self, plan: str) -> str:
         """Return the newest commit of a plan's state, or nothing before it was accepted."""
-        return self.repository.resolve(state_ref(plan)) or ""
+        refs = self.at(plan).refs
+        if isinstance(refs, Remote):
+            with contextlib.suppress(Offline):
+                refs.glance()
+        return refs.resolve(state_ref(plan)) or ""
 
     def attempt_folder(self, snapshot: Snapshot, task: str) -> Path:
         """Return the folder in which the newest attempt at a task leaves what it prints."""
@@ -243,7 +294,7 @@ class Service:
     def _unaccepted(self) -> list[Snapshot]:
         """Return the plans that are only files in the checkout so far."""
         found = []
-        known = {*self.store.plans(), *self._proposed()}
+        known = {*self.authorities.plans(), *self._proposed()}
         for name in self._names():
             if name not in known:
                 with contextlib.suppress(FlowError):  # `validate` says what is wrong with it
@@ -261,7 +312,7 @@ class Service:
 
     def plans(self) -> list[Snapshot]:
         """Return every plan here: the accepted ones, then those that are only proposed."""
-        accepted = self.store.plans()
+        accepted = self.authorities.plans()
         found = [self.open(name) for name in accepted]
         for name in self._proposed():
             if name not in accepted:
@@ -276,7 +327,7 @@ class Service:
         name, data = self._source(plan)
         if data is None:
             data = self.plan_text(name)
-        snapshot, more = self.store.load(name), {}
+        snapshot, more = self.look(name), {}
         if snapshot is not None:
             more = given_by(snapshot)
         file = self._shown(plan, name)
@@ -290,9 +341,12 @@ class Service:
         name, data = self._source(plan)
         if data is not None:
             return data
-        if self.repository.resolve(plan_ref(name)):
-            return proposal_of(self.store, name).data
-        tip = self.repository.resolve(f"{state_ref(name)}^{{commit}}")
+        store = self.at(name)
+        with contextlib.suppress(Offline):
+            store.refs.refresh()
+        if store.refs.resolve(plan_ref(name)):
+            return proposal_of(store, name).data
+        tip = self.repository.resolve(f"{store.refs.known_as(state_ref(name))}^{{commit}}")
         text = tip and self.repository.read(self.repository.commit(tip).tree, "spec.yaml")
         if not text:
             raise self._unknown(name)
@@ -302,11 +356,11 @@ class Service:
         """Commit a checked plan file to `plan/<plan>` for the person and return the commit."""
         name, _ = self._source(plan)
         reading = self._checked(name, data)
-        snapshot = self.store.load(reading.plan.plan)
+        store, snapshot = self.authorities.load(reading.plan.plan)
         if snapshot is not None:
             self._revision(snapshot, data)  # raises where it cannot be accepted
-        _, base = find_base(self.store, reading.plan, self.config)
-        return propose(self.store, reading.plan.plan, data, base, self.actor)
+        _, base = find_base(store, reading.plan, self.config)
+        return propose(store, reading.plan.plan, data, base, self.actor)
 
     def _source(self, plan: str) -> tuple[str, bytes | None]:
         """Return a plan's name, and its text when a file was named."""
@@ -320,10 +374,14 @@ class Service:
             return spec.plan_name(data, default=path.stem), data
         if self.repository.resolve(state_ref(plan)) or self.repository.resolve(plan_ref(plan)):
             return plan, None
+        if plan in self.authorities.plans():
+            return plan, None
         inside = self._inside(plan)
         if inside is not None:
             data = inside.read_bytes()
             return spec.plan_name(data, default=plan), data
+        if self._is_elsewhere(plan):
+            return plan, None
         raise self._unknown(plan)
 
     def _inside(self, plan: str) -> Path | None:
@@ -346,6 +404,12 @@ class Service:
             raise FlowError(f"there is no file {plan}", hint="gitflow-agents plans lists the plans")
         return path if looks_like_one else None
 
+    def _is_elsewhere(self, plan: str) -> bool:
+        """Say whether the usual remote has a plan of which nothing was seen here yet."""
+        remote = self.config.remote or usual_remote(self.repository)
+        is_one = bool(remote) and re.fullmatch(PLAN_NAME, plan) is not None
+        return is_one and self.authorities.is_at(remote, plan)
+
     def _unknown(self, plan: str) -> FlowError:
         near = difflib.get_close_matches(plan, self._names(), 3)
         if near:
@@ -362,10 +426,10 @@ class Service:
         proposed = self._proposed()
         folder = (self.repository.top or self.directory) / "plans"
         files = [path.stem for path in folder.glob("*.yaml") if "." not in path.stem]
-        return sorted({*self.store.plans(), *proposed, *files})
+        return sorted({*self.authorities.plans(), *proposed, *files})
 
     def _only_plan(self) -> str:
-        accepted = self.store.plans()
+        accepted = self.authorities.plans()
         names = accepted if accepted else self._names()
         if len(names) == 1:
             return names[0]
@@ -379,13 +443,13 @@ class Service:
         raise FlowError("there is no plan here", hint="write one: gitflow-agents new NAME")
 
     def _is_live(self, name: str) -> bool:
-        snapshot = self.store.load(name, known=self._known(name))
+        snapshot = self.at(name).load(name, known=self._known(name))
         return snapshot is not None and snapshot.state.status == "live"
 
     def _shown(self, plan: str, name: str) -> str:
         if self._file(plan):
             return plan
-        if self.repository.resolve(plan_ref(name)):
+        if self.at(name).refs.resolve(plan_ref(name)):
             return f"plan/{name}:{plan_path(name)}"
         inside = self._inside(plan or name)
         return str(inside.relative_to(self.repository.top or self.directory)) if inside else name
@@ -458,6 +522,8 @@ class Service:
         known.write(self._cache_file(name))
 
     def _keep_ready(self, snapshot: Snapshot) -> None:
+        if snapshot.authority != LOCAL:
+            return  # the local state says nothing of it
         cache.write(
             str(self.repository.common),
             snapshot.plan.plan,
@@ -474,9 +540,10 @@ class Service:
 
     def flow_sha(self, snapshot: Snapshot) -> str:
         """Return the tip of the flow branch: as it is now, or as an older state says."""
-        if snapshot.tip != (self.repository.resolve(state_ref(snapshot.plan.plan)) or ""):
+        refs = self.at(snapshot.plan.plan).refs
+        if snapshot.tip != (refs.resolve(state_ref(snapshot.plan.plan)) or ""):
             return snapshot.state.flow_sha
-        return self.repository.tip(snapshot.state.flow) or ""
+        return refs.tip(snapshot.state.flow) or ""
 
     def landing(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Return the commands that take a finished plan's result over into its base, in order.
@@ -484,11 +551,16 @@ class Service:
         None are needed where it is there already.
         """
         state, name, repository = snapshot.state, snapshot.plan.plan, self.repository
-        base = repository.tip(state.base)
+        refs = self.at(name).refs
+        base = refs.tip(state.base)
         report = f"plans/{name}.report.md"
         on_flow = repository.find(repository.commit(state.flow_sha).tree, report)
         if base and on_flow and repository.find(repository.commit(base).tree, report) == on_flow:
             return ()
+        if not refs.is_local:
+            merge = f"git merge {refs.name}/{state.base} && git merge {refs.name}/{state.flow}"
+            first = (f"git fetch {refs.name}", f"git switch {state.base}")
+            return (*first, merge, f"git push {refs.name} {state.base}")
         place = self.store.refs.heads().get(f"{HEADS}{state.base}")
         top = place or repository.top
         if top is None:
@@ -515,11 +587,11 @@ class Service:
     def history(self, plan: str, since: str = "") -> list[Logged]:
         """Return what happened to a plan, oldest first; only what came after `since` if named."""
         name, _ = self._source(plan)
-        if not self.repository.resolve(state_ref(name)):
+        if not self.tip(name):
             return []
         return [
             Logged(commit.sha, commit.time, commit.subject, tuple(events_of(commit)))
-            for commit in self.store.history(name, since)
+            for commit in self.at(name).history(name, since)
         ]
 
     def brief(self, snapshot: Snapshot, task: str) -> str:
@@ -643,28 +715,48 @@ class Service:
         *,
         jobs: int | None = None,
         barrier: bool = False,
+        remote: str = "",
         on_event: Callable[[Told], None],
     ) -> RunEnd:
-        """Run a plan until nothing can move; accept it first when it is new."""
-        if self.config and self._config_aside:
+        """Run a plan until nothing can move; accept it first when it is new.
+
+        `remote` is to decide on it, if it begins now.
+        """
+
+        def warn(text: str) -> None:
             about = {"schema": SCHEMA, "event": "warning", "at": render.utc(self.clock())}
-            aside = self._config_aside
-            name, _ = self._source(plan)
-            on_event(Told("warning", aside, {**about, "plan": name, "text": aside}))
-        snapshot = self._accepted(plan, on_event)
+            on_event(Told("warning", text, {**about, "plan": self._name(plan), "text": text}))
+
+        if self.config and self._config_aside:
+            warn(self._config_aside)
+        snapshot = self._accepted(plan, on_event, self._beginning_at(plan, remote, warn))
         desk = self._desk(snapshot, on_event)
         desk.worktrees.exclude()
         stop = desk.executor.stop
-        self.store.refs.is_hurried = stop.is_set
+        desk.store.refs.is_hurried = self.store.refs.is_hurried = stop.is_set
         try:
             return Run(desk, Reconciler(desk), jobs, barrier, stop, on_event).go()
         finally:
             # What an agent may have written there would be shown as the truth.
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
 
+    def push(self, plan: str, remote: str = "", *, dry_run: bool = False) -> Pushed:
+        """Let a remote decide on a plan: the one that is named, the config's, or the usual one."""
+        name = self._name(plan)
+        remote = remote or self.config.remote or usual_remote(self.repository)
+        if not remote:
+            raise UsageError(
+                "nobody says which remote is to decide",
+                hint=f"gitflow-agents push {name} --remote NAME; git remote -v lists them",
+            )
+        return push(self.authorities, name, remote, self.actor, dry_run=dry_run)
+
     def _desk(self, snapshot: Snapshot, on_event: Callable[[Told], None]) -> Desk:
         worktrees = Worktrees(self.repository, self.config.worktrees)
-        guard = Guard(self.store.refs, (f"{HEADS}{snapshot.state.flow}",))
+        store = self.at(snapshot.plan.plan)
+        # An agent can reach the refs of this repository, whoever decides.
+        flows = (f"{HEADS}{snapshot.state.flow}",) if store.refs.is_local else ()
+        guard = Guard(self.store.refs, flows)
         executor = Executor(
             self.repository,
             worktrees,
@@ -677,7 +769,7 @@ class Service:
         )
         name = snapshot.plan.plan
         desk = Desk(
-            self.store,
+            store,
             self.config,
             worktrees,
             executor,
@@ -694,8 +786,8 @@ class Service:
         return desk
 
     def started(self, plans: Sequence[str]) -> list[str]:
-        """Return the names of plans that were accepted here: those named, or all of them."""
-        known = self.store.plans()
+        """Return the names of plans that were accepted: those named, or all of them."""
+        known = self.authorities.plans()
         names = [self._source(plan)[0] for plan in plans]
         for name in names:
             if name not in known:
@@ -706,8 +798,8 @@ class Service:
 
     def settle(self, plan: str) -> Snapshot | None:
         """Do what a run does first: end what nobody works on any more; start nothing."""
-        with self.store.refs.lock():
-            snapshot = self.store.load(plan)
+        with self.at(plan).refs.lock():
+            _, snapshot = self.authorities.load(plan)
             if snapshot is None:
                 return None
             desk = self._desk(snapshot, lambda told: None)
@@ -730,7 +822,7 @@ class Service:
         """
         plans: dict[str, None] = {}
         targets: list[str] = []
-        known = self.store.plans()
+        known = self.authorities.plans()
         for word in words:
             plan, _, target = word.rpartition("/")
             if word.endswith((".yaml", ".yml")):
@@ -751,7 +843,7 @@ class Service:
                 hint="give it once for each",
             )
         (plan,) = plans
-        if plan not in known:
+        if plan not in known and not self._is_elsewhere(plan):
             if plan in self._names():
                 raise FlowError(
                     f"plan {plan} was never started", hint=f"gitflow-agents run {plan} starts it"
@@ -771,7 +863,7 @@ class Service:
         outcome = self._record(command, plan, dry_run, on_event)
         if outcome is not None:
             return outcome
-        snapshot = self.store.load(plan)
+        _, snapshot = self.authorities.load(plan)
         if snapshot is None:
             raise self._unknown(plan)
         if isinstance(command, AddTask):
@@ -793,8 +885,10 @@ class Service:
         tasks = command.targets
         if type(command) not in RECORDABLE or not tasks or any(map(is_group, tasks)):
             return None
-        with self.store.refs.lock():
-            snapshot = self.store.load_slice(plan, tasks)
+        store = self.at(plan)
+        with store.refs.lock():
+            store.refs.refresh()
+            snapshot = store.load_slice(plan, tasks)
             if snapshot is None:
                 return None
             acting = Acting(Reconciler(self._desk(snapshot, on_event)), self.limits(snapshot))
@@ -809,10 +903,11 @@ class Service:
             raise Refused("bad-value", "add-task takes a plan and no task")
         keys = command.keys
         block = spec.to_yaml(keys).decode() if keys else command.text
-        with self.store.refs.lock():
-            before = self.repository.resolve(plan_ref(name))
+        store = self.at(name)
+        with store.refs.lock():
+            before = store.refs.resolve(plan_ref(name))
             if before:
-                data = proposal_of(self.store, name).data
+                data = proposal_of(store, name).data
             else:
                 data = self.repository.read(snapshot.tree, "spec.yaml") or b""
             added = spec.with_tasks(data, block, plan=name)
@@ -825,7 +920,7 @@ class Service:
             if dry_run:
                 return Outcome(name, False, tuple(said), f"edit {name}", snapshot, would=True)
             message = f"plan {name}: add {what}"
-            commit = propose(self.store, name, added.data, state.base_sha, self.actor, message)
+            commit = propose(store, name, added.data, state.base_sha, self.actor, message)
         if "plan" in {*snapshot.plan.approval, *snapshot.approval}:
             said.append("the new text of the plan needs an approval")
         path = plan_path(name)
@@ -838,37 +933,46 @@ class Service:
     def open_task(self, target: str, *, dry_run: bool = False) -> tuple[str, str, Opened]:
         """Return the plan, the id and a folder with a task's files: to work in, or to look at."""
         snapshot, task = self.task(target)
-        opening = Opening(self.repository, Worktrees(self.repository, self.config.worktrees))
+        opening = self._opening(snapshot.plan.plan)
         heads = self.store.refs.heads()
         opened = opening.open(snapshot, task, self.actor, heads, dry_run=dry_run)
         return snapshot.plan.plan, task, opened
 
     def close_task(self, plan: str, task: str, opened: Opened) -> bool:
         """Remove a folder that was opened, unless somebody needs it; say whether it stays."""
-        snapshot = self.store.load(plan)
+        snapshot = self.at(plan).load(plan)
         is_theirs = snapshot is not None and snapshot.record(task).taken_by == self.actor
         if not opened.is_ours or (opened.branch and is_theirs):
             return True
-        opening = Opening(self.repository, Worktrees(self.repository, self.config.worktrees))
+        opening = self._opening(plan)
         opening.close(plan, task, opened.commit)
         return opened.path.exists()
 
-    def _accepted(self, plan: str, on_event: Callable[[Told], None]) -> Snapshot:
+    def _opening(self, plan: str) -> Opening:
+        worktrees = Worktrees(self.repository, self.config.worktrees)
+        return Opening(self.repository, worktrees, self.at(plan).refs)
+
+    def _accepted(
+        self, plan: str, on_event: Callable[[Told], None], store: Store | None = None
+    ) -> Snapshot:
         name, data = self._source(plan)
-        with self.store.refs.lock():
-            snapshot = self.store.load(name)
+        store = store or self.at(name)
+        with store.refs.lock():
+            store.refs.refresh()
+            snapshot = store.load(name)
             if snapshot is not None:
-                self._propose_change(snapshot, data)
-                place = self.store.refs.heads().get(f"{HEADS}{snapshot.state.flow}")
+                store.refs.refresh()  # the first time its flow was not known before
+                self._propose_change(store, snapshot, data)
+                place = store.refs.heads().get(f"{HEADS}{snapshot.state.flow}")
                 if place is not None and snapshot.state.status == "live":
                     raise FlowError(
                         f"the flow branch {snapshot.state.flow} is checked out in {place}",
                         hint="git switch --detach",
                     )
                 return snapshot
-            proposal = self._proposal(name, data)
+            proposal = self._proposal(store, name, data)
             reading = self._checked(name, proposal.data, file=self._shown(plan, name))
-            snapshot = accept(self.store, proposal, reading.plan, self.config, self.actor)
+            snapshot = accept(store, proposal, reading.plan, self.config, self.actor)
 
         def tell(event: str, text: str) -> None:
             at = render.utc(self.clock())
@@ -894,18 +998,20 @@ class Service:
         lies_there = self.repository.top is not None and (self.repository.top / path).exists()
         return lies_there and self.repository.find(base, path) is None
 
-    def _proposal(self, name: str, data: bytes | None) -> Proposal:
+    def _proposal(self, store: Store, name: str, data: bytes | None) -> Proposal:
         """Return what is to be accepted; a file and a plan branch must not say different things."""
-        if not self.repository.resolve(plan_ref(name)):
+        if not store.refs.resolve(plan_ref(name)):
+            if data is None and not store.refs.is_local and self.repository.resolve(plan_ref(name)):
+                data = proposal_of(self.store, name).data  # what the person's own branch holds
             if data is None:
                 raise self._unknown(name)
             return Proposal(name, data)
-        proposed = proposal_of(self.store, name)
+        proposed = proposal_of(store, name)
         if data is not None and data != proposed.data:
             raise self._two_texts(name)
         return proposed
 
-    def _propose_change(self, snapshot: Snapshot, data: bytes | None) -> None:
+    def _propose_change(self, store: Store, snapshot: Snapshot, data: bytes | None) -> None:
         """Commit a changed file to the plan's branch, from where a pass takes it; the lock is held.
 
         Raises InvalidFile or FlowError, with nothing changed, where it cannot be the next revision.
@@ -913,18 +1019,18 @@ class Service:
         name, state = snapshot.plan.plan, snapshot.state
         if data is None:
             return
-        tip = self.repository.resolve(plan_ref(name))
-        there = self._on_branch(name)
+        tip = store.refs.resolve(plan_ref(name))
+        there = self._on_branch(store, name)
         if there == data:
             return
         if there is not None and tip != state.refused and self._is_open(snapshot, there):
             raise self._two_texts(name)
         if self._revision(snapshot, data) is not None:
-            propose(self.store, name, data, state.base_sha, self.actor)
+            propose(store, name, data, state.base_sha, self.actor)
 
-    def _on_branch(self, name: str) -> bytes | None:
+    def _on_branch(self, store: Store, name: str) -> bytes | None:
         """Return the text on a started plan's branch; None where there is no branch or no file."""
-        tip = self.repository.resolve(plan_ref(name))
+        tip = store.refs.resolve(plan_ref(name))
         if tip is None:
             return None
         return self.repository.read(self.repository.commit(tip).tree, plan_path(name))
@@ -955,7 +1061,8 @@ class Service:
         Raises FlowError where a file is named with which a run would not begin.
         """
         name, state = snapshot.plan.plan, snapshot.state
-        tip, there = self.repository.resolve(plan_ref(name)), self._on_branch(name)
+        store = self.at(name)
+        tip, there = store.refs.resolve(plan_ref(name)), self._on_branch(store, name)
         if data is not None and data != there:
             if there is not None and tip != state.refused and self._is_open(snapshot, there):
                 raise self._two_texts(name)
@@ -963,7 +1070,7 @@ class Service:
         if tip is None or tip == state.commit or state.status in ("landed", "closed"):
             return None, None
         try:
-            return self._revision(snapshot, proposal_of(self.store, name).data), None
+            return self._revision(snapshot, proposal_of(store, name).data), None
         except FlowError as e:
             return None, e
 
@@ -975,12 +1082,13 @@ class Service:
         )
 
     def rehearse(
-        self, plan: str, *, jobs: int | None = None, barrier: bool = False
+        self, plan: str, *, jobs: int | None = None, barrier: bool = False, remote: str = ""
     ) -> tuple[str, list[Told]]:
         """Return the plan's name and what `run` would tell, by the same decisions, writing nothing.
 
         Instead of a time each has the `minutes` since the beginning.
         """
+        store = self._beginning_at(plan, remote, lambda text: None)
         snapshot = self.open(plan, cached=False)
         name, state = snapshot.plan.plan, snapshot.state
         steps = []
@@ -998,12 +1106,13 @@ class Service:
                 steps.append(Told("plan_accepted", text, about))
                 records = {t: r for t, r in snapshot.records.items() if t in plan_.by_id}
                 tip, tree = snapshot.tip, snapshot.tree
-                snapshot = self.store.snapshot(plan_, state, tip, tree, records)
+                snapshot = store.snapshot(plan_, state, tip, tree, records)
         else:
-            proposal = self._proposal(name, data)
-            find_base(self.store, snapshot.plan, self.config)
-            branches = self.repository.tips(HEADS)
-            begun(self.store, snapshot.plan, _blob_sha(proposal.data), branches)
+            proposal = self._proposal(store, name, data)
+            store.refs.include(snapshot.plan.flow_branch)
+            find_base(store, snapshot.plan, self.config)
+            branches = store.refs.everything()
+            begun(store, snapshot.plan, _blob_sha(proposal.data), branches)
             all_can_start(snapshot.plan, self.config)
             accepted = {
                 "event": "plan_accepted",
@@ -1012,8 +1121,10 @@ class Service:
                 "plan_branch": f"plan/{name}",
                 "flow": state.flow,
                 "base": state.base,
+                "authority": store.refs.name,
             }
-            text = f"accept plan {name}: make plan/{name} and {state.flow} from {state.base}"
+            where = "" if store.refs.is_local else f" at {store.refs.name}"
+            text = f"accept plan {name}: make plan/{name} and {state.flow} from {state.base}{where}"
             steps.append(Told("plan_accepted", text, accepted))
         limits = self.limits(snapshot)
         slots = _slots(jobs, limits)
@@ -1021,6 +1132,7 @@ class Service:
 
     def close(self) -> None:
         """End every process that was kept."""
+        self.authorities.close()
         self.store.close()
 
 

@@ -63,7 +63,8 @@ class Taking:
 
     @property
     def opening(self) -> Opening:
-        return Opening(self.desk.store.repository, self.desk.worktrees)
+        store = self.desk.store
+        return Opening(store.repository, self.desk.worktrees, store.refs)
 
     # --- taking -----------------------------------------------------------------------------------
 

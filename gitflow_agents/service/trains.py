@@ -231,6 +231,21 @@ class Trains:
         record = record.model_copy(update={"attempts": (*record.attempts[:-1], kept)})
         self._refuse_merge(draft, record, Reason.FOREIGN_COMMITS, message, ())
 
+    def refuse_push(self, draft: Draft, tasks: tuple[str, ...], message: str) -> None:
+        """Fail a task whose merge the remote does not take; of several, try each by itself."""
+        train = self.desk.snapshot.state.train
+        if train is not None:
+            self.desk.afterwards.append(lambda: self.desk.forget_test(train.tip))
+            self._drop_try(draft)
+            draft.set(train=None)
+        if len(tasks) > 1:
+            draft.set(train_limit=1)
+            draft.tell("train_ended", note=f"{message}; trying one at a time")
+            self.desk.say("train_ended", f"{message}; trying one at a time")
+            return
+        record = self.desk.snapshot.record(tasks[0])
+        self._refuse_merge(draft, record, Reason.PUSH_REFUSED, message, ())
+
     def _refuse_merge(
         self,
         draft: Draft,

@@ -123,6 +123,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "keep_branches": "Keep task branches after their merge.",
         "train": "How many results are tested and merged together at most.",
         "follow_base": "`clean` merges a base that has moved into flow when that needs no person.",
+        "remote": "The remote that decides on plans which begin from now on; else this repository.",
     },
     ConfigLimits: _LIMITS
     | {

@@ -39,7 +39,7 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Limits: frozenset({"open_reviews"}),
     ConfigLimits: frozenset({"open_reviews"}),
     Config: frozenset(
-        "runners start remote roles allow_users allow_bots allow_self_approval "
+        "runners start roles allow_users allow_bots allow_self_approval "
         "command_permissions command_prefix comment_mode projects issues agent_mapping".split()
     ),
 }

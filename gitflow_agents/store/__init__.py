@@ -1,11 +1,12 @@
 """Everything that is kept: git's objects and refs, the state of plans, worktrees.
 
-`repository` is the one place that starts git, `refs` the one that moves a ref, `state` the one that
-knows how a plan's state is laid out, `worktrees` the one that makes and removes checkouts.
+`repository` is the one place that starts git; `refs` moves a ref here and `remote` at a remote;
+`state` knows how a plan's state is laid out; `worktrees` makes and removes checkouts.
 """
 
 from gitflow_agents.store.guard import Findings, Guard, committer_address
 from gitflow_agents.store.refs import CheckedOut, RefRefused, Refs
+from gitflow_agents.store.remote import Offline, Remote
 from gitflow_agents.store.repository import Change, Commit, Entry, Repository
 from gitflow_agents.store.state import Draft, Known, Store, task_ids
 from gitflow_agents.store.worktrees import FilterMissing, Worktree, Worktrees, create_repository
@@ -20,8 +21,10 @@ __all__ = [
     "Findings",
     "Guard",
     "Known",
+    "Offline",
     "RefRefused",
     "Refs",
+    "Remote",
     "Repository",
     "Store",
     "Worktree",

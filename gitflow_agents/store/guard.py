@@ -114,6 +114,8 @@ class Guard:
 
     def _moved(self, moves: list[tuple[str, str, str]]) -> None:
         for ref, _, new in moves:
+            if not ref.startswith(WATCHED):
+                continue
             if new == ZERO:
                 self._known.pop(ref, None)
             else:

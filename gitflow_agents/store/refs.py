@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed, LostRace, is_full
-from gitflow_agents.models import ZERO
+from gitflow_agents.models import LOCAL, ZERO
 from gitflow_agents.runner import is_alive, own_start
 from gitflow_agents.store.reffiles import read_small
 from gitflow_agents.store.repository import Repository
@@ -30,8 +30,14 @@ PATIENCE = 5.0
 """Seconds to wait for a lock of somebody else's git, or for a dead run's git to end."""
 LOCK_PATIENCE = 300.0
 """Seconds to wait for another run's decision; one that was suspended in it holds it for ever."""
+BEAT = 2.0
+"""Seconds between two looks at what others did."""
 LOOK = 0.1
 """Seconds between two looks whether a wait for the lock has been long enough."""
+
+
+Move = tuple[str, str, str]
+"""A ref's name, what it was, and what it shall be; ZERO stands for "is not there"."""
 
 
 class RefRefused(FlowError):
@@ -45,7 +51,7 @@ class CheckedOut(FlowError):
 class Refs:
     """The refs of one repository: `lock()` for a decision, `move()` for its outcome."""
 
-    name = "local"
+    name = LOCAL
     """The authority that these refs are of: this repository, or the name of a remote."""
 
     def __init__(self, repository: Repository) -> None:
@@ -64,9 +70,14 @@ class Refs:
     # --- reading ----------------------------------------------------------------------------------
 
     @property
+    def beat(self) -> float:
+        """Return the seconds after which to look again when nothing happened here."""
+        return BEAT
+
+    @property
     def is_local(self) -> bool:
         """Say whether the branches of this very repository decide."""
-        return self.name == Refs.name
+        return self.name == LOCAL
 
     def refresh(self, *, force: bool = False) -> None:
         """Bring what is known of the refs up to date; here they are read where they are."""
@@ -89,6 +100,14 @@ class Refs:
     def everything(self) -> dict[str, str]:
         """Return all branches with their shas, those of other plans and of people too."""
         return self.tips("refs/heads/")
+
+    def checkouts(self) -> dict[str, Path]:
+        """Return the local branches that worktrees have checked out, with where."""
+        return self.heads()
+
+    def unsent(self) -> dict[tuple[str, int], str]:
+        """Return the results that wait to be moved: (task, attempt) and the commit; none here."""
+        return {}
 
     def known_as(self, ref: str) -> str:
         """Return the name under which git knows a ref here."""
@@ -171,10 +190,10 @@ class Refs:
         return ""
 
     @contextlib.contextmanager
-    def quiet(self) -> Iterator[bool]:
+    def quiet(self, patience: float = PATIENCE) -> Iterator[bool]:
         """Look at refs while no run moves any; nothing is written, nor completed.
 
-        Yields False when whoever moves them does not let go in time.
+        Yields False when whoever moves them does not let go in so many seconds.
         """
         with self._mutex, contextlib.ExitStack() as stack:
             try:
@@ -183,14 +202,15 @@ class Refs:
                 fd = -1
             else:
                 stack.callback(os.close, fd)
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + patience
             is_ours = fd < 0 or self._depth > 0
-            while not is_ours and time.monotonic() < deadline:
+            while not is_ours:
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                     is_ours = True
-                if not is_ours:
-                    time.sleep(0.01)
+                if is_ours or time.monotonic() >= deadline:
+                    break
+                time.sleep(0.01)
             yield is_ours
 
     def holder(self) -> int | None:

@@ -24,6 +24,7 @@ from gitflow_agents import render, spec
 from gitflow_agents.errors import FlowError, GitFailed, InvalidFile
 from gitflow_agents.graph import Graph
 from gitflow_agents.models import (
+    LOCAL,
     SCHEMA,
     ZERO,
     Event,
@@ -195,6 +196,7 @@ class Store:
         wanted = [sha for sha in entries.values() if sha not in known.values]
         contents = dict(zip(wanted, self.repository.blobs(wanted), strict=True))
         state = known.value(entries["plan.yaml"], contents, _read_state)
+        self._is_no_copy(state)
         parsed: Plan
         if LINES in entries:
             parsed = known.value(entries[LINES], contents, spec.from_lines)
@@ -216,7 +218,7 @@ class Store:
         It costs the same whatever the number of the others: enough to record a fact of a task,
         and to decide nothing that depends on another one.
         """
-        tip = self.repository.resolve(f"{state_ref(plan)}^{{commit}}")
+        tip = self.repository.resolve(f"{self.refs.known_as(state_ref(plan))}^{{commit}}")
         if tip is None:
             return None
         tree = self.repository.commit(tip).tree
@@ -231,7 +233,21 @@ class Store:
                 records[task.id] = read_record(data)
         approval = self.approval()
         state = _read_state(head)
-        return Snapshot(found, Graph.of(found), state, tip, tree, records, approval=approval)
+        self._is_no_copy(state)
+        graph, authority = Graph.of(found), self.refs.name
+        return Snapshot(
+            found, graph, state, tip, tree, records, approval=approval, authority=authority
+        )
+
+    def _is_no_copy(self, state: PlanState) -> None:
+        """Raise FlowError where somebody pushed what another clone decides on."""
+        if state.authority == LOCAL and not self.refs.is_local:
+            plan, remote = state.plan, self.refs.name
+            raise FlowError(
+                f"{remote} has only a copy of plan {plan}: another clone decides on it",
+                hint=f"there: gitflow-agents push {plan} --remote {remote}, once the copy is gone: "
+                f"git push {remote} --delete gitflow/state/{plan}",
+            )
 
     def _entries(self, tree: str) -> dict[str, str]:
         _, out = self.repository.git.run("ls-tree", "-r", "-z", tree)
@@ -258,7 +274,10 @@ class Store:
             before = {**self.provided_before(state.accepting, but=plan.plan), **gone(plan, records)}
             given = frozenset(before.keys() - graph.providers.keys())
             graph = Graph.of(plan, given)
-        return Snapshot(plan, graph, state, tip, tree, records, given, self.approval())
+        approval = self.approval()
+        return Snapshot(
+            plan, graph, state, tip, tree, records, given, approval, authority=self.refs.name
+        )
 
     def provided_before(self, commit: str, but: str = "") -> dict[str, str]:
         """Return the folded capabilities that earlier plans left at a commit, with their plan."""

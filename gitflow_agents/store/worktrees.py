@@ -108,6 +108,11 @@ class Worktree:
         return self._owner[2:] in ([commit], [])
 
     @property
+    def made_for(self) -> str:
+        """Return the commit that it was made at, or nothing when that cannot be told."""
+        return "".join(self._owner[2:3])
+
+    @property
     def _owner(self) -> list[str]:
         """Return the process that made it, when that started, and the commit that it was for."""
         with contextlib.suppress(OSError):

@@ -1,0 +1,149 @@
+"""Who decides on a plan: this repository, or a remote.
+
+A plan has one authority, and its state says which.  The local state says it where there is one;
+else whatever remote was seen to have the state.  Everything else asks `Authorities` for a store,
+and need not know which it got.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gitflow_agents import spec
+from gitflow_agents.errors import FlowError
+from gitflow_agents.models import LOCAL
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.store import Known, Offline, Remote, Store
+from gitflow_agents.store.remote import plans_of_remotes, remotes_that_know, usual_remote
+from gitflow_agents.store.state import state_ref
+
+
+@dataclass
+class Authorities:
+    """The stores of one repository's plans, by what decides on them."""
+
+    local: Store
+    on_offline: Callable[[str], None] = lambda text: None
+    """Is told why what is shown is what was known last."""
+    _stores: dict[tuple[str, str], Store] = field(default_factory=dict)
+
+    def at(self, plan: str) -> Store:
+        """Return the store of what decides on a plan; the local one for a new plan."""
+        told = self.told(plan)
+        if told == LOCAL:
+            return self.local
+        known = remotes_that_know(self.local.repository, plan)
+        remote = known[0] if known else told
+        return self.store(remote, plan) if remote else self.local
+
+    def told(self, plan: str) -> str:
+        """Return what the local state says of who decides; nothing where there is none."""
+        tip = self.local.refs.resolve(state_ref(plan))
+        return self._state(tip).get("authority", LOCAL) if tip else ""
+
+    def _state(self, tip: str) -> dict[str, str]:
+        """Return what a state says of the plan as a whole; a damaged one is for its reader."""
+        repository = self.local.repository
+        with contextlib.suppress(FlowError):
+            data = repository.read(repository.commit(tip).tree, "plan.yaml")
+            state = spec.from_yaml(data or b"{}")
+            if isinstance(state, dict):
+                return {key: value for key, value in state.items() if isinstance(value, str)}
+        return {}
+
+    def store(self, remote: str, plan: str) -> Store:
+        """Return the store of a plan on which a remote decides."""
+        if (remote, plan) not in self._stores:
+            store = Store(self.local.repository, Remote(self.local.refs, remote, plan))
+            store.approval = self.local.approval
+            tip = store.refs.resolve(state_ref(plan))
+            state = self._state(tip) if tip else {}
+            if {"flow", "base"} <= state.keys():  # so that one look reads these, too
+                store.refs.include(state["flow"], state["base"])
+            self._stores[remote, plan] = store
+        return self._stores[remote, plan]
+
+    def plans(self) -> list[str]:
+        """Return the names of all plans that were ever accepted, here or at a remote."""
+        return sorted({*self.local.plans(), *plans_of_remotes(self.local.repository)})
+
+    def is_at(self, remote: str, plan: str) -> bool:
+        """Say whether a remote has a plan, as far as can be told; it is known from then on."""
+        refs = self.store(remote, plan).refs
+        assert isinstance(refs, Remote)
+        with contextlib.suppress(FlowError):
+            refs.glance()
+        return refs.resolve(state_ref(plan)) is not None
+
+    def look(self, plan: str, at: str = "", known: Known | None = None) -> Snapshot | None:
+        """Return a plan as it is now; where its remote cannot be reached, as it was known last."""
+        store, refs = self.at(plan), self.at(plan).refs
+        if not isinstance(refs, Remote):
+            return store.load(plan, at, known)
+        offline: Offline | None = None
+        try:
+            refs.glance()
+            snapshot = store.load(plan, at, known)
+            refs.glance()  # the first time its flow was not known before
+        except Offline as e:
+            offline, snapshot = e, store.load(plan, at, known)
+        if offline is not None and snapshot is None:
+            raise offline
+        if offline is not None and snapshot is not None:
+            snapshot.as_of = refs.fetched_at
+            self.on_offline(offline.message)
+        return snapshot
+
+    def load(self, plan: str) -> tuple[Store, Snapshot | None]:
+        """Return a plan to decide on, with its store; Offline where its remote is not reached."""
+        store = self.at(plan)
+        store.refs.refresh()
+        snapshot = store.load(plan)
+        store.refs.refresh()  # the first time its flow was not known before
+        return store, snapshot
+
+    def beginning(self, plan: str, remote: str, asked: str, tell: Callable[[str], None]) -> Store:
+        """Return the store of what decides on a plan, or will when it begins now.
+
+        `remote` was named by the person, `asked` by them or the config.  Raises FlowError where
+        another one decides already.
+        """
+        store = self.at(plan)
+        if store.refs.is_local and not self.told(plan):
+            if not asked:
+                return self._found(plan, tell)
+            store = self.store(asked, plan)
+            store.refs.refresh()
+        elif remote and store.refs.name != remote:
+            is_local = store.refs.is_local
+            there = f"gitflow-agents push {plan} --remote {remote} moves it there"
+            raise FlowError(
+                f"{'this repository' if is_local else store.refs.name} decides on plan {plan}, "
+                f"not {remote}",
+                hint=there if is_local else f"leave --remote out: gitflow-agents run {plan}",
+            )
+        return store
+
+    def _found(self, plan: str, tell: Callable[[str], None]) -> Store:
+        """Return the store of the usual remote where that has the plan, else the local one."""
+        remote = usual_remote(self.local.repository)
+        if remote:
+            store = self.store(remote, plan)
+            try:
+                store.refs.refresh()
+            except Offline as e:
+                tell(f"whether {remote} has a plan {plan} cannot be told, so it begins here: {e}")
+            else:
+                if store.refs.resolve(state_ref(plan)):
+                    return store
+        return self.local
+
+    def close(self) -> None:
+        """End what was kept open."""
+        for store in self._stores.values():
+            store.refs.close()
+
+
+__all__ = ["Authorities"]
