@@ -21,6 +21,7 @@ from typing import Literal
 from gitflow_agents.graph import Frontier, Graph, attempts_allowed, covers
 from gitflow_agents.models import (
     EVERYWHERE,
+    LOCAL,
     PERSON,
     Config,
     Gate,
@@ -81,7 +82,7 @@ class Snapshot:
     approval: frozenset[str] = frozenset()
     """What the config wants approved beside what the plan says."""
     seen: Seen = Seen()
-    authority: str = "local"
+    authority: str = LOCAL
     """What decides on the plan: `local`, or what the remote is called here."""
     as_of: float | None = None
     """When the remote was last read, where it could not be read now; 0 is never."""
@@ -408,6 +409,13 @@ FLOW_TROUBLE = "the flow branch"
 """Begins what holds a plan until flow is mended; such a hold is lifted by itself."""
 
 
+def bring_back(authority: str, branch: str, sha: str, *, force: bool = False) -> str:
+    """Return the command that puts a branch where it was, here or at the remote that decides."""
+    if authority == LOCAL:
+        return f"git branch {'-f ' if force else ''}{branch} {sha}"
+    return f"git push {'-f ' if force else ''}{authority} {sha}:refs/heads/{branch}"
+
+
 def held_words(held: str) -> str:
     """Return why a plan or a task is held, for a sentence about it: `held by alice: she asks`."""
     return held if held.startswith("held by ") else f"held: {held}"
@@ -422,11 +430,13 @@ def _held(snapshot: Snapshot) -> str:
     """Return what is wrong with flow, in a sentence that says how to mend it."""
     flow, sha = snapshot.state.flow, snapshot.state.flow_sha
     if snapshot.seen.flow == "missing":
-        return f"{FLOW_TROUBLE} {flow} is gone; bring it back: git branch {flow} {sha}"
+        back = bring_back(snapshot.authority, flow, sha)
+        return f"{FLOW_TROUBLE} {flow} is gone; bring it back: {back}"
     if snapshot.seen.flow == "forced":
         return (
             f"{FLOW_TROUBLE} {flow} was moved back or replaced; "
-            f"to go on from what was merged: git branch -f {flow} {sha}"
+            "to go on from what was merged: "
+            f"{bring_back(snapshot.authority, flow, sha, force=True)}"
         )
     return ""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gitflow_agents.graph import schedule
-from gitflow_agents.models import Limits, Status, Task, TaskRecord, fold, person
+from gitflow_agents.models import LOCAL, Limits, Status, Task, TaskRecord, fold, person
 from gitflow_agents.render.text import clean, count, duration, fit, ids, one_line, short, utc
 from gitflow_agents.scheduler import (
     FLOW_TROUBLE,
@@ -319,7 +319,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
     for task in sorted(snapshot.taken, key=snapshot.plan.order.__getitem__):
         who, branch = person(snapshot.record(task).taken_by), snapshot.record(task).branch
         done = f"gitflow-agents submit {name}/{task}"
-        yield Waiting(f"{task} is taken by {who}", commands=(f"git switch {branch}", done))
+        get = () if snapshot.authority == LOCAL else (f"git fetch {snapshot.authority}",)
+        commands = (*get, f"git switch {branch}", done)
+        yield Waiting(f"{task} is taken by {who}", commands=commands)
     failed = snapshot.by_status[Status.FAILED]
     for task in sorted(failed, key=snapshot.plan.order.__getitem__):
         if not retries_by_itself(snapshot, task, limits):

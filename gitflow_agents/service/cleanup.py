@@ -8,6 +8,7 @@ a commit.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -23,7 +24,7 @@ from gitflow_agents.models import SCHEMA, ZERO, Status
 from gitflow_agents.render import count
 from gitflow_agents.runner import lease_is_lost
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.store import Draft, Worktrees
+from gitflow_agents.store import Draft, Offline, Worktrees
 from gitflow_agents.store.repository import (
     EXECUTABLE,
     FILE,
@@ -225,12 +226,13 @@ class Cleaner:
         gone: list[Item] = []
         kept: list[Item] = []
         with context:
-            self._all = store.repository.tips("refs/")
+            here = store.repository.tips("refs/")
             for plan in plans or self._everybody():
-                ground = self._ground(plan)
-                sweep = decide(ground)
-                if yes:
-                    self._carry_out(ground, sweep)
+                with self._decider(plan, here, yes):
+                    ground = self._ground(plan)
+                    sweep = decide(ground)
+                    if yes:
+                        self._carry_out(ground, sweep)
                 gone += sweep.gone
                 kept += sweep.kept
                 for item in sweep.gone:  # what goes holds nothing that is looked at later
@@ -244,6 +246,22 @@ class Cleaner:
                 kept += [item for item in litter if item.kind != "scratch"]
         return Sweep(tuple(gone), tuple(kept))
 
+    @contextlib.contextmanager
+    def _decider(self, plan: str, here: dict[str, str], yes: bool) -> Iterator[None]:
+        """Look at the refs of what decides on a plan, and hold its lock where it is to change."""
+        refs, self._all = self.service.at(plan).refs, here
+        if refs.is_local:
+            yield
+            return
+        with refs.lock() if yes else contextlib.nullcontext():
+            try:
+                refs.refresh()
+            except Offline:
+                if yes:
+                    raise
+            self._all = refs.tips(HEADS)
+            yield
+
     @property
     def _worktrees(self) -> Worktrees:
         return Worktrees(self.service.repository, self.service.config.worktrees)
@@ -251,14 +269,14 @@ class Cleaner:
     def _everybody(self) -> list[str]:
         """Return all plans that anything here is named after."""
         store, worktrees = self.service.store, self._worktrees
-        names = set(store.plans())
+        names = set(self.service.authorities.plans())
         folders = (worktrees.root, store.refs.folder / "attempts")
         names |= {p.name for folder in folders for p in _entries(folder) if _is_plan(p)}
         admins = _entries(store.repository.common / "worktrees")
         return sorted(names | {plan for plan, _ in filter(None, map(_admin_of, admins))})
 
     def _ground(self, plan: str) -> Ground:
-        store, repository = self.service.store, self.service.repository
+        store, repository = self.service.at(plan), self.service.repository
         snapshot = store.load(plan)
         tips = self._own(plan, snapshot)
         return Ground(
@@ -382,7 +400,7 @@ class Cleaner:
     def _carry_out(self, ground: Ground, sweep: Sweep) -> None:
         """Remove what goes; in the same transaction a record stops naming a branch that goes."""
         refs = {f"{HEADS}{item.name}": item.sha for item in sweep.gone if item.kind == "branch"}
-        snapshot = ground.snapshot
+        snapshot, store = ground.snapshot, self.service.at(ground.plan)
         if refs and snapshot is not None:
             draft = Draft(snapshot, self.service.actor)
             for record in list(snapshot.records.values()):
@@ -397,9 +415,9 @@ class Cleaner:
                 for ref, sha in refs.items():
                     draft.move(ref, sha, ZERO)
                 draft.tell(EVENT, note=f"branches cleaned away: {len(refs)}")
-                self.service.store.commit(draft)
+                store.commit(draft)
             else:
-                self.service.store.refs.move([(ref, sha, ZERO) for ref, sha in refs.items()])
+                store.refs.move([(ref, sha, ZERO) for ref, sha in refs.items()])
         names = {item.name for item in sweep.gone if item.kind != "branch"}
         for folder in ground.folders:
             if str(folder.path) in names:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitflow_agents.errors import FlowError, InvalidFile
-from gitflow_agents.models import SCHEMA, ZERO, Status
+from gitflow_agents.models import LOCAL, SCHEMA, ZERO, Status
 from gitflow_agents.render import count
 from gitflow_agents.runner import is_alive, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
@@ -236,7 +236,7 @@ class Doctor:
         for plan in self.store.plans():
             with contextlib.suppress(FlowError):
                 snapshot = self.store.load(plan)
-                if snapshot is not None:
+                if snapshot is not None and snapshot.state.authority == LOCAL:
                     found[plan] = snapshot
         return found
 
@@ -304,7 +304,7 @@ class Doctor:
         """Return the plans of which there are branches, but neither a state nor where it was."""
         tips = self.repository.tips(f"{HEADS}task/", f"{HEADS}flow/", f"{HEADS}plan/")
         names = {ref.split("/")[3] for ref in tips}
-        return sorted(names - logged - set(self.store.plans()))
+        return sorted(names - logged - set(self.service.authorities.plans()))
 
     def _lost_state(self, plan: str) -> Iterator[Ailment]:
         tip = self.repository.tip(f"flow/{plan}")
@@ -338,6 +338,25 @@ class Doctor:
         inner = {parent for commit in commits.values() for parent in commit.parents}
         ends = [commit for sha, commit in commits.items() if sha not in inner]
         return max(ends, key=lambda commit: commit.time).sha if ends else ""
+
+    def remotes(self) -> Iterator[Ailment]:
+        """What is on its way to a remote, and has not arrived as far as is known."""
+        for plan in self.service.authorities.plans():
+            refs = self.service.at(plan).refs
+            if not refs.is_local and refs.resolve(state_ref(plan)) is None:
+                yield Ailment(
+                    "push-cut-off",
+                    f"plan {plan} was to go to {refs.name}, and nobody here has seen it there",
+                    f"gitflow-agents push {plan} --remote {refs.name}",
+                    plan,
+                )
+            for task, number in refs.unsent():
+                yield Ailment(
+                    "result-unsent",
+                    f"the result of attempt {number} of {task} waits for {refs.name}",
+                    f"gitflow-agents run {plan} delivers it",
+                    plan,
+                )
 
     def flows(self) -> Iterator[Ailment]:
         """Flow has to be there, to hold what was merged, and to be free to move."""
@@ -524,6 +543,7 @@ CHECKS: tuple[Callable[[Doctor], Iterator[Ailment]], ...] = (
     Doctor.locks,
     Doctor.intent,
     Doctor.states,
+    Doctor.remotes,
     Doctor.flows,
     Doctor.plan_branches,
     Doctor.leases,

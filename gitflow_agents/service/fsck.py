@@ -29,7 +29,7 @@ from gitflow_agents.models import (
     TaskRecord,
 )
 from gitflow_agents.render import count
-from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.scheduler import Snapshot, bring_back
 from gitflow_agents.store import Commit, Known, Repository, Store
 from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, TOOL
 from gitflow_agents.store.state import (
@@ -435,11 +435,12 @@ def _flow(evidence: Evidence, snapshot: Snapshot) -> Iterator[Finding]:
     flow, sha, tip = state.flow, state.flow_sha, evidence.flow_tip
     is_over = state.status in OVER
     if tip is None and not is_over:
-        back = f"git branch {flow} {sha} brings it back"
+        back = f"{bring_back(snapshot.authority, flow, sha)} brings it back"
         yield Finding(plan, "flow-missing", f"the branch {flow} is gone", back, sha=sha)
     elif tip is not None and evidence.is_forced and not is_over:
         what = f"{flow} was moved to {tip[:12]}, whose own line does not hold {sha[:12]}"
-        back = f"to go on from what was merged: git branch -f {flow} {sha}"
+        again = bring_back(snapshot.authority, flow, sha, force=True)
+        back = f"to go on from what was merged: {again}"
         yield Finding(plan, "flow-forced", what, back, sha=tip)
     if evidence.trouble:
         if not (is_over and tip is None):  # then what it held may be gone, too

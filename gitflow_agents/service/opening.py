@@ -117,6 +117,8 @@ class Opening:
             self.worktrees.exclude()
             path.parent.mkdir(parents=True, exist_ok=True)
             what = [str(path), branch] if branch else ["--detach", str(path), commit]
+            if branch and self.repository.tip(branch) is None:  # it is only at the remote so far
+                what = ["-b", branch, str(path), commit]
             code, _, said = self.repository.user.attempt("worktree", "add", "--quiet", *what)
             if code:
                 last = "".join(said.strip().splitlines()[-1:])

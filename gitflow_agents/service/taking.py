@@ -25,6 +25,7 @@ from gitflow_agents.models import (
     person,
 )
 from gitflow_agents.runner import new_lease
+from gitflow_agents.scheduler import bring_back
 from gitflow_agents.service.attempts import MOST_TOUCHED, Attempts
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.service.opening import Opening
@@ -119,8 +120,12 @@ class Taking:
             note=note,
         )
         self.desk.say(E.TASK_TAKEN, note, task=task, status=status, branch=branch)
-        place = self.desk.store.refs.heads().get(f"{HEADS}{branch}")
+        refs = self.desk.store.refs
+        place = refs.checkouts().get(f"{HEADS}{branch}")
         then = f"when {task} is done: gitflow-agents submit {plan}/{task}"
+        if not refs.is_local:
+            get, put = f"git fetch {refs.name} && git switch {branch}", f"git push {refs.name}"
+            return f"{get}, or: gitflow-agents open {plan}/{task}; {put} {branch}; {then}"
         if place is not None:
             return f"{branch} is checked out in {place}; {then}"
         return f"git switch {branch}, or: gitflow-agents open {plan}/{task}; {then}"
@@ -149,8 +154,10 @@ class Taking:
             raise Refused(
                 "wrong-state",
                 f"the branch {record.branch} is gone",
-                hint=f"bring it back: git branch {record.branch} {record.claim}",
+                hint="bring it back: "
+                f"{bring_back(snapshot.authority, record.branch, record.claim)}",
             )
+        self._has_come(record.branch, tip)
         place, untracked = self._checked_out(task, record.branch)
         base = merge_base(repository, tip, snapshot.state.flow_sha)
         if not base:
@@ -188,6 +195,17 @@ class Taking:
             )
         return Work(tip, base, tree, changes, theirs, place, untracked)
 
+    def _has_come(self, branch: str, tip: str) -> None:
+        """Raise Refused where a person's own branch holds what the remote has not got."""
+        refs, repository = self.desk.store.refs, self.desk.store.repository
+        mine = repository.tip(branch) if not refs.is_local else None
+        if mine is not None and not repository.is_ancestor(mine, tip):
+            raise Refused(
+                "wrong-state",
+                f"your branch {branch} has commits that {refs.name} has not got",
+                hint=f"git push {refs.name} {branch}",
+            )
+
     def _checked_out(self, task: str, branch: str) -> tuple[Path | None, int]:
         """Return where a branch is checked out, and how many files there are not in git."""
         repository, ref = self.desk.store.repository, f"{HEADS}{branch}"
@@ -197,7 +215,7 @@ class Taking:
                 f"a rebase of {branch} is not finished",
                 hint="finish it first: git rebase --continue, or --abort",
             )
-        place = self.desk.store.refs.heads().get(ref)
+        place = self.desk.store.refs.checkouts().get(ref)
         if place is None or not place.is_dir():
             return place, 0
         changed, untracked = self.opening.uncommitted(place)
@@ -232,7 +250,8 @@ class Taking:
         )
         self.desk.keep_report(tree, report)
         ref, old, kept = f"{HEADS}{record.branch}", work.tip, ""
-        if work.place is not None or not is_plain:
+        is_looked_at = work.place is not None and self.desk.store.refs.is_local
+        if is_looked_at or not is_plain:
             # Nobody's checkout is moved, and nobody's commits are replaced: it stands beside them.
             ref = self.desk.free_attempt_ref(plan.plan, task, attempt.number, event, draft.moves)
             old, kept = ZERO, ref.removeprefix(HEADS)
@@ -318,6 +337,8 @@ class Taking:
         record, flow = snapshot.record(task), snapshot.state.flow_sha
         attempt, tip = record.attempts[-1], self.desk.store.refs.tip(record.branch) or ""
         base = merge_base(repository, tip, flow) if tip else ""
+        if tip and not why:
+            self._has_come(record.branch, tip)
         message = one_line(why) or f"given back by {person(draft.actor)}"
         ended = attempt.model_copy(
             update={
@@ -346,7 +367,9 @@ class Taking:
         self.desk.say(E.TASK_GIVEN, note, task=task, status=status)
         plan = snapshot.plan.plan
         self.desk.afterwards.append(lambda: self.opening.close(plan, task))
-        place = self.desk.store.refs.heads().get(f"{HEADS}{record.branch}")
+        place = self.desk.store.refs.heads().get(
+            f"{HEADS}{record.branch}"
+        )  # it would be in the way
         if place is None or place == self.opening.place(plan, task):
             return []
         free = f"git -C '{place}' switch --detach"
