@@ -184,6 +184,7 @@ Before spending:
 
 Go:
   run         Run a plan until nothing can move; merge what passes.
+  push        Let a remote decide on a plan, so that other clones can help.
 
 Look:
   status      Show what waits for you, how far the plan is, every task.
@@ -1020,6 +1021,7 @@ def test_a_dry_run_walks_the_whole_plan_and_writes_nothing(cli: Cli, repo: Repo)
             "plan_branch": "plan/party",
             "flow": "flow/party",
             "base": "main",
+            "authority": "local",
         },
         {
             "event": "attempt_started",

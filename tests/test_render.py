@@ -748,6 +748,7 @@ def test_plans_as_json_say_which_are_active() -> None:
         "active": True,
         "revision": 1,
         "flow": "flow/auth",
+        "authority": "local",
         "progress": 20,
         "counts": {
             "pending": 3,

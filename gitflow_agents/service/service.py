@@ -836,7 +836,13 @@ class Service:
                 targets.append(word)
         if not plans:
             ids = [target for target in targets if not is_group(target)]
-            plans[self.task(ids[0])[0].plan.plan if ids else self._only_plan()] = None
+            try:
+                plans[self.task(ids[0])[0].plan.plan if ids else self._only_plan()] = None
+            except FlowError:
+                if not ids or not self._is_elsewhere(ids[0]):
+                    raise
+                plans[ids[0]] = None
+                targets.remove(ids[0])
         if len(plans) > 1:
             raise UsageError(
                 f"one command is for one plan, not for {' and '.join(plans)}",
