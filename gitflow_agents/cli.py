@@ -703,19 +703,24 @@ def completion(shell: str) -> None:
 
 
 @_verb("begin")
-@click.argument("what", type=click.Choice(["plan", "config", "status"]))
+@click.argument("what", type=click.Choice(["plan", "config", "role", "status"]))
 def schema(what: str) -> None:
-    """Print a JSON schema: of plan, config or status.
+    """Print a JSON schema: of plan, config, role or status.
 
-    plan is for plan files, config for the file .github/gitflow-agents.yml, status for what
-    `status --json` prints.
+    plan is for plan files, config for the file .github/gitflow-agents.yml, role for the files in
+    .github/gitflow-agents/roles, status for what `status --json` prints.
     """
     import json
 
     from gitflow_agents import spec
 
-    made = {"plan": spec.plan_schema, "config": spec.config_schema, "status": _status_schema}[what]
-    _echo(json.dumps(made(), indent=2))
+    made = {
+        "plan": spec.plan_schema,
+        "config": spec.config_schema,
+        "role": spec.role_schema,
+        "status": _status_schema,
+    }
+    _echo(json.dumps(made[what](), indent=2))
 
 
 def _status_schema() -> dict[str, Any]:
@@ -727,8 +732,9 @@ def _status_schema() -> dict[str, Any]:
 
 def _packaged(name: str) -> str:
     """Return the text of a file that comes with the package."""
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
-        return file.read()
+    from gitflow_agents import packaged
+
+    return packaged.text(name)
 
 
 # --- before spending ------------------------------------------------------------------------------
@@ -1112,6 +1118,20 @@ def plans(app: App) -> None:
         for snapshot in app.service.plans()
     ]
     app.answer(lambda: render.plans(found), lambda: render.plans_json(found))
+
+
+@_verb("look")
+@click.pass_obj
+def roles(app: App) -> None:
+    """List the roles that a task can have, and where each comes from.
+
+    A role says what an agent is told, what it may use and what its result may hold. The
+    repository's own are in .github/gitflow-agents/roles on the default branch.
+    """
+    from gitflow_agents import render
+
+    book = app.files.handbook
+    app.answer(lambda: render.roles(book), lambda: render.roles_json(book))
 
 
 # --- plumbing -------------------------------------------------------------------------------------

@@ -12,18 +12,19 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from gitflow_agents import merge, spec
+from gitflow_agents import handoff, merge, spec
 from gitflow_agents.agents import AGENTS, Job, Outcome
 from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
 from gitflow_agents.render import clean
+from gitflow_agents.roles import Role
 from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, read_plain, shell
 from gitflow_agents.store import (
     Change,
@@ -64,6 +65,9 @@ class Order:
     """Where the agent's report, its progress and its output go."""
     stop: Stop = field(default_factory=Stop)
     """Set when this attempt should end."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What earlier tasks reported for this one, by name."""
+    role: Role | None = None
 
 
 @dataclass(frozen=True)
@@ -387,6 +391,7 @@ class _Attempt:
             "GITFLOW_REPORT": str(order.folder / "report.yaml"),
             "GITFLOW_PROGRESS": str(order.folder / "progress"),
             **({"GITFLOW_MAX_TURNS": str(turns)} if turns else {}),
+            **self._role(),
             "GIT_TRACE2_EVENT": str(order.folder / TRACE),
             "GIT_TRACE2_EVENT_BRIEF": "1",
             "GIT_AUTHOR_NAME": agent,
@@ -394,6 +399,22 @@ class _Attempt:
             "GIT_COMMITTER_NAME": agent,
             "GIT_COMMITTER_EMAIL": committer_address(order.nonce),
         }
+
+    def _role(self) -> dict[str, str]:
+        """Return what a role says to a command, which nobody but itself can hold to it."""
+        order = self.order
+        if order.role is None:
+            return {}
+        said = {
+            "GITFLOW_ROLE": str(order.plan.setting(order.task, "role")),
+            "GITFLOW_MODEL": order.role.model or "",
+            "GITFLOW_TOOLS": " ".join(order.role.tools or ()),
+        }
+        return {name: value for name, value in said.items() if value}
+
+    def _inputs(self) -> dict[str, str]:
+        given = self.order.inputs.items()
+        return {handoff.variable(name): value for name, value in given}
 
     def _is_provided(self, bench: Bench) -> bool:
         """Say whether every capability has a check and all of the task's checks pass already."""
@@ -410,7 +431,9 @@ class _Attempt:
         return False
 
     def _early_checks(self) -> bool:
-        provides = self.order.task.provides
+        provides, task = self.order.task.provides, self.order.task
+        if task.outputs or task.kind == "research":
+            return False  # only an agent can say them
         return bool(provides) and all(capability.check for capability in provides)
 
     def _agent(self, bench: Bench, on_progress: Callable[[str], None] | None) -> Outcome:
@@ -429,7 +452,8 @@ class _Attempt:
             report=order.folder / "report.yaml",
             progress=order.folder / "progress",
             transcript=order.folder / "output.log",
-            env=bench.env,
+            # The checks run again where these are not: they get none of them.
+            env={**bench.env, **self._inputs()},
             mark=f"{MARK}={order.nonce}",
             caps=replace(
                 bench.caps,
@@ -487,6 +511,11 @@ class _Attempt:
         elif reason is None and nested:
             reason = Reason.PATH_VIOLATION
             message = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
+        elif reason is None and order.task.kind == "research":
+            if not report.summary.strip():
+                more = f": {problem}" if problem else ""
+                reason = Reason.NO_CHANGES
+                message = f"it found nothing: its report has no `summary`{more}"
         elif reason is None and stripped == base_tree and not provided:
             reason, message = Reason.NO_CHANGES, "it changed nothing"
         if order.stop.is_set() and reason in (Reason.SETUP_FAILED, *UNPROVED):
@@ -517,10 +546,11 @@ class _Attempt:
             files_touched=tuple(map(clean, paths)),
             outside_files=tuple(map(clean, outside)),
             commands=self.commands,
-            risks=(*report.risks, *([LEFT_BEHIND] if outcome.left_behind else [])),
+            risks=(*report.risks, *self._notes(outcome, paths)),
             follow_ups=report.follow_ups,
             summary=report.summary,
             learned=report.learned,
+            outputs=report.outputs,
             report_problem=one_line(problem),
             cost_usd=report.cost_usd,
             turns=outcome.turns,
@@ -528,6 +558,14 @@ class _Attempt:
             already_provided=provided,
         )
         return Result(tree, tip, changes, done)
+
+    def _notes(self, outcome: Outcome, paths: Sequence[str]) -> Iterator[str]:
+        """Yield what a person should know of the attempt, beside what its agent says."""
+        if outcome.left_behind:
+            yield LEFT_BEHIND
+        if self.order.task.kind == "research" and paths:
+            some = ", ".join(map(clean, paths[:5])) + (", …" if paths[5:] else "")
+            yield f"it is research and changed files, which stay on its branch: {some}"
 
     def _offence(self) -> tuple[Reason, str] | None:
         """Return what the attempt did to the repository, if anything; our own refs are put back."""

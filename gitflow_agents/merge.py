@@ -7,7 +7,6 @@ ref.
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 import re
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ from gitflow_agents.errors import GitFailed
 from gitflow_agents.graph import covers
 from gitflow_agents.models import Car, Config, Plan, Reason, Task
 from gitflow_agents.render import one_line
+from gitflow_agents.roles import Role, Touched, matches
+from gitflow_agents.roles import refusal as out_of_role
 from gitflow_agents.store import Change, Commit, Entry, Repository
 from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, SUBMODULE, SYMLINK
 from gitflow_agents.store.state import BRIEFING
@@ -84,8 +85,12 @@ def refusal(
     task: Task,
     config: Config,
     tree: str = EMPTY_TREE,
+    role: Role | None = None,
 ) -> Refused | None:
-    """Return why these changes, which led to `tree`, may not be merged, or None."""
+    """Return why these changes, which led to `tree`, may not be merged, or None.
+
+    `role` is the one that the agent had; a person has none.
+    """
     protected = sorted(c.path for c in changes if is_protected(c.path, plan, config))
     if protected:
         workflows = [path for path in protected if path.startswith(".github/workflows/")]
@@ -122,7 +127,18 @@ def refusal(
         return Refused(
             Reason.PATH_VIOLATION, f"the task's files do not name what changed: {_some(outside)}"
         )
+    if role is not None:
+        name = plan.setting(task, "role")
+        said = out_of_role(name, role, [_touched(change) for change in changes])
+        if said:
+            return Refused(Reason.PATH_VIOLATION, one_line(said))
     return None
+
+
+def _touched(change: Change) -> Touched:
+    if change.old is None:
+        return Touched(change.path, "adds")
+    return Touched(change.path, "deletes" if change.new is None else "edits")
 
 
 def is_protected(path: str, plan: Plan, config: Config) -> bool:
@@ -139,21 +155,6 @@ def is_protected(path: str, plan: Plan, config: Config) -> bool:
         "plans/*.provides.yaml",
     ]
     return any(matches(path, entry) for entry in entries)
-
-
-def matches(path: str, entry: str) -> bool:
-    """Say whether a path is what an entry names: a file, a folder, or a pattern.
-
-    An entry without a slash (but at its end) is looked for in every folder.  Letters of either case
-    count as the same, because some file systems hold them to be.
-    """
-    path, entry = path.casefold(), entry.casefold().removeprefix("./")
-    bare = entry.rstrip("/")
-    if "/" not in bare:
-        parts = path.split("/")
-        return any(fnmatch.fnmatchcase(part, bare) for part in parts)
-    pattern = bare.removeprefix("/")
-    return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, pattern + "/*")
 
 
 def outside_files(paths: Sequence[str], plan: Plan, task: Task) -> list[str]:
@@ -284,6 +285,8 @@ class Waiting:
     tip: str
     base: str
     message: str
+    leaves_files: bool = False
+    """What it changed stays on its branch, and its merge has the tree that flow had."""
 
 
 def couple(
@@ -298,7 +301,10 @@ def couple(
     conflicts: dict[str, tuple[str, ...]] = {}
     last = first or flow
     for car in waiting:
-        tree, paths = merged(repository, last, car.tip, car.base)
+        tree = repository.commit(last).tree
+        paths: tuple[str, ...] = ()
+        if not car.leaves_files:
+            tree, paths = merged(repository, last, car.tip, car.base)
         if paths and last != flow:
             tree, paths = merged(repository, flow, car.tip, car.base)
             if not paths:

@@ -192,11 +192,13 @@ TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$"
 SLUG = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+TOOL = r"^(read|edit|write|bash|web|mcp:[A-Za-z0-9_.-]{1,64})$"
 
 PlanName = Annotated[str, StringConstraints(strict=True, pattern=PLAN_NAME)]
 TaskId = Annotated[str, StringConstraints(strict=True, pattern=TASK_ID)]
 Slug = Annotated[str, StringConstraints(strict=True, pattern=SLUG)]
 Variable = Annotated[str, StringConstraints(strict=True, pattern=VARIABLE)]
+Tool = Annotated[str, StringConstraints(strict=True, pattern=TOOL)]
 TaskIds = Annotated[
     tuple[TaskId, ...], BeforeValidator(_listed, json_schema_input_type=TaskId | tuple[TaskId, ...])
 ]
@@ -222,6 +224,10 @@ def _capability(value: Any) -> Any:
 _Given = Annotated[
     Capability, BeforeValidator(_capability, json_schema_input_type=Line | Capability)
 ]
+Tools = Annotated[
+    tuple[Tool, ...], BeforeValidator(_listed, json_schema_input_type=Tool | tuple[Tool, ...])
+]
+"""What an agent may use, in words that hold for every agent."""
 Capabilities = Annotated[
     tuple[_Given, ...], BeforeValidator(_listed, json_schema_input_type=Line | tuple[_Given, ...])
 ]
@@ -259,6 +265,33 @@ class Limits(Model):
         return Limits.model_construct(**values)
 
 
+class Output(Model):
+    """A value that a task's agent has to report, and what it may be."""
+
+    name: Variable
+    type: Literal["string", "number", "boolean"] = "string"
+    choices: Lines = ()
+    pattern: Line | None = None
+
+
+def _output(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+_Reported = Annotated[Output, BeforeValidator(_output, json_schema_input_type=Variable | Output)]
+Outputs = Annotated[
+    tuple[_Reported, ...],
+    BeforeValidator(_listed, json_schema_input_type=Variable | tuple[_Reported, ...]),
+]
+Value = (
+    Annotated[bool, Field(strict=True)]
+    | Annotated[int, Field(strict=True)]
+    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    | Annotated[str, Field(strict=True, max_length=8192)]
+)
+"""What an output can be: true or false, a number, or a text of at most 8,192 characters."""
+
+
 AgentName = Literal["command"]
 Gate = Literal["plan", "task", "merge"]
 """What a person can have to approve: the plan's text, a task before it starts, its merge."""
@@ -286,6 +319,7 @@ class Defaults(Model):
     scope: Literal["flag", "strict"] = "flag"
     priority: Priority = Priority.MEDIUM
     working_directory: Line | None = None
+    role: Line | None = None
 
 
 class Task(Model):
@@ -303,6 +337,11 @@ class Task(Model):
     files: Lines = ()
     acceptance: Lines = ()
     verify: Lines | None = None
+    kind: Literal["change", "research"] = "change"
+    role: Line | None = None
+    docs: Lines = ()
+    outputs: Outputs = ()
+    inputs: dict[Variable, Line] = {}
     estimated_time: Time | None = None
     priority: Priority | None = None
     working_directory: Line | None = None
@@ -446,6 +485,9 @@ class Config(Model):
     copy_: Annotated[Lines, Field(alias="copy")] = ()
     worktrees: Line = ".worktrees"
     keep_branches: Annotated[bool, Field(strict=True)] = False
+    brief_template: Line = ".github/gitflow-agents/brief.md.j2"
+    preferences: Line = ".github/gitflow-agents/preferences.md"
+    roles: Line = ".github/gitflow-agents/roles"
     train: Annotated[int, Field(strict=True, ge=1, le=100)] = 8
     follow_base: Annotated[Literal["clean", "off"], BeforeValidator(_off)] = "clean"
     remote: Line | None = None
@@ -590,6 +632,8 @@ class TaskRecord(Model):
     learned: tuple[str, ...] = ()
     risks: tuple[str, ...] = ()
     follow_ups: tuple[str, ...] = ()
+    outputs: dict[str, Value] = {}
+    """What it reported under the names that the plan declares, once it is merged."""
     evidence: tuple[Ran, ...] = ()
     """What was run on the merged tree, or on the same tree before, to prove the task."""
 
@@ -689,6 +733,7 @@ class Report(Model):
     risks: Lines = ()
     follow_ups: Lines = ()
     learned: Lines = ()
+    outputs: Annotated[dict[Variable, Value], Field(max_length=200)] = {}
     cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
 
 
@@ -715,6 +760,7 @@ class DoneReport(Model):
     follow_ups: tuple[str, ...] = ()
     summary: str = ""
     learned: tuple[str, ...] = ()
+    outputs: dict[str, Value] = {}
     report_problem: str = ""
     """Why nothing of what the agent wrote of its own work is here, in a sentence."""
     cost_usd: float | None = None

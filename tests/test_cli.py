@@ -174,7 +174,7 @@ Begin:
   new         Write a plan file to begin with.
   edit        Change a plan in your editor, and propose the change.
   completion  Print what makes a shell complete verbs, plans and tasks.
-  schema      Print a JSON schema: of plan, config or status.
+  schema      Print a JSON schema: of plan, config, role or status.
 
 Before spending:
   validate    Find every mistake in plans, with its place and its mending.
@@ -196,6 +196,7 @@ Look:
   brief       Show what the agent of a task is told.
   report      Show what was built, how it was verified, what it took.
   plans       List the plans here, with counts by status.
+  roles       List the roles that a task can have, and where each comes from.
 
 Act:
   stop        End what runs; what it did is kept.

@@ -26,6 +26,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "models",
             "spec",
             "graph",
+            "handoff",
+            "roles",
             "transitions",
             "scheduler",
             "commands",
@@ -34,7 +36,9 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "errors",
         }
     ),
-    "edges": frozenset({"store", "merge", "agents", "runner", "execute", "github", "cache"}),
+    "edges": frozenset(
+        {"packaged", "store", "merge", "agents", "runner", "execute", "github", "cache"}
+    ),
     "service": frozenset({"service"}),
     "doors": frozenset({"cli", "acts", "live", "mcp", "__main__"}),
 }
@@ -61,7 +65,7 @@ STARTERS = frozenset(
     "posix_spawn posix_spawnp spawnv spawnvp create_subprocess_exec create_subprocess_shell".split()
 )
 
-DOORS_ARE_LIGHT = frozenset({"git", "gitdb", "github", "pydantic", "yaml", "rich", "mcp"})
+DOORS_ARE_LIGHT = frozenset({"git", "gitdb", "github", "jinja2", "pydantic", "yaml", "rich", "mcp"})
 
 
 def package_sources() -> dict[str, str]:

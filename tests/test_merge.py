@@ -17,7 +17,6 @@ from gitflow_agents.merge import (
     Waiting,
     couple,
     is_protected,
-    matches,
     outside_files,
     quoted,
     recreate,
@@ -26,6 +25,7 @@ from gitflow_agents.merge import (
     without,
 )
 from gitflow_agents.models import Car, Config, ConfigLimits, Plan, Reason
+from gitflow_agents.roles import matches
 from gitflow_agents.store import Entry, Repository
 from gitflow_agents.store.repository import EMPTY_TREE, FILE, SUBMODULE, SYMLINK
 from tests.repos import Repo

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gitflow_agents import render
+from gitflow_agents import packaged, render
 from gitflow_agents.graph import Graph, most_it_can_cost, overlaps, schedule
 from gitflow_agents.models import (
     Attempt,
@@ -1244,6 +1244,11 @@ def test_show_task_as_json_is_the_whole_record() -> None:
         "verify": ["pytest -q tests/test_auth.py"],
         "run": None,
         "agent": "command",
+        "kind": "change",
+        "role": None,
+        "docs": [],
+        "inputs": {},
+        "outputs": {},
         "working_directory": None,
         "tracker": None,
         "plan_version": "v1",
@@ -1391,6 +1396,14 @@ def test_the_task_file_gives_any_text_back(description: str, acceptance: str) ->
 # --- the brief ------------------------------------------------------------------------------------
 
 
+def brief(value: Snapshot, task: str, *, branch: str, attempt: int, **beside: Any) -> str:
+    """Return a brief in the packaged words."""
+    words = render.Template(render.Brief, packaged.text(f"templates/{render.PACKAGED}"))
+    return render.brief(
+        words, value, task, branch=branch, attempt=attempt, beside=render.Beside(**beside)
+    )
+
+
 def test_the_brief_of_a_second_attempt_tells_everything() -> None:
     record = failed("002", Reason.CONFLICT, message="it conflicts with flow in auth/views.py")
     kept = record.attempts[0].model_copy(
@@ -1406,12 +1419,12 @@ def test_the_brief_of_a_second_attempt_tells_everything() -> None:
         learned=("bcrypt is slow\non the target",),
     )
     assert (
-        render.brief(
+        brief(
             value,
             "002",
             branch="task/auth/002-auth-service",
             attempt=2,
-            worktree_hint=".worktrees/auth/002",
+            worktree=".worktrees/auth/002",
             kept=("refs/heads/gitflow/attempt/auth/002/1", "refs/heads/old"),
             conflict=("auth/views.py",),
         )
@@ -1559,13 +1572,15 @@ They run again on the merged tree; that you ran them proves nothing by itself.
 2. Read what is there before you change it; what the task needs is on the branch.
 3. Do this task and nothing else; leave out what belongs to other tasks.
 4. Run the verification yourself and mend what fails, as long as your limits allow.
-5. Commit what you like; what you leave uncommitted is committed for you.
-6. Lines such as `3/10 writing tests` appended to the file `$GITFLOW_PROGRESS` are shown to
+5. It is done when you have run it, seen it work, run the tests that were there before, and
+   tried what can go wrong. Say under `risks` what you could not try, and why.
+6. Commit what you like; what you leave uncommitted is committed for you.
+7. Lines such as `3/10 writing tests` appended to the file `$GITFLOW_PROGRESS` are shown to
    people while you work.
-7. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
-   (what later tasks should know), `scope`, `cost_usd`, and the lists `risks`,
-   `follow_ups`, `learned`.
-8. If you cannot do it, say why on standard error and exit with a code other than 0.
+8. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
+   (what later tasks should know), `scope`, `cost_usd`, the lists `risks`,
+   `follow_ups`, `learned`, and the mapping `outputs`.
+9. If you cannot do it, say why on standard error and exit with a code other than 0.
 """
     )
 
@@ -1573,7 +1588,7 @@ They run again on the merged tree; that you ran them proves nothing by itself.
 def test_the_brief_of_the_smallest_task_has_no_empty_parts() -> None:
     value = snapshot({"plan": "p", "goal": "g", "tasks": [{"id": "1", "run": "make"}]})
     assert (
-        render.brief(value, "1", branch="task/p/1-x", attempt=1)
+        brief(value, "1", branch="task/p/1-x", attempt=1)
         == """\
 # Task 1 of plan p
 
@@ -1627,13 +1642,15 @@ may look at it.
 2. Read what is there before you change it; what the task needs is on the branch.
 3. Do this task and nothing else; leave out what belongs to other tasks.
 4. Run the verification yourself and mend what fails, as long as your limits allow.
-5. Commit what you like; what you leave uncommitted is committed for you.
-6. Lines such as `3/10 writing tests` appended to the file `$GITFLOW_PROGRESS` are shown to
+5. It is done when you have run it, seen it work, run the tests that were there before, and
+   tried what can go wrong. Say under `risks` what you could not try, and why.
+6. Commit what you like; what you leave uncommitted is committed for you.
+7. Lines such as `3/10 writing tests` appended to the file `$GITFLOW_PROGRESS` are shown to
    people while you work.
-7. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
-   (what later tasks should know), `scope`, `cost_usd`, and the lists `risks`,
-   `follow_ups`, `learned`.
-8. If you cannot do it, say why on standard error and exit with a code other than 0.
+8. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
+   (what later tasks should know), `scope`, `cost_usd`, the lists `risks`,
+   `follow_ups`, `learned`, and the mapping `outputs`.
+9. If you cannot do it, say why on standard error and exit with a code other than 0.
 """
     )
 
@@ -1641,14 +1658,14 @@ may look at it.
 def test_the_brief_says_what_earlier_plans_left() -> None:
     task = {"id": "1", "preconditions": ["a  database"]}
     value = snapshot({"plan": "p", "goal": "g", "tasks": [task]}, given=["a database"])
-    said = render.brief(value, "1", branch="b", attempt=1)
+    said = brief(value, "1", branch="b", attempt=1)
     assert "## What is there already\n\nFrom earlier plans:\n\n- `a database`\n\n## " in said
 
 
 def test_the_brief_names_the_limits_of_turns_and_money() -> None:
     task = {"id": "1", "max_turns": 20, "budget_usd": 0.5, "timeout": "90s", "scope": "strict"}
     value = snapshot({"plan": "p", "goal": "g", "tasks": [task | {"files": ["a"]}]})
-    said = render.brief(value, "1", branch="b", attempt=1)
+    said = brief(value, "1", branch="b", attempt=1)
     assert "## Limits\n\n- time: 1m 30s\n- turns: 20\n- budget: $0.5\n\n## " in said
     assert "\n\nFiles (a change anywhere else is refused):\n\n- `a`\n\n" in said
 
@@ -1660,7 +1677,7 @@ def test_a_flood_of_reports_is_shortened_and_says_where_the_rest_is() -> None:
         {"plan": "p", "goal": "g", "tasks": [*tasks, last]},
         [merged(f"t{n}", summary="s" * 60_000) for n in range(20)],
     )
-    said = render.brief(value, "z", branch="b", attempt=1)
+    said = brief(value, "z", branch="b", attempt=1)
     assert len(said) < 100_000
     assert (
         f"[… 52,000 characters more; git show {'1c' * 20}^2:.gitflow/report.md has all of it]"
@@ -2172,8 +2189,8 @@ def test_no_view_lets_anything_through(raw: str) -> None:
         render.show_task(value, "1", NOW, report),
         render.provides(done),
         render.valid(said, value.plan),
-        render.brief(value, "1", branch="b", attempt=2, conflict=(said,), kept=(said,)),
-        render.brief(done, "2", branch="b", attempt=1),
+        brief(value, "1", branch="b", attempt=2, conflict=(said,), kept=(said,)),
+        brief(done, "2", branch="b", attempt=1),
         render.done_report(report),
         render.final_report(value, NOW),
         render.final_report(done, NOW),

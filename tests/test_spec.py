@@ -44,6 +44,7 @@ from gitflow_agents.spec.names import bad_branch, bad_id, bad_path, clashes
 from gitflow_agents.spec.schema import ABOUT
 from gitflow_agents.spec.wording import LATER, keys
 
+ROLES = ("implement", "review")
 QUIET = Config(gate=("true",), limits=ConfigLimits(task_minutes=1000))
 """A config under which a short plan has nothing to be warned about but what the test wants."""
 
@@ -63,7 +64,9 @@ def told(
     """Return what is told about a plan, errors or warnings, without the file's name."""
     data = text(source) if isinstance(source, str) else source
     try:
-        reading = read_plan(data, file="p", name=name, config=config, given=given, strict=strict)
+        reading = read_plan(
+            data, file="p", name=name, config=config, given=given, roles=ROLES, strict=strict
+        )
     except InvalidFile as error:
         found = error.problems
         assert any(not problem.is_warning for problem in found)
@@ -404,7 +407,7 @@ def test_all_errors_are_told_in_one_pass_in_the_order_of_the_file() -> None:
         "17:13: error: tasks[0].files[0]: `/etc/passwd` is not a path inside the repository (write it from the top of the repository)",
         "18:5: warning: tasks[1]: 002 does not say what it is about (add a `description`, or `acceptance`)",
         "19:5: error: tasks[1].task_id: `task_id` is another spelling of `id` (remove one)",
-        "21:5: error: tasks[1].role: `role` is not built yet in this version (remove it)",
+        "21:11: error: tasks[1].role: there is no role `x` (there are implement, review)",
         "22:18: error: tasks[1].depends_on[0]: 002 depends on itself (remove it here)",
         "22:25: error: tasks[1].depends_on[1]: 002 depends on 00x, and there is no such task (did you mean 002?)",
         "22:32: error: tasks[1].depends_on[2]: `auth thing` is not a task id, [A-Za-z0-9][A-Za-z0-9.-]{0,31} (use letters, digits, `.` and `-`; a capability belongs in `preconditions`)",

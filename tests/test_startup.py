@@ -21,7 +21,9 @@ COMPLETE = {
     "COMP_WORDS": "gitflow-agents re",
     "COMP_CWORD": "1",
 }
-SLOW = frozenset({"asyncio", "git", "github", "json", "pydantic", "subprocess", "tempfile", "yaml"})
+SLOW = frozenset(
+    {"asyncio", "git", "github", "jinja2", "json", "pydantic", "subprocess", "tempfile", "yaml"}
+)
 
 
 def imported(folder: Path, *args: str, **env: str) -> set[str]:

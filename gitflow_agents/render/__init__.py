@@ -2,10 +2,19 @@
 
 Nothing here reads a file or a clock; `now` is an argument.  `text` makes free text safe and values
 readable.  `standing` says where a plan is, `shape` and `details` what it is, `briefs` what an agent
-is told, `reports` what is left in the end, and `facts` holds what they have in common.
+is told and `prompt` in which words, `handbook` its roles, `reports` what is left in the end, and
+`facts` holds what they have in common.
 """
 
-from gitflow_agents.render.briefs import brief, task_yaml
+from gitflow_agents.render.briefs import (
+    Beside,
+    Brief,
+    Doc,
+    brief,
+    brief_reference,
+    filter_reference,
+    task_yaml,
+)
 from gitflow_agents.render.details import (
     provides,
     provides_json,
@@ -15,7 +24,9 @@ from gitflow_agents.render.details import (
     show_task_json,
 )
 from gitflow_agents.render.facts import approvals, is_held, taken_by
+from gitflow_agents.render.handbook import roles, roles_json
 from gitflow_agents.render.live import live
+from gitflow_agents.render.prompt import FILTERS, PACKAGED, Template
 from gitflow_agents.render.reports import (
     done_report,
     final_report,
@@ -49,14 +60,22 @@ from gitflow_agents.render.standing import (
 from gitflow_agents.render.text import clean, count, duration, money, one_line, utc
 
 __all__ = [
+    "FILTERS",
+    "PACKAGED",
+    "Beside",
+    "Brief",
+    "Doc",
+    "Template",
     "approvals",
     "brief",
+    "brief_reference",
     "clean",
     "count",
     "done_report",
     "duration",
     "explain",
     "explain_json",
+    "filter_reference",
     "final_report",
     "final_report_json",
     "graph_dot",
@@ -77,6 +96,8 @@ __all__ = [
     "provides_yaml",
     "ready_json",
     "ready_text",
+    "roles",
+    "roles_json",
     "show_plan",
     "show_plan_json",
     "show_task",

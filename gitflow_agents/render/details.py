@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gitflow_agents.graph import estimate
+from gitflow_agents.handoff import text as value_text
 from gitflow_agents.models import SCHEMA, Attempt, DoneReport, Status, Task, fold, person
 from gitflow_agents.render.facts import (
     LOST,
@@ -162,6 +163,8 @@ def show_task(
     if report is not None and report.outcome != "succeeded":
         lines += _block("Last lines of the agent", report.output_tail)
     lines += _block("Summary", record.summary)
+    said = [f"{name}: {value_text(value)}" for name, value in record.outputs.items()]
+    lines += _block("Outputs", "\n".join(said))
     return screen(lines)
 
 
@@ -241,6 +244,11 @@ def show_task_json(
         "verify": list(plan.verify(task)),
         "run": task.run,
         "agent": plan.setting(task, "agent"),
+        "kind": task.kind,
+        "role": plan.setting(task, "role"),
+        "docs": list(task.docs),
+        "inputs": dict(task.inputs),
+        "outputs": {output.name: record.outputs.get(output.name) for output in task.outputs},
         "working_directory": plan.setting(task, "working_directory"),
         "tracker": task.tracker,
         "plan_version": f"v{snapshot.state.revision}",

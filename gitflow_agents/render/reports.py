@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitflow_agents.graph import estimate
+from gitflow_agents.handoff import text
 from gitflow_agents.models import SCHEMA, DoneReport, Ran, Status
 from gitflow_agents.render.facts import estimated, on_flow, worked
 from gitflow_agents.render.text import (
@@ -91,6 +92,10 @@ def _parts(report: DoneReport) -> Iterator[str]:
     if report.learned:
         yield "## Learned"
         yield "\n".join(bullets(report.learned))
+    if report.outputs:
+        yield "## Outputs"
+        said = ((name, text(value)) for name, value in report.outputs.items())
+        yield "\n".join(f"- {code(name)}: {code(value) or 'empty'}" for name, value in said)
 
 
 def _outcomes(commands: Iterable[Ran]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gitflow_agents import merge, render, scheduler, spec
+from gitflow_agents import handoff, merge, render, scheduler, spec
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Order, Result, read_not_ours
 from gitflow_agents.models import (
@@ -21,7 +21,9 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
 )
+from gitflow_agents.render.prompt import TemplateFailed
 from gitflow_agents.runner import Stop, end_all, new_lease
+from gitflow_agents.service import briefing
 from gitflow_agents.service.delivery import Parcel, keep, send
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.store import Draft, Entry, Repository, Store, Worktree
@@ -64,21 +66,38 @@ class Attempts:
     _names: tuple[str, dict[str, str]] = field(default=("", {}))
     """The branches of the tasks, and the text of the plan that they were made from."""
 
-    def claim(self, draft: Draft, task: str) -> Order:
-        """Start an attempt at a task on its branch, cut from flow."""
-        snapshot = self.desk.snapshot
+    def claim(self, draft: Draft, task: str) -> Order | None:
+        """Start an attempt at a task on its branch, cut from flow.
+
+        None when it cannot begin: what it names as its documentation or its inputs is not there.
+        """
+        snapshot, repository = self.desk.snapshot, self.desk.store.repository
         plan, state = snapshot.plan, snapshot.state
         record = snapshot.record(task)
         number = (record.attempt.number if record.attempt else 0) + 1
         nonce = new_nonce()
-        branch, claim, attempts = self.cut(draft, record, E.ATTEMPT_STARTED, number, nonce)
-        name = plan.by_id[task].name
+        flow_tree = repository.commit(state.flow_sha).tree
+        if why := briefing.unmet(repository, snapshot, flow_tree, task):
+            self.fail_claim(draft, task, Reason.PRECONDITION_FAILED, why)
+            return None
+        before = dict(draft.moves)
+        try:
+            branch, claim, attempts = self.cut(draft, record, E.ATTEMPT_STARTED, number, nonce)
+        except TemplateFailed as e:
+            draft.moves.clear()
+            draft.moves.update(before)
+            why = f"{e.message}; {e.hint}"
+            self.fail_claim(draft, task, Reason.PRECONDITION_FAILED, why)
+            return None
+        role = self.desk.handbook.role(plan, plan.by_id[task])
+        terms = self.desk.handbook.terms(plan, plan.by_id[task])
+        name = terms.name
         now = self.desk.clock()
-        timeout = plan.setting(plan.by_id[task], "timeout").seconds
+        timeout = plan.setting(terms, "timeout").seconds
         lease = new_lease(now + timeout + LEASE_MARGIN)
         attempt = Attempt(
             number=number,
-            agent=plan.setting(plan.by_id[task], "agent"),
+            agent=plan.setting(terms, "agent"),
             actor=self.desk.actor,
             host=lease.host,
             started_at=now,
@@ -121,7 +140,10 @@ class Attempts:
         folder = self.desk.attempt_folder(task, number)
         base = state.flow_sha
         stop = Stop(self.desk.executor.stop)
-        return Order(plan, plan.by_id[task], number, nonce, branch, claim, base, folder, stop)
+        inputs, _ = handoff.inputs(terms, snapshot.records)
+        return Order(
+            plan, terms, number, nonce, branch, claim, base, folder, stop, inputs=inputs, role=role
+        )
 
     def cut(
         self, draft: Draft, record: TaskRecord, happened: Happened, number: int, nonce: str
@@ -140,19 +162,26 @@ class Attempts:
         # What this very decision does to the branch comes first: a fence on the attempt before.
         tip = draft.moves[ref][1] if ref in draft.moves else self.desk.store.refs.resolve(ref)
         attempts = self._keep_branch(draft, record, tip)
-        briefing = {
+        docs, _ = briefing.docs_of(repository, flow_tree, plan.by_id[task])
+        texts = {
             f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
             f"{BRIEFING}/brief.md": render.brief(
+                briefing.template_of(self.desk.handbook),
                 snapshot,
                 task,
                 branch=branch,
                 attempt=number,
-                kept=tuple(a.kept for a in attempts if a.kept),
-                conflict=conflict,
+                handbook=self.desk.handbook,
+                beside=render.Beside(
+                    kept=tuple(a.kept for a in attempts if a.kept),
+                    conflict=conflict,
+                    docs=docs,
+                    inputs=handoff.inputs(plan.by_id[task], snapshot.records)[0],
+                ),
             ).encode(),
         }
         entries: dict[str, Entry | None] = {
-            path: Entry(FILE, repository.write_blob(data)) for path, data in briefing.items()
+            path: Entry(FILE, repository.write_blob(data)) for path, data in texts.items()
         }
         claim = repository.write_commit(
             repository.graft(flow_tree, entries),
@@ -257,9 +286,7 @@ class Attempts:
         last, refused = self._our_commits(order, result)
         report = result.report
         if report.reason is None and refused is None:
-            refused = merge.refusal(
-                repository, result.changes, plan, task, self.desk.config, result.tree
-            )
+            refused = self._refusal(order, result)
         if refused is not None and report.reason is None:
             report = _failed(report, refused.reason, refused.message)
         if report.reason is Reason.STOPPED:
@@ -306,6 +333,23 @@ class Attempts:
             f"Gitflow-Event: {happened}\nGitflow-Plan: {order.plan.plan}\nGitflow-Task: {task}\n"
             f"Gitflow-Attempt: {order.number}{trailer}",
         )
+
+    def _refusal(self, order: Order, result: Result) -> merge.Refused | None:
+        """Return why a result may not be merged, or None."""
+        repository, task, report = self.desk.store.repository, order.task, result.report
+        refused = merge.refusal(
+            repository,
+            result.changes,
+            order.plan,
+            task,
+            self.desk.config,
+            result.tree,
+            order.role,
+        )
+        if refused is None and (why := handoff.wrong(task, report.outputs)):
+            more = f"; {report.report_problem}" if report.report_problem else ""
+            return merge.Refused(Reason.CHECKS_FAILED, f"{why}{more}")
+        return refused
 
     def _our_commits(self, order: Order, result: Result) -> tuple[str, merge.Refused | None]:
         repository = self.desk.store.repository

@@ -15,6 +15,7 @@ from gitflow_agents.errors import FlowError, is_full
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
 from gitflow_agents.models import SCHEMA, Config, DoneReport, Train
 from gitflow_agents.render import utc
+from gitflow_agents.roles import Handbook
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Store, Worktrees
@@ -58,6 +59,7 @@ class Desk:
     tell: Callable[[Told], None]
     check: Callable[[bytes], spec.Reading]
     """Reads a new text of the plan; InvalidFile with everything that is wrong in it."""
+    handbook: Handbook = field(default_factory=Handbook)
     run: str = ""
     clock: Callable[[], float] = time.time
     own: dict[str, Order] = field(default_factory=dict)

@@ -131,6 +131,7 @@ class Doctor:
         """The committed config has to be one."""
         try:
             _ = self.service.config
+            _ = self.service.handbook
         except InvalidFile as e:
             first = str(next((p for p in e.problems if not p.is_warning), e.message))
             yield Ailment("config-invalid", f"{e.message}: {first}", e.hint or "mend it")

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from gitflow_agents import scheduler, spec
+from gitflow_agents import packaged, scheduler, spec
 from gitflow_agents.errors import FlowError
 from gitflow_agents.graph import Graph
 from gitflow_agents.models import Config, Limits, PlanState
+from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.accept import plan_path
+from gitflow_agents.service.briefing import packaged_roles
 from gitflow_agents.store import Repository
 
 
@@ -32,6 +34,11 @@ class Folder:
         """Return the defaults, with `GITFLOW_*` over them."""
         return spec.read_config(None, file="the config", environ=self.environ)
 
+    @cached_property
+    def handbook(self) -> Handbook:
+        """Return what comes with the package."""
+        return Handbook(packaged_roles(), dict.fromkeys(packaged.roles(), "packaged"))
+
     def read(self, plan: str, *, strict: bool = False) -> spec.Reading:
         """Check a plan file; raise InvalidFile with everything that is wrong."""
         is_path = "/" in plan or plan.endswith((".yaml", ".yml"))
@@ -46,7 +53,13 @@ class Folder:
             raise FlowError(f"{plan} cannot be read: {e.strerror}") from e
         name = spec.plan_name(data, default=path.stem)
         return spec.read_plan(
-            data, file=plan, name=name, config=self.config, given={}, strict=strict
+            data,
+            file=plan,
+            name=name,
+            config=self.config,
+            given={},
+            roles=packaged.roles(),
+            strict=strict,
         )
 
     def open(self, plan: str) -> Snapshot:

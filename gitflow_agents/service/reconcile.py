@@ -457,7 +457,8 @@ class Reconciler:
             case scheduler.StartTrain(tasks, follow_base):
                 work.test = self.trains.start(draft, tasks, follow_base)
             case scheduler.Claim(tasks):
-                work.orders += [self.attempts.claim(draft, task) for task in tasks]
+                started = (self.attempts.claim(draft, task) for task in tasks)
+                work.orders += [order for order in started if order is not None]
             case scheduler.Finish():
                 self.trains.finish(draft)
             case scheduler.Land():

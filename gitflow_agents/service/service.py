@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gitflow_agents import cache, render, scheduler, spec
+from gitflow_agents import cache, handoff, render, scheduler, spec
 from gitflow_agents.commands import Act, AddTask, Refused, is_group, names
 from gitflow_agents.errors import FlowError, InvalidFile, LostRace, UsageError
 from gitflow_agents.execute import Executor
@@ -40,8 +40,10 @@ from gitflow_agents.models import (
     TaskRecord,
 )
 from gitflow_agents.replan import Revision, revise
+from gitflow_agents.roles import Handbook
 from gitflow_agents.runner import Stop, lease_is_lost
 from gitflow_agents.scheduler import Seen, Snapshot
+from gitflow_agents.service import briefing
 from gitflow_agents.service.accept import (
     Proposal,
     accept,
@@ -70,6 +72,7 @@ from gitflow_agents.store import (
     create_repository,
 )
 from gitflow_agents.store.remote import usual_remote
+from gitflow_agents.store.repository import EMPTY_TREE
 from gitflow_agents.store.state import BRIEFING, HEADS, events_of, gone, plan_ref, state_ref
 
 MOST_WARNINGS = 3
@@ -114,24 +117,40 @@ class Service:
         return self.repository.person()
 
     @cached_property
-    def config(self) -> Config:
-        """Return the config on the default branch, with `GITFLOW_*` over it."""
+    def _default(self) -> tuple[str, str]:
+        """Return the default branch and the tree at its tip; an empty one before any commit."""
         try:
             branch = self.repository.default_branch()
             names = [f"{HEADS}{branch}", f"refs/remotes/origin/{branch}"]
         except FlowError:
-            names = ["HEAD"]
+            branch, names = "HEAD", ["HEAD"]
         shas = (self.repository.resolve(f"{name}^{{commit}}") for name in names)
         sha = next((sha for sha in shas if sha), None)
+        return branch, self.repository.commit(sha).tree if sha else ""
+
+    @cached_property
+    def handbook(self) -> Handbook:
+        """Return the roles, preferences and words of a brief; InvalidFile with all that is wrong.
+
+        As the config, they are read on the default branch only.
+        """
+        return briefing.read_handbook(self.repository, self._default[1], self.config)
+
+    @cached_property
+    def role_names(self) -> tuple[str, ...]:
+        """Return the names of all roles here."""
+        return briefing.role_names(self.repository, self._default[1], self.config)
+
+    @cached_property
+    def config(self) -> Config:
+        """Return the config on the default branch, with `GITFLOW_*` over it."""
+        branch, tree = self._default
         file, data = CONFIGS[0], None
-        if sha:
-            tree = self.repository.commit(sha).tree
-            for path in CONFIGS:
-                data = self.repository.read(tree, path)
-                if data is not None:
-                    file = f"{path} as committed on {names[0].removeprefix(HEADS)}"
-                    break
-        branch = names[0].removeprefix(HEADS)
+        for path in CONFIGS if tree else ():
+            data = self.repository.read(tree, path)
+            if data is not None:
+                file = f"{path} as committed on {branch}"
+                break
         path, mine = self._own_config()
         if mine is not None and mine != data:
             self._config_aside = (
@@ -324,6 +343,7 @@ class Service:
 
     def read(self, plan: str, *, strict: bool = False) -> spec.Reading:
         """Check a plan file; raise InvalidFile with everything that is wrong."""
+        _ = self.handbook  # raises where no attempt could begin
         name, data = self._source(plan)
         if data is None:
             data = self.plan_text(name)
@@ -470,6 +490,7 @@ class Service:
             name=name,
             config=self.config,
             given=given,
+            roles=self.role_names,
             strict=strict,
         )
 
@@ -603,7 +624,20 @@ class Service:
             if data is not None:
                 return data.decode()
         branch = record.branch or spec.branches(snapshot.plan)[task]
-        return render.brief(snapshot, task, branch=branch, attempt=len(record.attempts) + 1)
+        repository, about = self.repository, snapshot.plan.by_id[task]
+        tip = snapshot.state.flow_sha or snapshot.state.base_sha
+        tree = repository.commit(tip).tree if tip else EMPTY_TREE
+        docs, _ = briefing.docs_of(repository, tree, about)
+        inputs, _ = handoff.inputs(about, snapshot.records)
+        return render.brief(
+            briefing.template_of(self.handbook),
+            snapshot,
+            task,
+            branch=branch,
+            attempt=len(record.attempts) + 1,
+            handbook=self.handbook,
+            beside=render.Beside(docs=docs, inputs=inputs),
+        )
 
     def diff(self, snapshot: Snapshot, task: str, *, stat: bool = False) -> str:
         """Return what a task changed, as git shows it: merged, or by its newest attempt so far."""
@@ -722,6 +756,7 @@ class Service:
 
         `remote` is to decide on it, if it begins now.
         """
+        _ = self.handbook
 
         def warn(text: str) -> None:
             about = {"schema": SCHEMA, "event": "warning", "at": render.utc(self.clock())}
@@ -752,6 +787,8 @@ class Service:
         return push(self.authorities, name, remote, self.actor, dry_run=dry_run)
 
     def _desk(self, snapshot: Snapshot, on_event: Callable[[Told], None]) -> Desk:
+        for task in snapshot.plan.tasks:
+            self.handbook.role(snapshot.plan, task)  # raises for one that is gone
         worktrees = Worktrees(self.repository, self.config.worktrees)
         store = self.at(snapshot.plan.plan)
         # An agent can reach the refs of this repository, whoever decides.
@@ -780,6 +817,7 @@ class Service:
             lambda data: self._checked(
                 name, data, file=self._shown(name, name), more=given_by(desk.snapshot)
             ),
+            self.handbook,
             run_id(),
             self.clock,
         )
@@ -1094,6 +1132,7 @@ class Service:
 
         Instead of a time each has the `minutes` since the beginning.
         """
+        _ = self.handbook
         store = self._beginning_at(plan, remote, lambda text: None)
         snapshot = self.open(plan, cached=False)
         name, state = snapshot.plan.plan, snapshot.state

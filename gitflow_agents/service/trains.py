@@ -184,6 +184,9 @@ class Trains:
                 "Nothing to merge: what it provides was there already, as its checks show.",
                 "",
             ]
+        is_research = self.desk.handbook.terms(plan, plan.by_id[task]).kind == "research"
+        if is_research:
+            about += ["Nothing to merge: it is research, and this is what it found.", ""]
         for command in report.commands:
             about.append(f"- {command.kind} `{one_line(command.command)[:200]}`: {command.code}")
         if report.commands:
@@ -202,7 +205,8 @@ class Trains:
         ]
         if attempt.cost_usd is not None:
             about.append(f"Gitflow-Cost-Usd: {attempt.cost_usd}")
-        return merge.Waiting(task, attempt.report, attempt.base, "\n".join(about))
+        message = "\n".join(about)
+        return merge.Waiting(task, attempt.report, attempt.base, message, is_research)
 
     def _conflict(self, draft: Draft, task: str, paths: tuple[str, ...]) -> None:
         record = self.desk.snapshot.record(task)
@@ -435,6 +439,7 @@ class Trains:
                     "learned": report.learned,
                     "risks": report.risks,
                     "follow_ups": report.follow_ups,
+                    "outputs": report.outputs,
                     "evidence": evidence or trimmed(report.commands),
                 }
             )

@@ -8,9 +8,10 @@ from gitflow_agents.spec.adding import Added, with_tasks
 from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
 from gitflow_agents.spec.glance import plan_base, plan_name
 from gitflow_agents.spec.lines import from_lines, slice_of, to_lines
-from gitflow_agents.spec.names import bad_branch, branch, branches, slug
+from gitflow_agents.spec.names import bad_branch, bad_slug, branch, branches, slug
 from gitflow_agents.spec.plan import Reading, load_plan, read_plan
-from gitflow_agents.spec.schema import config_schema, plan_schema, reference
+from gitflow_agents.spec.role import read_role
+from gitflow_agents.spec.schema import config_schema, plan_schema, reference, role_schema
 from gitflow_agents.spec.source import from_yaml, to_yaml
 from gitflow_agents.spec.template import template
 
@@ -19,6 +20,7 @@ __all__ = [
     "Added",
     "Reading",
     "bad_branch",
+    "bad_slug",
     "branch",
     "branches",
     "config_schema",
@@ -30,8 +32,10 @@ __all__ = [
     "plan_schema",
     "read_config",
     "read_plan",
+    "read_role",
     "reference",
     "slice_of",
+    "role_schema",
     "slug",
     "template",
     "to_lines",

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gitflow_agents.errors import InvalidFile, Problem
+from gitflow_agents.handoff import PREFIX as INPUT
 from gitflow_agents.models import Config
 from gitflow_agents.spec.names import bad_branch, bad_path
 from gitflow_agents.spec.source import Map, Path, Source
@@ -33,7 +34,9 @@ Names = tuple[str, ...]
 _PREFIX = "GITFLOW_"
 OWN_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
-    for name in "ATTEMPT BRIEF CLAIM MAX_TURNS PLAN PROGRESS REPORT REQUIRE TASK".split()
+    for name in (
+        "ATTEMPT BRIEF CLAIM MAX_TURNS MODEL PLAN PROGRESS REPORT REQUIRE ROLE TASK TOOLS".split()
+    )
 )
 """Variables that the tool sets for an agent or for its own tests; they configure nothing."""
 
@@ -97,7 +100,7 @@ def _overrides(
     for name in sorted(ours, key=lambda name: (len(known.get(name, ())), name)):
         if name in known:
             yield name, known[name], environ[name]
-        elif name not in OWN_VARIABLES:
+        elif name not in OWN_VARIABLES and not name.startswith(INPUT):
             key = name.removeprefix(_PREFIX).lower()
             if key in LATER[Config]:
                 reason, mend = f"`{key}` is not built yet in this version", "unset it"
@@ -152,6 +155,9 @@ def _mistakes(config: Config) -> Iterator[tuple[Path, str, str]]:
         for at, path in enumerate(paths):
             if reason := bad_path(path):
                 yield (key, at), reason, inside
+    for key in ("brief_template", "preferences", "roles"):
+        if reason := bad_path(getattr(config, key)):
+            yield (key,), reason, inside
     reason = bad_path(config.worktrees)
     if not reason and config.worktrees.strip("./") == "":
         reason = f"`{config.worktrees}` is the repository itself"

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from gitflow_agents.models import Plan, Task
+from gitflow_agents.models import SLUG, Plan, Task
 
 SLUG_LENGTH = 40
 _COMPONENT = 250
@@ -40,6 +40,11 @@ def branch(plan: str, task: Task) -> str:
 def branches(plan: Plan) -> dict[str, str]:
     """Return the branch of each task by its id."""
     return {task.id: branch(plan.plan, task) for task in plan.tasks}
+
+
+def bad_slug(name: str) -> str:
+    """Return why a name is no slug, or an empty string."""
+    return "" if re.match(SLUG, name) else "use small letters, digits and `-`"
 
 
 def bad_id(task_id: str) -> str:

@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import count, islice, pairwise
 from typing import Any
 
+from gitflow_agents import handoff
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.graph import Graph, contended, overlaps, schedule
 from gitflow_agents.models import Config, Plan, Task, fold
@@ -63,18 +64,19 @@ def read_plan(
     name: str = "",
     config: Config = Config(),  # noqa: B008 - frozen
     given: Collection[str] = (),
+    roles: Collection[str] = (),
     strict: bool = False,
 ) -> Reading:
     """Return the plan that `data` says, or raise InvalidFile with every problem, warnings too.
 
     `file` stands in the problems; `name` is the plan's name if the file says none.  `given` are
-    folded capabilities that are there before the plan begins.
+    folded capabilities that are there before the plan begins, `roles` the names of all roles.
     """
     source = Source(data, file)
     plan, places, found = _validated(source, name)
     problems = [*source.problems, *found]
     if plan is not None:
-        seen = _Seen(source, plan, places, Graph.of(plan, given), config)
+        seen = _Seen(source, plan, places, Graph.of(plan, given), config, roles)
         for rule in (*RULES, *ADVICE):
             problems += rule(seen)
     problems = _in_order(problems, strict)
@@ -175,6 +177,7 @@ class _Seen:
     places: list[int]
     graph: Graph
     config: Config
+    roles: Collection[str] = ()
 
     @cached_property
     def nearest(self) -> _Nearest:
@@ -466,6 +469,9 @@ def _paths(seen: _Seen) -> Iterator[Problem]:
         for at, path in enumerate(task.files):
             if reason := bad_path(path):
                 found.append((seen.path(place, "files", at), reason))
+        for at, path in enumerate(task.docs):
+            if reason := bad_path(path):
+                found.append((seen.path(place, "docs", at), reason))
         if task.working_directory and (reason := bad_path(task.working_directory)):
             found.append((seen.path(place, "working_directory"), reason))
     for where, reason in found:
@@ -473,7 +479,85 @@ def _paths(seen: _Seen) -> Iterator[Problem]:
             yield seen.source.problem(where, reason, "write it from the top of the repository")
 
 
-RULES: tuple[Rule, ...] = (_ids, _capabilities, _needs, _cycles, _branches, _paths)
+def _roles(seen: _Seen) -> Iterator[Problem]:
+    asked: list[tuple[Path, str]] = []
+    if seen.plan.defaults.role:
+        asked.append((("defaults", "role"), seen.plan.defaults.role))
+    asked += [(seen.path(place, "role"), task.role) for place, task in seen.tasks() if task.role]
+    for path, name in asked:
+        if name not in seen.roles:
+            other = near(name, seen.roles)
+            mend = f"did you mean `{other}`?" if other else f"there are {', '.join(seen.roles)}"
+            yield seen.source.problem(path, f"there is no role `{short(name)}`", mend)
+
+
+def _outputs(seen: _Seen) -> Iterator[Problem]:
+    for place, task in seen.tasks():
+        names: set[str] = set()
+        for at, output in enumerate(task.outputs):
+            path = seen.path(place, "outputs", at)
+            if output.name in names:
+                yield seen.source.problem(path, f"`{output.name}` is declared twice", "remove one")
+            names.add(output.name)
+            if output.type != "string" and (output.choices or output.pattern):
+                reason = f"`{output.name}` is a {output.type}, and has no choices and no pattern"
+                yield seen.source.problem(path, reason, "remove them, or its `type`")
+            elif output.pattern and (why := handoff.bad_pattern(output.pattern)):
+                reason = f"`{short(output.pattern)}` is no pattern: {why}"
+                yield seen.source.problem(path, reason, "mend it")
+
+
+def _inputs(seen: _Seen) -> Iterator[Problem]:
+    related = _Related(seen.graph)
+    for place, task in seen.tasks():
+        taken: dict[str, str] = {}
+        for name, where in task.inputs.items():
+            path = seen.path(place, "inputs", name)
+            variable = handoff.variable(name)
+            if variable in taken:
+                reason = f"`{name}` and `{taken[variable]}` would both be {variable}"
+                yield seen.source.problem(path, reason, "rename one")
+            taken[variable] = name
+            if said := _no_such_input(seen, related, task, name, where):
+                yield seen.source.problem(path, *said)
+
+
+def _no_such_input(
+    seen: _Seen, related: _Related, task: Task, name: str, where: str
+) -> tuple[str, str] | None:
+    giver, output = handoff.source(where)
+    if not giver:
+        reason = f"`{short(where)}` is not the output of a task"
+        return reason, "write `<task>.<output>`, such as `001.port`"
+    said = f"the input `{name}` is `{short(output)}` of {short(giver)}"
+    other = seen.plan.by_id.get(giver)
+    if other is None:
+        few = len(seen.graph.requires) < 2000
+        twin = near(giver, seen.graph.requires) if few else ""
+        return f"{said}, and there is no such task", f"did you mean {twin}?" if twin else ""
+    names = [one.name for one in other.outputs]
+    if output not in names:
+        twin = near(output, names)
+        mend = f"did you mean `{twin}`?" if twin else f"declare it under `outputs` of {giver}"
+        return f"{said}, which declares no such output", mend
+    if related.needs(task.id, giver) is False:
+        return f"{said}, and {_called(task.id)} does not need {giver}", (
+            f"name {giver} under `depends_on`, or something that it provides under `preconditions`"
+        )
+    return None
+
+
+RULES: tuple[Rule, ...] = (
+    _ids,
+    _capabilities,
+    _needs,
+    _cycles,
+    _branches,
+    _paths,
+    _roles,
+    _outputs,
+    _inputs,
+)
 
 
 # --- advice ---------------------------------------------------------------------------------------
@@ -496,6 +580,8 @@ def _unverified(seen: _Seen) -> Iterator[Problem]:
     for place, task in seen.tasks():
         has_check = any(capability.check for capability in task.provides)
         is_verified = has_check or seen.plan.verify(task)
+        if task.kind == "research":
+            continue  # its report is what is wanted
         if not is_verified and not seen.source.root["tasks"][place].get("verify"):
             yield seen.warn(
                 seen.path(place, "verify"),

@@ -21,9 +21,11 @@ from gitflow_agents.models import (
     Defaults,
     Duration,
     Limits,
+    Output,
     Plan,
     Task,
 )
+from gitflow_agents.roles import Role
 from gitflow_agents.spec.wording import spellings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -45,6 +47,7 @@ _SHARED = {
     "scope": "When work changes paths outside `files`: `flag` reports it, `strict` fails it.",
     "priority": "When slots are short, `high` starts first.",
     "working_directory": "The folder that the agent starts in, made if it is missing.",
+    "role": "What its agent is for, and what its result may hold: a name that `roles` lists.",
 }
 _COMMANDS = {
     "setup": "Shell commands in every fresh worktree, before the agent and before the gate.",
@@ -87,6 +90,12 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "depends_on": "Ids of tasks that have to be merged before it starts.",
         "provides": "Capabilities that its merge puts on flow.",
         "files": "Paths and globs that it is expected to change.",
+        "kind": "`research` wants findings in the report and merges no file; else `change`.",
+        "docs": "Files and folders whose text the agent gets; one that is missing fails the task "
+        "before it starts.",
+        "outputs": "Values that its agent has to report, by name; later tasks can take them.",
+        "inputs": "Values of earlier tasks, as `name: task.output`; the agent finds each in "
+        "`GITFLOW_INPUT_<NAME>`.",
         "acceptance": "What has to be true of the result, in words.",
         "estimated_time": "How long it should take: `8 minutes`, `2-3 h`; a number is minutes.",
         "approval": "What of it waits for `approve`, beside what the plan says: `task`, `merge`.",
@@ -106,6 +115,29 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "name": "What others write among their preconditions.",
         "check": "A shell command that proves it on the merged tree.",
     },
+    Output: {
+        "name": "What it is reported under, and what others name behind the task's id.",
+        "type": "`string`, `number` or `boolean`.",
+        "choices": "The only texts that it can be.",
+        "pattern": "A regular expression that all of the text has to match.",
+    },
+    Role: {
+        "description": "What it is for, in a sentence.",
+        "prompt": "What its agent is told before everything else about the work.",
+        "agent": "Who does its tasks, where they do not say it themselves.",
+        "model": "Which model, where they do not say it themselves.",
+        "tools": "What its agent may use: `read`, `edit`, `write`, `bash`, `web`, `mcp:<server>`; "
+        "anything if left out.",
+        "timeout": "How long an attempt may take at most.",
+        "may_change": "All that a result may change: kinds of files, paths and globs; `[]` is "
+        "nothing, any file if left out.",
+        "must_change": "What a result has to change, at least one file of each.",
+        "adds": "Whether a result `may`, `must` or can `never` add files.",
+        "edits": "The same for changes to files that are there.",
+        "deletes": "The same for files that go.",
+        "most_files": "How many files a result may change.",
+        "scope": "`strict` refuses changes outside the task's `files`.",
+    },
     Decision: {
         "decision": "What was decided.",
         "why": "The reason.",
@@ -120,6 +152,9 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "limits": "The most that any plan gets.",
         "approval": "What of every plan waits for `approve`: `plan`, `task`, `merge`.",
         "worktrees": "The folder for worktrees.",
+        "brief_template": "A template in place of the packaged one, on the default branch.",
+        "preferences": "A text that stands in every brief, on the default branch.",
+        "roles": "The folder of the repository's own roles, on the default branch.",
         "keep_branches": "Keep task branches after their merge.",
         "train": "How many results are tested and merged together at most.",
         "follow_base": "`clean` merges a base that has moved into flow when that needs no person.",
@@ -151,8 +186,13 @@ def config_schema() -> dict[str, Any]:
     return _schema(Config, "The config of gitflow-agents")
 
 
+def role_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of a role's file."""
+    return _schema(Role, "A role of gitflow-agents")
+
+
 def reference() -> str:
-    """Return every key of plan and config with its sentence, as the tables of the documentation."""
+    """Return every key of plan, config and role with its sentence, as tables for the docs."""
     parts = []
     for title, model in (
         ("A plan", Plan),
@@ -160,10 +200,12 @@ def reference() -> str:
         ("`defaults`", Defaults),
         ("`limits`", Limits),
         ("A capability in `provides`", Capability),
+        ("An entry of `outputs`", Output),
         ("An entry of `decisions`", Decision),
         ("The config", Config),
         ("The config's `limits`", ConfigLimits),
         ("The config's `agents.command`", AgentConfig),
+        ("A role", Role),
     ):
         rows = [
             f"| {', '.join(f'`{key}`' for key in keys)} | {ABOUT[model][field]} |"

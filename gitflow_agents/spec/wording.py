@@ -16,6 +16,7 @@ from gitflow_agents.errors import Problem
 from gitflow_agents.models import (
     PLAN_NAME,
     TASK_ID,
+    TOOL,
     VARIABLE,
     Config,
     ConfigLimits,
@@ -29,8 +30,7 @@ from gitflow_agents.spec.source import Path, Source
 M = TypeVar("M", bound=BaseModel)
 
 _LATER_IN_A_PLAN = frozenset(
-    "approvers role steps docs merge runner kind outputs inputs tdd quality repository "
-    "model tools epic".split()
+    "approvers steps merge runner tdd quality repository model tools epic".split()
 )
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
@@ -39,7 +39,7 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Limits: frozenset({"open_reviews"}),
     ConfigLimits: frozenset({"open_reviews"}),
     Config: frozenset(
-        "runners start roles allow_users allow_bots allow_self_approval "
+        "runners start allow_users allow_bots allow_self_approval "
         "command_permissions command_prefix comment_mode projects issues agent_mapping".split()
     ),
 }
@@ -49,6 +49,7 @@ _PATTERNS = {
     PLAN_NAME: ("plan name", "use small letters, digits and `-`"),
     TASK_ID: ("task id", "use letters, digits, `.` and `-`"),
     VARIABLE: ("name of a variable", "use letters, digits and `_`"),
+    TOOL: ("tool", "use read, edit, write, bash, web, or mcp:<server>"),
 }
 _WANTED = {
     "string_type": "text",
@@ -57,6 +58,7 @@ _WANTED = {
     "bool_type": "true or false",
     "tuple_type": "a list",
     "model_type": "a mapping",
+    "dict_type": "a mapping",
 }
 _KINDS: Sequence[tuple[type | tuple[type, ...], str]] = (
     (type(None), "empty"),

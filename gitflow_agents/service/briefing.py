@@ -1,0 +1,190 @@
+"""What goes into a brief, and where it comes from.
+
+The handbook (roles, preferences, the words of a brief) comes from the repository's default branch
+and the package, never from a plan or an agent's branch.  A task's documentation comes from the
+commit that its work begins with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from gitflow_agents import handoff, packaged, spec
+from gitflow_agents.errors import InvalidFile, Problem
+from gitflow_agents.models import Config, Task
+from gitflow_agents.render import PACKAGED, Brief, Doc, Template
+from gitflow_agents.render.prompt import Said
+from gitflow_agents.roles import Handbook, Role
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.store import Entry, Repository
+from gitflow_agents.store.repository import FOLDER, SUBMODULE, SYMLINK
+
+MOST_OF_A_DOC = 32 * 1024
+MOST_OF_DOCS = 128 * 1024
+"""Bytes of all documentation in one brief; what does not fit is named."""
+MOST_DOCS = 200
+"""Files of documentation that are named."""
+
+
+# --- the handbook ---------------------------------------------------------------------------------
+
+
+@cache
+def packaged_roles() -> dict[str, Role]:
+    """Return the roles that come with the package."""
+    return {name: packaged_role(name) for name in packaged.roles()}
+
+
+@cache
+def packaged_role(name: str) -> Role:
+    """Return a role that comes with the package."""
+    return spec.read_role(packaged.role(name), file=f"{name}.yaml")
+
+
+def role_names(repository: Repository, tree: str, config: Config) -> tuple[str, ...]:
+    """Return the names of all roles, the repository's own among them, in alphabetical order."""
+    own = (name for name, _, _ in _own_roles(repository, tree, config))
+    return tuple(sorted({*packaged.roles(), *own}))
+
+
+def _own_roles(
+    repository: Repository, tree: str, config: Config
+) -> Iterator[tuple[str, str, Entry]]:
+    """Yield (name, path, entry) of the repository's own roles."""
+    folder = config.roles.strip("/")
+    found = repository.find(tree, folder) if tree else None
+    if found is None or found.mode != FOLDER:
+        return
+    for name, entry in repository.tree(found.sha).items():
+        if name.endswith(".yaml") and entry.mode != FOLDER:
+            yield name.removesuffix(".yaml"), f"{folder}/{name}", entry
+
+
+def read_handbook(repository: Repository, tree: str, config: Config) -> Handbook:
+    """Return what a commit's tree and the package say; InvalidFile with every problem of it.
+
+    A file that the config names itself has to be there.
+    """
+    roles, sources = dict(packaged_roles()), dict.fromkeys(packaged.roles(), "packaged")
+    problems = list(_missing(repository, tree, config))
+    for name, path, entry in _own_roles(repository, tree, config):
+        try:
+            roles[name] = spec.read_role(repository.blob(entry.sha), file=path)
+            sources[name] = path
+        except InvalidFile as e:
+            problems += e.problems
+        if why := spec.bad_slug(name):
+            problems.append(Problem(path, 0, 0, "", f"`{name}` is no name of a role: {why}"))
+    texts = {}
+    for key in ("brief_template", "preferences"):
+        data = repository.read(tree, getattr(config, key)) if tree else None
+        try:
+            texts[key] = (data or b"").decode()
+        except UnicodeDecodeError:
+            path = getattr(config, key)
+            problems.append(Problem(path, 0, 0, "", "it is not UTF-8", "save it as UTF-8"))
+            texts[key] = ""
+    book = Handbook(
+        roles,
+        sources,
+        texts["preferences"],
+        texts["brief_template"],
+        config.brief_template if texts["brief_template"] else "",
+    )
+    try:
+        if book.template:
+            template_of(book)
+    except InvalidFile as e:
+        problems += e.problems
+    if problems:
+        what = problems[0].file if len({one.file for one in problems}) == 1 else "the handbook"
+        hint = "mend it and commit it on the default branch: only what is committed there counts"
+        raise InvalidFile(what, problems, hint=hint)
+    return book
+
+
+def _missing(repository: Repository, tree: str, config: Config) -> Iterator[Problem]:
+    for key in ("brief_template", "preferences", "roles"):
+        path = getattr(config, key).strip("/")
+        if key not in config.model_fields_set:
+            continue
+        if not tree or repository.find(tree, path) is None:
+            reason = f"the config names it as `{key}`, and it is not on the default branch"
+            yield Problem(path, 0, 0, "", reason, "commit it there, or take the key out")
+
+
+def template_of(handbook: Handbook) -> Template:
+    """Return the words of a brief: the repository's own, or the packaged ones."""
+    text = packaged.text(f"templates/{PACKAGED}")
+    return Template(Brief, text, handbook.template, handbook.template_file)
+
+
+# --- what a task begins with ----------------------------------------------------------------------
+
+
+def docs_of(repository: Repository, tree: str, task: Task) -> tuple[tuple[Doc, ...], str]:
+    """Return the documentation that a task names, and in a sentence what of it is missing."""
+    docs: list[Doc] = []
+    missing: list[str] = []
+    left = MOST_OF_DOCS
+    for named in dict.fromkeys(path.removeprefix("./").rstrip("/") for path in task.docs):
+        entry = repository.find(tree, named) if named not in ("", ".") else Entry(FOLDER, tree)
+        if entry is None:
+            missing.append(named)
+            docs.append(_doc(named, note="it is not there yet"))
+            continue
+        below = (
+            repository.files(entry.sha, f"{named}/" if named else "")
+            if entry.mode == FOLDER
+            else iter([(named, entry)])
+        )
+        for path, file in below:
+            if len(docs) >= MOST_DOCS:
+                docs.append(_doc(named, note="it holds more files than can be named here"))
+                break
+            docs.append(_read(repository, path, file, left))
+            left -= len(docs[-1].text)
+    if not missing:
+        return tuple(docs), ""
+    be = "is" if len(missing) == 1 else "are"
+    return tuple(docs), f"`docs` names {', '.join(missing)}, which {be} not there"
+
+
+def _doc(path: str, text: str = "", note: str = "") -> Doc:
+    return Doc(Said(path), Said(text), note)
+
+
+def _read(repository: Repository, path: str, entry: Entry, left: int) -> Doc:
+    if entry.mode in (SYMLINK, SUBMODULE):
+        return _doc(path, note="read it there; it is no plain file")
+    size = repository.size(entry.sha)
+    if size > min(MOST_OF_A_DOC, left):
+        return _doc(path, note=f"read it there; it has {size:,} bytes")
+    data = repository.blob(entry.sha)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        return _doc(path, note="read it there; it is no text")
+    return _doc(path, text) if text.strip() else _doc(path, note="it is empty")
+
+
+def unmet(repository: Repository, snapshot: Snapshot, tree: str, task: str) -> str:
+    """Return in a sentence why an attempt at a task cannot begin, or an empty string."""
+    _, missing = docs_of(repository, tree, snapshot.plan.by_id[task])
+    if missing:
+        return missing
+    _, missing = handoff.inputs(snapshot.plan.by_id[task], snapshot.records)
+    return missing
+
+
+__all__ = [
+    "docs_of",
+    "packaged_roles",
+    "read_handbook",
+    "role_names",
+    "template_of",
+    "unmet",
+]
