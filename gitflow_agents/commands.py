@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from gitflow_agents import handoff
 from gitflow_agents.errors import FlowError
 from gitflow_agents.graph import attempts_allowed
 from gitflow_agents.models import (
@@ -28,7 +29,9 @@ from gitflow_agents.models import (
     Model,
     Reason,
     Status,
+    Task,
     TaskRecord,
+    Value,
     person,
 )
 from gitflow_agents.scheduler import FLOW_TROUBLE, Snapshot, held_words
@@ -213,6 +216,9 @@ class Submit(Act):
 
     needs_target = True
     verb: Literal["submit"] = "submit"
+    output: tuple[str, ...] = Field(
+        default=(), description="A value that the task has to report, as NAME=VALUE."
+    )
 
 
 class Give(Act):
@@ -353,9 +359,10 @@ class Assign:
 
 @dataclass(frozen=True)
 class PutForward:
-    """Take what a person did at a task for its result."""
+    """Take what a person did at a task for its result; `outputs` is what they report."""
 
     task: str
+    outputs: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -993,9 +1000,23 @@ def _submit(command: Submit, ground: Ground) -> Decision:
                 ready.append(task)
         elif task in words and not _is_submitted(record):
             raise _wrong_state(snapshot, task, "nobody has taken it", hint=f"take {plan}/{task}")
-    done = [PutForward(task) for task in ready]
+    if command.output and len(ready) > 1:
+        raise Refused("bad-value", "--output is for one task", hint="submit one after the other")
+    done = [PutForward(task, _reported(snapshot.plan.by_id[task], command)) for task in ready]
     said = [f"{task} is submitted; the next run tests and merges it" for task in ready]
     return _decided(snapshot, done, said, "take", ready, "everything named is submitted already")
+
+
+def _reported(task: Task, command: Submit) -> dict[str, Value]:
+    """Return the values that a person reports; Refused when they are not what the task declares."""
+    given, why = handoff.typed(task, command.output)
+    if why := why or handoff.wrong(task, given):
+        raise Refused(
+            "bad-value",
+            f"{task.id} cannot be merged: {why}",
+            hint="say each of them: --output NAME=VALUE",
+        )
+    return given
 
 
 def _is_submitted(record: TaskRecord) -> bool:

@@ -7,8 +7,10 @@ fails the task that should have given it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
@@ -49,6 +51,32 @@ def wrong(task: Task, given: Mapping[str, Value]) -> str:
     declared = {output.name for output in task.outputs}
     said += [f"`{name}` is not declared" for name in given if name not in declared]
     return f"its outputs are not what the plan declares: {'; '.join(said)}" if said else ""
+
+
+def typed(task: Task, said: Iterable[str]) -> tuple[dict[str, Value], str]:
+    """Return the values that `NAME=VALUE` words say, as the task's outputs declare them.
+
+    Beside them what is wrong with the words, in a sentence.
+    """
+    kinds = {output.name: output.type for output in task.outputs}
+    found: dict[str, Value] = {}
+    for word in said:
+        name, sign, value = word.partition("=")
+        if not sign:
+            return found, f"`{word}` is not NAME=VALUE"
+        found[name] = _typed(kinds.get(name, "string"), value)
+    return found, ""
+
+
+def _typed(kind: str, value: str) -> Value:
+    if kind == "boolean" and value in ("true", "false"):
+        return value == "true"
+    if kind == "number":
+        for number in (int, float):
+            with suppress(ValueError, OverflowError):
+                if isfinite(found := number(value)):
+                    return found
+    return value
 
 
 def _misfit(output: Output, value: Value) -> str:
@@ -100,4 +128,4 @@ def inputs(task: Task, records: Mapping[str, TaskRecord]) -> tuple[dict[str, str
     return found, ""
 
 
-__all__ = ["PREFIX", "bad_pattern", "inputs", "source", "text", "variable", "wrong"]
+__all__ = ["PREFIX", "bad_pattern", "inputs", "source", "text", "typed", "variable", "wrong"]

@@ -232,3 +232,57 @@ def test_research_without_findings_has_failed(repo: Repo) -> None:
         "no-changes",
         "it found nothing: its report has no `summary`",
     )
+
+
+# --- people ---------------------------------------------------------------------------------------
+
+
+def committed(repo: Repo, branch: str, file: str = "") -> None:
+    """Commit something to a branch as a person does; nothing but words without a `file`."""
+    repo.path.joinpath(engine.FILE).unlink(missing_ok=True)  # it would be in the way
+    repo.git("switch", "--quiet", branch)
+    if file:
+        repo.write(file, "mine\n")
+        repo.git("add", file)
+    repo.git("commit", "--quiet", "--allow-empty", "--message", "what I did\n\nand why")
+    repo.git("switch", "--quiet", "main")
+
+
+def test_a_person_reports_the_outputs_of_a_task_that_they_took(repo: Repo, cli: Cli) -> None:
+    engine.plan(
+        repo,
+        task("1", "exit 1", outputs=["url", {"name": "port", "type": "number"}]),
+        task("2", 'echo "$GITFLOW_INPUT_PORT" > b', depends_on=["1"], inputs={"port": "1.port"}),
+        task("3", "exit 1", kind="research", role="review"),
+    )
+    engine.go(repo)
+    cli("take", "p/1", "p/3")
+    committed(repo, "task/p/1-task-1", "a")
+    committed(repo, "task/p/3-task-3")
+    for words, why in (
+        ([], "`url` is missing; `port` is missing"),
+        (["--output", "port=x", "--output", "url=a=b"], "`port` is `x`, and has to be a number"),
+        (["--output", "port"], "`port` is not NAME=VALUE"),
+    ):
+        refused = cli("submit", "p/1", *words, check=False)
+        assert refused.exit_code == 1
+        assert why in refused.stderr
+        assert "hint: say each of them: --output NAME=VALUE" in refused.stderr
+    cli("submit", "p/1", "--output", "url=a=b", "--output", "port=80")
+    cli("submit", "p/3")
+    assert engine.go(repo, "p").code == 0
+    assert engine.record(repo, "1")["outputs"] == {"url": "a=b", "port": 80}
+    assert repo.git("show", "flow/p:b") == "80"
+    assert engine.record(repo, "3")["summary"].strip() == "what I did\n\nand why"
+
+
+def test_a_person_is_not_held_to_the_role_of_the_agent_whose_task_they_took(
+    repo: Repo, cli: Cli
+) -> None:
+    engine.plan(repo, task("1", "exit 1", role="test"))
+    engine.go(repo)
+    cli("take", "p/1")
+    committed(repo, "task/p/1-task-1", "code.py")
+    cli("submit", "p/1")
+    assert engine.go(repo, "p").code == 0
+    assert "code.py" in repo.tree("flow/p")

@@ -13,13 +13,13 @@ from gitflow_agents import roles
 from gitflow_agents.graph import covers
 from gitflow_agents.models import Duration, Plan
 from gitflow_agents.roles import KINDS, Role, Touched, effective, kind
-from gitflow_agents.service.briefing import packaged_roles
+from gitflow_agents.service.briefing import Roles
 from tests import engine
 from tests.engine import task
 from tests.repos import Cli, Repo
 
 How = Literal["adds", "edits", "deletes"]
-ROLES = packaged_roles()
+ROLES = Roles({})
 W4 = {"architect", "implement", "test", "review", "fix", "refactor", "document"}
 G21 = {"builder", "guardian", "surgeon", "shipper", "brain", "lina", "genie"}
 

@@ -7,7 +7,7 @@ commit that its work begins with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 from gitflow_agents import handoff, packaged, spec
@@ -20,6 +20,8 @@ from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Entry, Repository
 from gitflow_agents.store.repository import FOLDER, SUBMODULE, SYMLINK
 
+PACKAGED_ROLE = "packaged"
+"""Where a role comes from that is not the repository's own."""
 MOST_OF_A_DOC = 32 * 1024
 MOST_OF_DOCS = 128 * 1024
 """Bytes of all documentation in one brief; what does not fit is named."""
@@ -30,10 +32,23 @@ MOST_DOCS = 200
 # --- the handbook ---------------------------------------------------------------------------------
 
 
-@cache
-def packaged_roles() -> dict[str, Role]:
-    """Return the roles that come with the package."""
-    return {name: packaged_role(name) for name in packaged.roles()}
+class Roles(Mapping[str, Role]):
+    """The repository's own roles, and those of the package, each read when it is asked for."""
+
+    def __init__(self, own: Mapping[str, Role]) -> None:
+        self._own = own
+        self._names = dict.fromkeys(sorted({*packaged.roles(), *own}))
+
+    def __getitem__(self, name: str) -> Role:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._own[name] if name in self._own else packaged_role(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @cache
@@ -66,7 +81,8 @@ def read_handbook(repository: Repository, tree: str, config: Config) -> Handbook
 
     A file that the config names itself has to be there.
     """
-    roles, sources = dict(packaged_roles()), dict.fromkeys(packaged.roles(), "packaged")
+    roles: dict[str, Role] = {}
+    sources = dict.fromkeys(packaged.roles(), PACKAGED_ROLE)
     problems = list(_missing(repository, tree, config))
     for name, path, entry in _own_roles(repository, tree, config):
         try:
@@ -86,7 +102,7 @@ def read_handbook(repository: Repository, tree: str, config: Config) -> Handbook
             problems.append(Problem(path, 0, 0, "", "it is not UTF-8", "save it as UTF-8"))
             texts[key] = ""
     book = Handbook(
-        roles,
+        Roles(roles),
         sources,
         texts["preferences"],
         texts["brief_template"],
@@ -181,8 +197,9 @@ def unmet(repository: Repository, snapshot: Snapshot, tree: str, task: str) -> s
 
 
 __all__ = [
+    "PACKAGED_ROLE",
+    "Roles",
     "docs_of",
-    "packaged_roles",
     "read_handbook",
     "role_names",
     "template_of",

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class Desk:
     tell: Callable[[Told], None]
     check: Callable[[bytes], spec.Reading]
     """Reads a new text of the plan; InvalidFile with everything that is wrong in it."""
-    handbook: Handbook = field(default_factory=Handbook)
+    book: Callable[[], Handbook] = Handbook
+    """Reads the handbook, which few of the commands need."""
     run: str = ""
     clock: Callable[[], float] = time.time
     own: dict[str, Order] = field(default_factory=dict)
@@ -90,6 +92,11 @@ class Desk:
     """Some of those that were read, by the tree that holds them."""
     afterwards: list[Callable[[], None]] = field(default_factory=list)
     """What will be done then: a decision that is not written must leave no trace."""
+
+    @cached_property
+    def handbook(self) -> Handbook:
+        """Return what the repository tells every agent."""
+        return self.book()
 
     def say(self, event: str, text: str, detail: str = "", **data: Any) -> None:
         plan = self.snapshot.plan.plan

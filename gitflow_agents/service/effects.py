@@ -87,8 +87,8 @@ class Effects:
                 draft.tell(name, task=task, note=one_line(note))
             case Assign(task):
                 self.said.append(self.taking.take(draft, task))
-            case PutForward(task):
-                self.said += self.taking.submit(draft, task)
+            case PutForward(task, outputs):
+                self.said += self.taking.submit(draft, task, outputs)
             case HandBack(task):
                 self.said += self.taking.give(draft, task)
             case TakeBack(tasks, why):

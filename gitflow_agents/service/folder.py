@@ -18,7 +18,7 @@ from gitflow_agents.models import Config, Limits, PlanState
 from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.accept import plan_path
-from gitflow_agents.service.briefing import packaged_roles
+from gitflow_agents.service.briefing import PACKAGED_ROLE, Roles
 from gitflow_agents.store import Repository
 
 
@@ -37,7 +37,7 @@ class Folder:
     @cached_property
     def handbook(self) -> Handbook:
         """Return what comes with the package."""
-        return Handbook(packaged_roles(), dict.fromkeys(packaged.roles(), "packaged"))
+        return Handbook(Roles({}), dict.fromkeys(packaged.roles(), PACKAGED_ROLE))
 
     def read(self, plan: str, *, strict: bool = False) -> spec.Reading:
         """Check a plan file; raise InvalidFile with everything that is wrong."""

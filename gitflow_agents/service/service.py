@@ -765,6 +765,8 @@ class Service:
         if self.config and self._config_aside:
             warn(self._config_aside)
         snapshot = self._accepted(plan, on_event, self._beginning_at(plan, remote, warn))
+        for task in snapshot.plan.tasks:
+            self.handbook.role(snapshot.plan, task)  # raises for one that is gone
         desk = self._desk(snapshot, on_event)
         desk.worktrees.exclude()
         stop = desk.executor.stop
@@ -787,8 +789,6 @@ class Service:
         return push(self.authorities, name, remote, self.actor, dry_run=dry_run)
 
     def _desk(self, snapshot: Snapshot, on_event: Callable[[Told], None]) -> Desk:
-        for task in snapshot.plan.tasks:
-            self.handbook.role(snapshot.plan, task)  # raises for one that is gone
         worktrees = Worktrees(self.repository, self.config.worktrees)
         store = self.at(snapshot.plan.plan)
         # An agent can reach the refs of this repository, whoever decides.
@@ -817,7 +817,7 @@ class Service:
             lambda data: self._checked(
                 name, data, file=self._shown(name, name), more=given_by(desk.snapshot)
             ),
-            self.handbook,
+            lambda: self.handbook,
             run_id(),
             self.clock,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from gitflow_agents.models import (
     DoneReport,
     Status,
     TaskRecord,
+    Value,
     person,
 )
 from gitflow_agents.runner import new_lease
@@ -168,7 +170,8 @@ class Taking:
             )
         base_tree = repository.commit(base).tree
         tree = merge.strip(repository, repository.commit(tip).tree, base_tree)
-        if tree == base_tree:
+        is_research = self._is_research(task)
+        if tree == base_tree and not is_research:
             files = render.count(untracked, "file is", "files are")
             more = f"; {files} not in git" if untracked else ""
             raise Refused(
@@ -178,6 +181,12 @@ class Taking:
             )
         commits = repository.commits(tip, f"^{base}")
         theirs = tuple(c for c in commits if not c.committer.startswith(f"{TOOL} "))
+        if is_research and not theirs:
+            raise Refused(
+                "nothing-to-do",
+                f"{record.branch} does not say what was found",
+                hint="say it in a commit: git commit --allow-empty",
+            )
         if len(commits) > merge.MOST_COMMITS:
             raise Refused(
                 "too-many",
@@ -206,6 +215,10 @@ class Taking:
                 hint=f"git push {refs.name} {branch}",
             )
 
+    def _is_research(self, task: str) -> bool:
+        plan = self.desk.snapshot.plan
+        return self.desk.handbook.terms(plan, plan.by_id[task]).kind == "research"
+
     def _checked_out(self, task: str, branch: str) -> tuple[Path | None, int]:
         """Return where a branch is checked out, and how many files there are not in git."""
         repository, ref = self.desk.store.repository, f"{HEADS}{branch}"
@@ -228,13 +241,13 @@ class Taking:
             )
         return place, untracked
 
-    def submit(self, draft: Draft, task: str) -> list[str]:
+    def submit(self, draft: Draft, task: str, outputs: Mapping[str, Value]) -> list[str]:
         """Put what a person did forward to be merged; return what else they should know."""
         snapshot, repository = self.desk.snapshot, self.desk.store.repository
         plan, work = snapshot.plan, self.look(task)
         record = snapshot.record(task)
         attempt = record.attempts[-1]
-        report = self._report(record, work)
+        report = self._report(record, work).model_copy(update={"outputs": dict(outputs)})
         is_plain = all(merge.quoted(c.message) == c.message for c in work.commits)
         parent = work.tip
         if not is_plain:
@@ -297,6 +310,8 @@ class Taking:
         task, attempt = plan.by_id[record.id], record.attempts[-1]
         paths = [change.path for change in work.changes]
         subjects = [f"- {commit.subject}" for commit in work.commits]
+        if self._is_research(record.id):  # what they found is all that there is
+            subjects = [commit.message.strip() + "\n" for commit in work.commits]
         more = len(subjects) - MOST_SUBJECTS
         rest = [f"- and {more} more commits"] if more > 0 else []
         return DoneReport(
