@@ -86,6 +86,15 @@ def test_a_kept_answer_is_given_without_a_process_or_a_slow_package(repo: Repo) 
     assert top(found) & SLOW <= {"json"}  # what measures the tests may be there before
 
 
+@pytest.mark.parametrize("verb", [["status"], ["ready"], ["validate"], ["roles"], ["explain", "1"]])
+def test_only_what_fills_in_a_brief_imports_what_it_takes(repo: Repo, verb: list[str]) -> None:
+    path = repo.plan("auth", "goal: g\ntasks:\n  - {id: '1', run: echo a > a, role: implement}\n")
+    words = [*verb, str(path)] if verb in (["status"], ["ready"], ["validate"]) else verb
+    assert "jinja2" not in top(imported(repo.path, *words))
+    if verb == ["status"]:
+        assert "jinja2" in top(imported(repo.path, "run", str(path)))
+
+
 def test_ready_gives_the_kept_answer_by_name_and_for_the_only_plan(repo: Repo, cli: Cli) -> None:
     keep(repo, ["002", "003"])
     for args in (["ready", "auth", "--json"], ["--json", "ready"]):

@@ -163,9 +163,12 @@ def effective(plan: Plan, task: Task, role: Role | None) -> Task:
     if role is None:
         return task
     changes: dict[str, object] = {}
-    for name in ("agent", "model"):
-        if name in Task.model_fields and getattr(task, name) is None:
-            changes[name] = getattr(role, name)
+    if role.agent is not None and task.agent is None and task.run is None:
+        changes["agent"] = role.agent
+    if "model" in Task.model_fields and role.model is not None:
+        is_its = role.agent in (None, changes.get("agent", task.agent))
+        if is_its and getattr(task, "model") is None:  # noqa: B009 - not every version has it
+            changes["model"] = role.model
     if role.timeout is not None:
         changes["timeout"] = min(
             plan.setting(task, "timeout"), role.timeout, key=lambda time: time.seconds
