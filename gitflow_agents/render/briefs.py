@@ -60,6 +60,12 @@ def task_yaml(snapshot: Snapshot, task_id: str, branch: str, attempt: int) -> by
         "estimated_time": str(task.estimated_time or ""),
         "priority": (task.priority or plan.defaults.priority).value,
     }
+    role = plan.setting(task, "role")
+    outputs = [output.model_dump(mode="json", exclude_defaults=True) for output in task.outputs]
+    more = {"role": role, "docs": task.docs, "inputs": task.inputs, "outputs": outputs}
+    head |= {key: value for key, value in more.items() if value}
+    if task.kind != "change":
+        head["kind"] = task.kind
     # Lists of ids grow with the plan; an id needs no escaping, so they are not left to the emitter.
     completed = snapshot.by_status[Status.COMPLETED]
     others = graph.wave_members(task_id)[: MOST_NEIGHBOURS + 1]
