@@ -20,6 +20,7 @@ from tests.repos import Cli, Repo
 
 WORDS = packaged.text(f"templates/{PACKAGED}")
 OWN = ".github/gitflow-agents/brief.md.j2"
+PREFERENCES = ".github/gitflow-agents/preferences.md"
 
 
 def told(text: str) -> list[str]:
@@ -91,6 +92,8 @@ def test_a_template_names_values_and_puts_them_out_through_filters(text: str) ->
         ("{{ branch | fence(word='x') }}", "1:1: error: `fence` takes no names in brackets"),
         ("{% if task.id > 1 %}{% endif %}", "1:1: error: only numbers are more or less than one another"),
         ("{% if 1 in attempt %}{% endif %}", "1:1: error: `in` wants a list or a text behind it"),
+        ("{% if 1 in task.id %}{% endif %}", "1:1: error: only a text can be in a text"),
+        ("{% if task.id is even %}{% endif %}", "1:1: error: only a number is even"),
         ("{% if task.id is mapping %}{% endif %}", "1:1: error: there is no test `mapping`"),
         ("{{ task.id", "1:1: error: unexpected end of template"),
         ("a\n{% fi %}", "2:1: error: Encountered unknown tag 'fi'."),
@@ -242,6 +245,47 @@ def test_a_template_elsewhere_is_named_by_the_config_and_has_to_be_there(
     own(repo, "Short names.\n", "notes/ours.md")
     assert engine.go(repo).code == 0
     assert repo.git("show", "flow/p:b") == "1: ```text\nShort names.\n```"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        (OWN, " \n", "it is empty (write it, or remove it)"),
+        (OWN, b"\xff", "it is not UTF-8 (save it as UTF-8)"),
+        (f"{OWN}/a", "a", "`brief_template` has to be a file"),
+        (PREFERENCES, "a" * 300_000, "it has 300,000 bytes, and may have 262,144"),
+        (".github/gitflow-agents/roles", "a", "`roles` has to be a folder"),
+        (
+            ".github/gitflow-agents/roles/a.yml",
+            "description: d",
+            "it is not read (call it a.yaml)",
+        ),
+        (
+            ".github/gitflow-agents/roles/A b.yaml",
+            "description: d",
+            "`A b` is no name of a role: use small letters, digits and `-`",
+        ),
+        (
+            ".github/gitflow-agents/roles/a.yaml",
+            "- description",
+            "a role is a mapping with a `description`",
+        ),
+    ],
+)
+def test_a_file_of_the_handbook_that_would_not_count_is_told(
+    repo: Repo, cli: Cli, path: str, text: str | bytes, said: str
+) -> None:
+    file = repo.path / path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    repo.git("add", ".github")
+    repo.git("commit", "--quiet", "--message", "settings")
+    engine.plan(repo, task("1", "echo a > a"))
+    refused = cli("validate", engine.FILE, check=False)
+    assert refused.exit_code == 1
+    told = [line for line in (refused.stderr + refused.stdout).splitlines() if ".github" in line]
+    place = path.removesuffix("/a") if path.endswith("/a") else path
+    assert re.sub(r":\d+:\d+:", ":", told[0]) == f"{place}: error: {said}"
 
 
 def test_the_preferences_stand_in_every_brief_as_data(repo: Repo, cli: Cli) -> None:

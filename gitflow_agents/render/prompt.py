@@ -364,7 +364,9 @@ class _Reader:
             case nodes.Filter(node=inner) if inner is not None:
                 return self._filter(node, self._type(inner, names))
             case nodes.Test():
-                self._type(node.node, names)
+                kind = self._type(node.node, names)
+                if node.name in ("even", "odd") and kind not in (int, _ANY):
+                    self._say(node, f"only a number is {node.name}")
                 if node.name not in TESTS:
                     self._say(
                         node, f"there is no test `{node.name}`", f"there are {', '.join(TESTS)}"
@@ -391,6 +393,8 @@ class _Reader:
                         self._say(node, "only numbers are more or less than one another")
                     elif operand.op in ("in", "notin") and not _can_hold(right):
                         self._say(node, "`in` wants a list or a text behind it")
+                    elif right in (str, Said) and left not in (str, Said, _ANY):
+                        self._say(node, "only a text can be in a text")
                 return bool
             case nodes.Call(node=nodes.Name(name="super"), args=[], kwargs=[]):
                 return str

@@ -25,6 +25,7 @@ PACKAGED_ROLE = "packaged"
 MOST_OF_A_DOC = 32 * 1024
 MOST_OF_DOCS = 128 * 1024
 """Bytes of all documentation in one brief; what does not fit is named."""
+MOST_OF_A_TEXT = 256 * 1024
 MOST_DOCS = 200
 """Files of documentation that are named."""
 
@@ -83,7 +84,7 @@ def read_handbook(repository: Repository, tree: str, config: Config) -> Handbook
     """
     roles: dict[str, Role] = {}
     sources = dict.fromkeys(packaged.roles(), PACKAGED_ROLE)
-    problems = list(_missing(repository, tree, config))
+    problems = list(_misplaced(repository, tree, config))
     for name, path, entry in _own_roles(repository, tree, config):
         try:
             roles[name] = spec.read_role(repository.blob(entry.sha), file=path)
@@ -93,21 +94,12 @@ def read_handbook(repository: Repository, tree: str, config: Config) -> Handbook
         if why := spec.bad_slug(name):
             problems.append(Problem(path, 0, 0, "", f"`{name}` is no name of a role: {why}"))
     texts = {}
-    for key in ("brief_template", "preferences"):
-        data = repository.read(tree, getattr(config, key)) if tree else None
-        try:
-            texts[key] = (data or b"").decode()
-        except UnicodeDecodeError:
-            path = getattr(config, key)
-            problems.append(Problem(path, 0, 0, "", "it is not UTF-8", "save it as UTF-8"))
-            texts[key] = ""
-    book = Handbook(
-        Roles(roles),
-        sources,
-        texts["preferences"],
-        texts["brief_template"],
-        config.brief_template if texts["brief_template"] else "",
-    )
+    for path in (config.preferences, config.brief_template):
+        texts[path], wrong = _text(repository, tree, path)
+        problems += [Problem(path, 0, 0, "", *wrong)] if wrong else []
+    template = texts[config.brief_template]
+    file = config.brief_template if template else ""
+    book = Handbook(Roles(roles), sources, texts[config.preferences], template, file)
     try:
         if book.template:
             template_of(book)
@@ -120,14 +112,37 @@ def read_handbook(repository: Repository, tree: str, config: Config) -> Handbook
     return book
 
 
-def _missing(repository: Repository, tree: str, config: Config) -> Iterator[Problem]:
+def _text(repository: Repository, tree: str, path: str) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a file, empty when there is none, and what is wrong with it."""
+    entry = repository.find(tree, path) if tree else None
+    if entry is None or entry.mode == FOLDER:
+        return "", ()
+    size = repository.size(entry.sha)
+    if size > MOST_OF_A_TEXT:
+        return "", (f"it has {size:,} bytes, and may have {MOST_OF_A_TEXT:,}",)
+    try:
+        text = repository.blob(entry.sha).decode()
+    except UnicodeDecodeError:
+        return "", ("it is not UTF-8", "save it as UTF-8")
+    return (text, ()) if text.strip() else ("", ("it is empty", "write it, or remove it"))
+
+
+def _misplaced(repository: Repository, tree: str, config: Config) -> Iterator[Problem]:
+    """Yield what the config names and is not there, and what is there and would not be read."""
     for key in ("brief_template", "preferences", "roles"):
         path = getattr(config, key).strip("/")
-        if key not in config.model_fields_set:
-            continue
-        if not tree or repository.find(tree, path) is None:
+        entry = repository.find(tree, path) if tree else None
+        if entry is None and key in config.model_fields_set:
             reason = f"the config names it as `{key}`, and it is not on the default branch"
             yield Problem(path, 0, 0, "", reason, "commit it there, or take the key out")
+        elif entry is not None and (entry.mode == FOLDER) != (key == "roles"):
+            what = "a folder" if key == "roles" else "a file"
+            yield Problem(path, 0, 0, "", f"`{key}` has to be {what}")
+        elif entry is not None and key == "roles":
+            for name in repository.tree(entry.sha):
+                if name.endswith(".yml"):
+                    mend = f"call it {name.removesuffix('.yml')}.yaml"
+                    yield Problem(f"{path}/{name}", 0, 0, "", "it is not read", mend)
 
 
 def template_of(handbook: Handbook) -> Template:

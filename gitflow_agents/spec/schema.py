@@ -123,7 +123,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
     },
     Role: {
         "description": "What it is for, in a sentence.",
-        "prompt": "What its agent is told before everything else about the work.",
+        "prompt": "What its agent is told beside its task.",
         "agent": "Who does its tasks, where they do not say it themselves.",
         "model": "Which model, where they do not say it themselves.",
         "tools": "What its agent may use: `read`, `edit`, `write`, `bash`, `web`, `mcp:<server>`; "
