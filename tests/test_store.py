@@ -35,7 +35,7 @@ from gitflow_agents.models import (
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import CheckedOut, Draft, Known, RefRefused, Repository, Store
 from gitflow_agents.store import refs as refs_module
-from gitflow_agents.store.repository import EMPTY_TREE, FILE, Commit, Entry
+from gitflow_agents.store.repository import EMPTY_TREE, FILE, Commit, Entry, Git
 from gitflow_agents.store.state import (
     events_of,
     message,
@@ -830,3 +830,26 @@ def test_after_many_real_kills_all_refs_of_a_transaction_agree(store: Store, rep
         with store.refs.lock():
             agree(repo, first, second)
         engine.tidy(repo)
+
+
+def test_a_variable_that_comes_and_goes_meanwhile_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMES_AND_GOES", "")
+    is_over = threading.Event()
+
+    def flip() -> None:
+        while not is_over.is_set():
+            os.environ.pop("COMES_AND_GOES", None)
+            os.environ["COMES_AND_GOES"] = "1"
+
+    flipping, interval = threading.Thread(target=flip), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    flipping.start()
+    try:
+        for _ in range(500):
+            assert Git(str(tmp_path), {})._own[b"LC_ALL"] == b"C"
+    finally:
+        is_over.set()
+        flipping.join()
+        sys.setswitchinterval(interval)

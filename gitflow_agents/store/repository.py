@@ -16,6 +16,7 @@ import select
 import shutil
 import signal
 import struct
+import sys
 import tempfile
 import threading
 import time
@@ -133,7 +134,9 @@ class Git:
     def _own(self) -> dict[bytes, bytes]:
         """Return all that a git of ours sees: what we inherited and it may obey, and our own."""
         left_out = {os.fsencode(name) for name in foreign(os.environ)}
-        kept = {name: value for name, value in os.environb.items() if name not in left_out}
+        # A copy stumbles over a variable that another thread takes away meanwhile.
+        found = {name: os.environb.get(name) for name in os.environb if name not in left_out}
+        kept = {name: value for name, value in found.items() if value is not None}
         return kept | _encoded({"LANGUAGE": "C", "LC_ALL": "C", **self.environment})
 
     def beside(self, folder: str, changes: Mapping[str, str]) -> Git:
@@ -144,14 +147,8 @@ class Git:
 
     @cached_property
     def _git(self) -> Any:
-        """Return GitPython's git, which keeps the partners; it takes long to import."""
-        asked = os.environ.get("GIT_PYTHON_REFRESH")
-        os.environ["GIT_PYTHON_REFRESH"] = asked or "quiet"
-        import git as gitpython
-
-        if asked is None:
-            os.environ.pop("GIT_PYTHON_REFRESH", None)
-        git = gitpython.Git(self.folder)
+        """Return GitPython's git, which keeps the partners."""
+        git = _gitpython().Git(self.folder)
         # GitPython takes the $HOME in a folder's name for a variable.
         git._working_dir = self.folder
         git.update_environment(**self.environment)
@@ -300,6 +297,24 @@ def foreign(inherited: Iterable[str]) -> set[str]:
 
 def _no_git() -> FlowError:
     return FlowError("git cannot be started", hint="install git 2.38 or newer and put it on PATH")
+
+
+_importing = threading.Lock()
+
+
+def _gitpython() -> Any:
+    """Return the package; it takes long to import, and most commands that end at once need none."""
+    # It looks for a git when it is imported, and complains unless it is told not to.
+    with _importing:
+        if "git" not in sys.modules and "GIT_PYTHON_REFRESH" not in os.environ:
+            os.environ["GIT_PYTHON_REFRESH"] = "quiet"
+            try:
+                import git
+            finally:
+                del os.environ["GIT_PYTHON_REFRESH"]
+        import git
+
+        return git
 
 
 def _encoded(variables: Mapping[str, str]) -> dict[bytes, bytes]:

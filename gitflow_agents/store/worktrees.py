@@ -467,8 +467,8 @@ def _make_folder(path: Path) -> None:
     while True:
         try:
             return path.mkdir(parents=True)
-        except FileNotFoundError:
-            if time.monotonic() > deadline:
+        except (FileNotFoundError, FileExistsError):  # one above was there, and then was not
+            if os.path.lexists(path) or time.monotonic() > deadline:
                 raise
 
 
