@@ -220,7 +220,7 @@ def test_nothing_more_starts_when_the_minutes_are_used_up(repo: Repo) -> None:
 
     def clock() -> float:
         nonlocal now
-        now += 60
+        now += 200
         return now
 
     played = engine.go(repo, jobs=1, clock=clock, elapsed=clock)

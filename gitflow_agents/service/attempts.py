@@ -281,7 +281,6 @@ class Attempts:
 
         A stopped attempt is left to the next pass, which fences it: None.
         """
-        repository = self.desk.store.repository
         plan, task = order.plan, order.task
         last, refused = self._our_commits(order, result)
         report = result.report

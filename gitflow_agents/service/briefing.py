@@ -112,19 +112,19 @@ def read_handbook(repository: Repository, tree: str, config: Config) -> Handbook
     return book
 
 
-def _text(repository: Repository, tree: str, path: str) -> tuple[str, tuple[str, ...]]:
+def _text(repository: Repository, tree: str, path: str) -> tuple[str, tuple[str, str] | None]:
     """Return the text of a file, empty when there is none, and what is wrong with it."""
     entry = repository.find(tree, path) if tree else None
     if entry is None or entry.mode == FOLDER:
-        return "", ()
+        return "", None
     size = repository.size(entry.sha)
     if size > MOST_OF_A_TEXT:
-        return "", (f"it has {size:,} bytes, and may have {MOST_OF_A_TEXT:,}",)
+        return "", (f"it has {size:,} bytes, and may have {MOST_OF_A_TEXT:,}", "")
     try:
         text = repository.blob(entry.sha).decode()
     except UnicodeDecodeError:
         return "", ("it is not UTF-8", "save it as UTF-8")
-    return (text, ()) if text.strip() else ("", ("it is empty", "write it, or remove it"))
+    return (text, None) if text.strip() else ("", ("it is empty", "write it, or remove it"))
 
 
 def _misplaced(repository: Repository, tree: str, config: Config) -> Iterator[Problem]:

@@ -81,7 +81,8 @@ class Desk:
     testing: TestJob | None = None
     """The train that is being tested by this process."""
     full: str = ""
-    """What could not be written because the disk is full; then nothing more is started."""
+    """What could not be written, twice in a row, for want of room; nothing more is started then."""
+    _was_full: bool = False
     lost_trains: int = 0
     """How many in a row git or the disk let down in this process."""
     next_train: float = 0.0
@@ -124,15 +125,17 @@ class Desk:
         self.afterwards.clear()
         self.pending.clear()
 
-    def notice(self, error: Exception) -> None:
-        """Look whether something failed for want of room: waiting would not make any."""
+    def notice(self, error: Exception | None) -> None:
+        """Note how a piece of work ended: for want of room it is tried once more, and not again."""
         cause: BaseException | None = error
+        was_full, self._was_full = self._was_full, False
         while cause is not None:
             # What git itself could not write is told in its words.
             in_words = os.strerror(errno.ENOSPC) in str(cause)
-            if in_words or (isinstance(cause, OSError) and is_full(cause)):
-                self.full = self.full or str(error)
+            self._was_full |= in_words or (isinstance(cause, OSError) and is_full(cause))
             cause = cause.__cause__
+        if was_full and self._was_full:
+            self.full = str(error)
 
     def attempt_folder(self, task: str, number: int) -> Path:
         """Return the folder for an attempt's report, progress and output, outside every tree."""

@@ -299,6 +299,7 @@ class Run:
             result = desk.executor.execute(order, on_progress)
             published = self._send(order, result)
             desk.published[task] = published
+            desk.notice(None)
             clear = partial(desk.executor.clear, order)
             if published and self._succeeded(published):
                 return partial(clear, keep_output=False)
