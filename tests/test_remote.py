@@ -313,6 +313,51 @@ def test_a_decision_on_an_old_state_is_refused_by_the_remote(
         stores[1].commit(drafts[1])
 
 
+def test_the_config_says_where_plans_begin_and_a_variable_overrides_it(
+    repo: Repo, up: Repo
+) -> None:
+    engine.config(repo, remote="nowhere")
+    engine.plan(repo, task("a", "exit 3"))
+    said = run(repo, engine.FILE, code=1)
+    assert said.endswith("error: there is no remote nowhere\nhint: the remotes are: origin\n")
+    result = Cli(repo)("run", engine.FILE, env={"GITFLOW_REMOTE": "origin"}, check=False)
+    assert (result.exit_code, engine.state(up)["authority"]) == (4, "origin")
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        ([], ["--remote", "origin"], "this repository decides on plan p, not origin"),
+        (["--remote", "origin"], ["--remote", "other"], "origin decides on plan p, not other"),
+    ],
+)
+def test_a_plan_that_has_begun_stays_where_it_is_decided(
+    repo: Repo, up: Repo, first: list[str], then: list[str], said: str
+) -> None:
+    engine.plan(repo, task("a", "exit 3"))
+    run(repo, engine.FILE, *first, code=4)
+    assert said in run(repo, "p", *then, code=1)
+
+
+def test_a_plan_begins_here_where_the_remote_cannot_be_asked(repo: Repo, up: Repo) -> None:
+    up.path.rename(up.path.with_name("away"))
+    engine.plan(repo, task("a", "echo > a.txt"))
+    said = run(repo, engine.FILE)
+    assert "whether origin has a plan p cannot be told, so it begins here: " in said
+    assert engine.state(repo).get("authority", "local") == "local"
+
+
+def test_branches_that_a_person_copied_to_a_remote_decide_nothing(
+    repo: Repo, up: Repo, clone: Repo
+) -> None:
+    engine.plan(repo, task("a", "exit 3"))
+    run(repo, engine.FILE, code=4)
+    repo.git("push", "--quiet", "--all", "origin")
+    assert "origin has only a copy of plan p" in run(clone, "p", code=1)
+    run(repo, "p", code=4)
+    assert "origin has" in Cli(repo)("push", "p", check=False).stderr
+
+
 # --- the line is cut ------------------------------------------------------------------------------
 
 
@@ -439,6 +484,30 @@ def test_what_people_push_counts_as_what_they_commit(repo: Repo, up: Repo, clone
     up.git("update-ref", "refs/heads/flow/p", "main")
     run(repo, "p", code=4)
     assert "flow" in engine.state(up)["held"]
+
+
+def test_a_person_does_a_task_in_their_clone_and_its_branch_at_the_remote_counts(
+    repo: Repo, up: Repo, clone: Repo
+) -> None:
+    engine.plan(repo, task("a", "exit 3"))
+    run(repo, engine.FILE, "--remote", "origin", code=4)
+    clone.identify("bob", "bob@example.com")
+    said = Cli(clone)("take", "p/a").stdout
+    assert "git fetch origin && git switch task/p/a-task-a" in said
+    clone.git("fetch", "--quiet")
+    clone.git("switch", "--quiet", "task/p/a-task-a")
+    clone.write("a.txt", "by hand\n")
+    clone.commit("by hand")
+    refused = Cli(clone)("submit", "p/a", check=False)
+    assert refused.stderr == (
+        "error: your branch task/p/a-task-a has commits that origin has not got\n"
+        "hint: git push origin task/p/a-task-a\n"
+    )
+    clone.git("push", "--quiet", "origin", "task/p/a-task-a")
+    Cli(clone)("submit", "p/a")
+    run(repo, "p")
+    assert engine.audit(up) == {"a": "completed"}
+    assert up.show("flow/p", "a.txt") == "by hand\n"
 
 
 @pytest.mark.parametrize("ended_by", ["deleted", "stopped"])

@@ -6,11 +6,13 @@ import random
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
 from tests import engine, repos
 from tests.engine import task
+from tests.git_server import serve
 from tests.repos import Cli, Repo
 
 MOST_AT_ONCE = 3
@@ -87,6 +89,38 @@ def test_runs_that_are_killed_in_two_clones_lose_nothing(
     for each in (repo, clone):
         assert not (each.path / ".worktrees").exists()
         assert Cli(each)("fsck").stdout.endswith("nothing wrong\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_a_server_that_fails_at_random_makes_no_difference_in_the_end(
+    repo: Repo, up: Repo, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    up.git("config", "http.receivepack", "true")
+    ids = begin(repo, tmp_path, 6)
+    clone = up.clone(tmp_path / "clone")
+    with serve(tmp_path) as server, ExitStack() as stack:
+        for each in (repo, clone):
+            each.git("remote", "set-url", "origin", server.url(up))
+
+        def fail() -> None:
+            server.drops = chance.random() < 0.2
+            server.is_away = chance.random() < 0.1
+            if server.is_away:
+                Timer(chance.uniform(0.1, 2.0), setattr, (server, "is_away", False)).start()
+
+        words = ("run", engine.FILE, "--remote", "origin")
+        first = stack.enter_context(engine.other(repo, *words))
+        engine.wait_for(lambda: "gitflow/state/p" in up.branches())
+        server.before_push = fail
+        more = stack.enter_context(engine.other(clone, "run", "p"))
+        ended = [other.ends(300) for other in (first, more)]
+    assert {each.exit_code for each in ended} <= {0, 75}, ended
+    assert 0 in {each.exit_code for each in ended}, ended
+    assert engine.audit(up) == dict.fromkeys(ids, "completed")
+    began = [path.name.split("-")[1] for path in (tmp_path / "notes").glob("began-*-1")]
+    assert sorted(began) == ids
 
 
 def test_what_a_killed_run_left_in_its_clone_is_kept_when_another_clone_went_on(
