@@ -28,6 +28,8 @@ class Authorities:
     on_offline: Callable[[str], None] = lambda text: None
     """Is told why what is shown is what was known last."""
     _stores: dict[tuple[str, str], Store] = field(default_factory=dict)
+    _states: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What the newest state of each plan says, by its commit."""
 
     def at(self, plan: str) -> Store:
         """Return the store of what decides on a plan; the local one for a new plan."""
@@ -45,12 +47,15 @@ class Authorities:
 
     def _state(self, tip: str) -> dict[str, str]:
         """Return what a state says of the plan as a whole; a damaged one is for its reader."""
+        if tip in self._states:
+            return self._states[tip]
         repository = self.local.repository
         with contextlib.suppress(FlowError):
             data = repository.read(repository.commit(tip).tree, "plan.yaml")
             state = spec.from_yaml(data or b"{}")
             if isinstance(state, dict):
-                return {key: value for key, value in state.items() if isinstance(value, str)}
+                texts = {key: value for key, value in state.items() if isinstance(value, str)}
+                return self._states.setdefault(tip, texts)
         return {}
 
     def store(self, remote: str, plan: str) -> Store:

@@ -212,6 +212,8 @@ class Run:
         snapshot = desk.snapshot
         self._packed = len(snapshot.by_status[Status.COMPLETED])
         state, plan = snapshot.state, snapshot.plan
+        is_local = desk.store.refs.is_local
+        authority = "" if is_local else f"\nauthority: {snapshot.authority}, a remote"
         self.tell(
             Told(
                 "run_started",
@@ -226,6 +228,7 @@ class Run:
                     "plan_branch": f"plan/{plan.plan}",
                     "flow": state.flow,
                     "base": state.base,
+                    "authority": snapshot.authority,
                     "revision": state.revision,
                     "tasks": len(plan.tasks),
                     "parallel": self.slots,
@@ -235,7 +238,7 @@ class Run:
                 f"plan branch: plan/{plan.plan}\n"
                 f"working directory: {desk.store.repository.home}\n"
                 f"worktrees: {desk.worktrees.root / plan.plan}\n"
-                f"agents: command",
+                "agents: command" + authority,
             )
         )
         self._warn_of_filters()

@@ -26,11 +26,12 @@ from gitflow_agents.errors import FlowError
 from gitflow_agents.models import ZERO
 from gitflow_agents.runner import read_plain
 from gitflow_agents.store.refs import Refs
+from gitflow_agents.store.remote import UNSENT
 from gitflow_agents.store.state import HEADS, one_line
 
 STASH = "refs/stash"
-WATCHED = (HEADS, "refs/tags/", STASH)
-OURS = (f"{HEADS}gitflow/", f"{HEADS}task/")
+WATCHED = (HEADS, "refs/tags/", STASH, UNSENT)
+OURS = (f"{HEADS}gitflow/", f"{HEADS}task/", UNSENT)
 ADDRESS = "attempt.gitflow-agents.localhost"
 """Ends the committer address of an attempt's git, so that a reflog tells who moved a ref."""
 MOVERS = frozenset("branch tag update-ref stash push fetch reflog fast-import".split())

@@ -113,6 +113,7 @@ class Remote(Refs):
         self._branches: set[str] = set()
         self._fetched = float("-inf")
         self._took = 0.0
+        self._failed: tuple[float, Offline | None] = (0.0, None)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -158,10 +159,17 @@ class Remote(Refs):
 
     def glance(self) -> None:
         """Read them for a look that nobody waits for long, unless somebody here reads them now."""
-        if time.monotonic() - self._fetched > FRESH:
-            with self.quiet(0) as is_free:
-                if is_free:
+        if time.monotonic() - self._fetched <= self.beat:
+            return
+        if time.monotonic() - self._failed[0] <= self.beat and self._failed[1] is not None:
+            raise self._failed[1]
+        with self.quiet(0) as is_free:
+            if is_free:
+                try:
                     self._fetch(GLANCE_SECONDS)
+                except Offline as e:
+                    self._failed = (time.monotonic(), e)
+                    raise
 
     @property
     def fetched_at(self) -> float:
