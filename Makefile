@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -n $(JOBS) --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-all lint bench coverage clean
+.PHONY: help run test test-all test-agents lint bench coverage clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,10 +19,15 @@ run: .venv/runtime ## the quick start: a small real repository, a plan of real t
 	@$(BIN)/gitflow-agents demo
 
 test: .venv/dev ## the tests that run on every change
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not agents"
 
 test-all: .venv/dev ## those and the slow ones, with more examples of everything that is drawn
-	$(PYTEST) --hypothesis-profile=thorough
+	$(PYTEST) --hypothesis-profile=thorough -m "not agents"
+
+# They wait more than they work, so there are more of them at once than there are cores.
+test-agents: .venv/dev ## the real coding agents, installed into .venv-agents, against a model on the loopback
+	tests/install-agents .venv-agents
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m agents tests/test_real_agents.py
 
 lint: .venv/dev ## format, lint rules and types, checked and not mended
 	$(BIN)/ruff format --check .
@@ -38,8 +43,8 @@ coverage: .venv/dev ## all tests, then the lines that none of them reached
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-clean: ## remove what these targets made, .venv included
-	rm -rf .venv .coverage .coverage.* htmlcov build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove what these targets made, .venv and .venv-agents included
+	rm -rf .venv .venv-agents .coverage .coverage.* htmlcov build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find gitflow_agents tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # These two files stand for what is installed: the package alone, and with the tools of development.

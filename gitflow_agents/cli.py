@@ -1134,6 +1134,20 @@ def roles(app: App) -> None:
     app.answer(lambda: render.roles(book), lambda: render.roles_json(book))
 
 
+@_verb("look")
+@click.pass_obj
+def agents(app: App) -> None:
+    """List the coding agents: installed or not, version, key.
+
+    A key is told by the name of its variable, or by the file of a login; never its value. What is
+    not installed is listed with the command that gets it.
+    """
+    from gitflow_agents.service import crew
+
+    found = crew.look(app.files.config, app.files.environ)
+    app.answer(lambda: crew.text(found), lambda: crew.as_json(found))
+
+
 # --- plumbing -------------------------------------------------------------------------------------
 
 

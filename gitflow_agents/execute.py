@@ -20,7 +20,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from gitflow_agents import handoff, merge, spec
-from gitflow_agents.agents import AGENTS, Job, Outcome
+from gitflow_agents.agents import Job, Outcome, agent, find, terms
 from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
 from gitflow_agents.render import clean
@@ -41,6 +41,8 @@ from gitflow_agents.store.worktrees import Saved
 
 REPORT_BYTES = 64 * 1024
 DEFAULT_GATE_SECONDS = 3600.0
+FLOOD = 256 * 1024 * 1024
+"""Bytes that an agent may print; it is ended when it goes on."""
 MARK = "GITFLOW_CLAIM"
 TRACE = "git.trace"
 """The file in an attempt's folder to which its git writes what it was told to do."""
@@ -68,6 +70,8 @@ class Order:
     inputs: Mapping[str, str] = field(default_factory=dict)
     """What earlier tasks reported for this one, by name."""
     role: Role | None = None
+    session: str = ""
+    """The memory of the attempt before, as its agent called it, to go on with."""
 
 
 @dataclass(frozen=True)
@@ -376,6 +380,8 @@ class _Attempt:
         self.began_work = True
         outcome = self._agent(bench, on_progress)
         report, complaint = read_report(order.folder / "report.yaml")
+        if not report.summary.strip():
+            report = report.model_copy(update={"summary": clean(outcome.words)})
         if complaint:
             report = report.model_copy(update={"risks": (*report.risks, complaint)})
         return self._result(bench, outcome, report, problem=complaint)
@@ -443,27 +449,54 @@ class _Attempt:
             return Outcome(
                 Reason.PATH_VIOLATION, "the working directory leads out of the worktree", None, ""
             )
-        silence = self.executor.config.agents.command.silence
+        config = self.executor.config
+        name = plan.setting(task, "agent")
+        if name not in config.agents.allowed:  # a role's, or that of a config that was another
+            said = f"the config's `agents` does not allow {clean(name)}"
+            return Outcome(Reason.PRECONDITION_FAILED, said, None, "")
+        cli = find(name, config.agents)
+        ours = terms(plan, task, config.agents, cli, self.executor.environ, self._committed)
+        if ours.problem:
+            return Outcome(Reason.PRECONDITION_FAILED, ours.problem, None, "")
         job = Job(
             task=task,
-            command=command_of(plan, task, self.executor.config),
+            command=command_of(plan, task, config),
             folder=folder,
             brief=self.worktree.path / BRIEFING / "brief.md",
             report=order.folder / "report.yaml",
             progress=order.folder / "progress",
             transcript=order.folder / "output.log",
             # The checks run again where these are not: they get none of them.
-            env={**bench.env, **self._inputs()},
+            env={**ours.env, **bench.env, **self._inputs()},
             mark=f"{MARK}={order.nonce}",
             caps=replace(
                 bench.caps,
-                silence=silence.seconds if silence else None,
-                turns=plan.setting(task, "max_turns"),
+                silence=ours.silence,
+                turns=ours.turns,
+                cost_usd=ours.cost_usd,
+                output=FLOOD,
+                lost=ours.lost,
             ),
             stop=order.stop,
             on_progress=on_progress,
+            top=self.worktree.path,
+            scratch=order.folder / "agent",
+            model=ours.model,
+            tools=ours.tools,
+            mcp=ours.mcp,
+            args=ours.args,
+            session=order.session,
         )
-        return AGENTS[plan.setting(task, "agent")].run(job)
+        return agent(ours.agent, config.agents).run(job)
+
+    def _committed(self, path: str) -> bytes | None:
+        """Return a file of the default branch, where the config is too, or None."""
+        repository, branch = self.executor.repository, self.executor.repository.default_branch()
+        for ref in (f"{HEADS}{branch}", f"refs/remotes/origin/{branch}"):
+            tip = repository.resolve(f"{ref}^{{commit}}")
+            if tip:
+                return repository.read(repository.commit(tip).tree, path)
+        return None
 
     def _result(
         self,
@@ -520,7 +553,7 @@ class _Attempt:
             reason, message = Reason.NO_CHANGES, "it changed nothing"
         if order.stop.is_set() and reason in (Reason.SETUP_FAILED, *UNPROVED):
             reason, message = Reason.STOPPED, "it was stopped"
-        over = _over_budget(order, report)
+        over = _over_budget(order, _cost(outcome, report))
         if reason is None and over:
             reason, message = Reason.BUDGET, over
         if reason is None and not provided:
@@ -552,8 +585,12 @@ class _Attempt:
             learned=report.learned,
             outputs=report.outputs,
             report_problem=one_line(problem),
-            cost_usd=report.cost_usd,
+            cost_usd=_cost(outcome, report),
             turns=outcome.turns,
+            model=clean(outcome.model),
+            session=clean(outcome.session),
+            tokens=outcome.tokens,
+            denied=tuple(map(clean, outcome.denied)),
             output_tail=outcome.output,
             already_provided=provided,
         )
@@ -613,11 +650,16 @@ def _outcome(reason: Reason | None) -> Literal["succeeded", "failed", "stopped"]
     return "stopped" if reason is Reason.STOPPED else "failed"
 
 
-def _over_budget(order: Order, report: Report) -> str:
+def _cost(outcome: Outcome, report: Report) -> float | None:
+    """Return what was spent: as the agent's program counted it, else as the agent says."""
+    return report.cost_usd if outcome.cost_usd is None else outcome.cost_usd
+
+
+def _over_budget(order: Order, cost: float | None) -> str:
     budget = order.plan.setting(order.task, "budget_usd")
-    if budget is None or report.cost_usd is None or report.cost_usd <= budget:
+    if budget is None or cost is None or cost <= budget:
         return ""
-    return f"it cost ${report.cost_usd:.2f}, ${budget:g} are allowed"
+    return f"it cost ${cost:.2f}, ${budget:g} are allowed"
 
 
 def read_report(path: Path) -> tuple[Report, str]:

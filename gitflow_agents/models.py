@@ -193,12 +193,16 @@ SLUG = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 TOOL = r"^(read|edit|write|bash|web|mcp:[A-Za-z0-9_.-]{1,64})$"
+PLACEHOLDER = r"\{(?:brief|rules|model|max_turns|budget_usd|tools|mcp|session)\}"
+"""What can stand in an argument of an agent of one's own."""
+AGENT = r"^[a-z][a-z0-9-]{0,31}$"
 
 PlanName = Annotated[str, StringConstraints(strict=True, pattern=PLAN_NAME)]
 TaskId = Annotated[str, StringConstraints(strict=True, pattern=TASK_ID)]
 Slug = Annotated[str, StringConstraints(strict=True, pattern=SLUG)]
 Variable = Annotated[str, StringConstraints(strict=True, pattern=VARIABLE)]
 Tool = Annotated[str, StringConstraints(strict=True, pattern=TOOL)]
+AgentName = Annotated[str, StringConstraints(strict=True, pattern=AGENT)]
 TaskIds = Annotated[
     tuple[TaskId, ...], BeforeValidator(_listed, json_schema_input_type=TaskId | tuple[TaskId, ...])
 ]
@@ -292,7 +296,12 @@ Value = (
 """What an output can be: true or false, a number, or a text of at most 8,192 characters."""
 
 
-AgentName = Literal["command"]
+CLIS = ("claude", "codex", "gemini", "opencode", "aider")
+"""The agents that are known beside `command`, which is the task's own `run`."""
+WITHOUT_MCP = frozenset({"aider"})
+"""Those of them that know no MCP servers."""
+WITHOUT_COST = frozenset({"codex", "gemini"})
+"""Those that never tell what they cost."""
 Gate = Literal["plan", "task", "merge"]
 """What a person can have to approve: the plan's text, a task before it starts, its merge."""
 TaskGate = Literal["task", "merge"]
@@ -309,6 +318,8 @@ class Defaults(Model):
     """What a task that says nothing gets."""
 
     agent: AgentName = "command"
+    model: Line | None = None
+    tools: Tools | None = None
     run: Line | None = None
     timeout: Timeout = Duration("30m")
     verify: Lines = ()
@@ -331,6 +342,8 @@ class Task(Model):
     slug: Annotated[Slug | None, Field(validation_alias=AliasChoices("slug", "branch_slug"))] = None
     run: Line | None = None
     agent: AgentName | None = None
+    model: Line | None = None
+    tools: Tools | None = None
     preconditions: Lines = ()
     depends_on: TaskIds = ()
     provides: Capabilities = ()
@@ -435,29 +448,123 @@ class Plan(Model):
         return self.defaults.verify if task.verify is None else task.verify
 
     def setting(self, task: Task, name: str) -> Any:
-        """Return the task's own value of `name`, else the plan's default."""
+        """Return the task's own value of `name`, else the plan's default.
+
+        A task with a `run` of its own is done by `command`; the default model is one of the
+        default agent's, so it holds for that agent only.
+        """
         own = getattr(task, name)
+        if own is None and name == "agent" and task.run is not None:
+            return "command"
+        if own is None and name == "model" and self.setting(task, "agent") != self.defaults.agent:
+            return None
         return getattr(self.defaults, name) if own is None else own
 
 
 # --- the config -----------------------------------------------------------------------------------
 
 
-class AgentConfig(Model):
-    """How one agent is run: what tasks without a `run` start, and how long it may say nothing."""
+_Variables = Annotated[
+    tuple[Variable, ...],
+    BeforeValidator(_listed, json_schema_input_type=Variable | tuple[Variable, ...]),
+]
+
+
+class CommandConfig(Model):
+    """How the agent `command` is run: what tasks without a `run` start, what it may say nothing."""
 
     run: Line | None = None
-    env: Annotated[
-        tuple[Variable, ...],
-        BeforeValidator(_listed, json_schema_input_type=Variable | tuple[Variable, ...]),
-    ] = ()
+    env: _Variables = ()
     silence: Time | None = None
 
 
-class Agents(Model):
-    """The agents that can be configured."""
+class AgentConfig(Model):
+    """How one coding agent is run, and the most that a task can ask of it."""
 
-    command: AgentConfig = AgentConfig()
+    model: Line | None = None
+    env: _Variables = ()
+    args: Lines = ()
+    silence: Time | None = None
+    tools: Tools | None = None
+    mcp_config: Line | None = None
+    max_turns: Annotated[int, Field(strict=True, ge=1, le=200)] | None = None
+    budget_usd: Money | None = None
+
+
+_Argument = Line | tuple[Line, ...]
+
+
+class Sayings(Model):
+    """Where the lines of JSON that an agent prints say what of it: keys with dots between them."""
+
+    text: Line | None = None
+    doing: Line | None = None
+    turns: Line | None = None
+    session: Line | None = None
+    cost_usd: Line | None = None
+    input_tokens: Line | None = None
+    output_tokens: Line | None = None
+    denied: Line | None = None
+    error: Line | None = None
+
+
+class CustomConfig(AgentConfig):
+    """Any other agent: how it is started, and what its output means."""
+
+    command: Annotated[
+        tuple[_Argument, ...],
+        BeforeValidator(_listed, json_schema_input_type=Line | tuple[_Argument, ...]),
+        Field(min_length=1),
+    ]
+    brief: Literal["stdin", "file"] = "stdin"
+    version: Lines = ()
+    install: Text = ""
+    output: Literal["text", "json"] = "text"
+    says: Sayings = Sayings()
+    turn: Line | None = None
+    failures: dict[
+        Line, Literal["agent-error", "denied", "infrastructure", "rate-limit", "auth"]
+    ] = {}
+
+    @cached_property
+    def places(self) -> frozenset[str]:
+        """Return the places in the arguments that are filled."""
+        parts = (part for argument in self.command for part in listed(argument))
+        return frozenset(place for part in parts for place in re.findall(PLACEHOLDER, part))
+
+
+def listed(argument: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return an argument as the list that goes or stays as a whole."""
+    return (argument,) if isinstance(argument, str) else argument
+
+
+class Agents(Model):
+    """The agents that can be configured; a name that is not among them is an agent of your own."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, CustomConfig] = Field(init=False)
+
+    command: CommandConfig = CommandConfig()
+    claude: AgentConfig = AgentConfig()
+    codex: AgentConfig = AgentConfig()
+    gemini: AgentConfig = AgentConfig()
+    opencode: AgentConfig = AgentConfig()
+    aider: AgentConfig = AgentConfig()
+
+    @property
+    def custom(self) -> dict[str, CustomConfig]:
+        """Return the agents that only this config knows."""
+        return self.__pydantic_extra__ or {}
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Return the agents that plans may name: those named here, or all when none is."""
+        named = [name for name in CLIS if name in self.model_fields_set]
+        return ("command", *((*named, *self.custom) if named or self.custom else CLIS))
+
+    def of(self, name: str) -> AgentConfig:
+        """Return how an agent other than `command` is run."""
+        return self.custom.get(name) or getattr(self, name)
 
 
 class ConfigLimits(Limits):
@@ -536,6 +643,14 @@ def person(actor: str) -> str:
     return name or actor.strip("<> ")
 
 
+class Tokens(Model):
+    """What a model read, of that what it had read before, and what it wrote."""
+
+    input: int
+    cached: int = 0
+    output: int
+
+
 class Attempt(Model):
     """One attempt at a task: numbered, ended once, never reopened."""
 
@@ -564,6 +679,10 @@ class Attempt(Model):
     """The commit that took its merge back."""
     cost_usd: float | None = None
     turns: int | None = None
+    model: str = ""
+    session: str = ""
+    """What the agent calls its memory of this attempt, by which the next one can go on."""
+    tokens: Tokens | None = None
 
 
 class Approval(Model):
@@ -765,5 +884,10 @@ class DoneReport(Model):
     """Why nothing of what the agent wrote of its own work is here, in a sentence."""
     cost_usd: float | None = None
     turns: int | None = None
+    model: str = ""
+    session: str = ""
+    tokens: Tokens | None = None
+    denied: tuple[str, ...] = ()
+    """What the agent wanted to use and was not allowed to."""
     output_tail: str = ""
     already_provided: bool = False

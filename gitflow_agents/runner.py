@@ -34,6 +34,8 @@ ENVIRON = 16 * 1024
 """Bytes of a process's environment that are read at a time."""
 OUTPUT = 8 * 1024 * 1024
 """Bytes of a command's output that are kept: the first half and the last half."""
+LINE = 16 * 1024 * 1024
+"""Bytes of the longest line that is listened to; what is longer is only kept."""
 TAIL = 20
 """Lines of output that go into a report."""
 
@@ -215,11 +217,26 @@ def end_all(
 
 @dataclass(frozen=True)
 class Caps:
-    """What a command may use: seconds in all, seconds of silence, turns."""
+    """What a command may use: seconds in all, seconds of silence, turns, dollars, bytes printed."""
 
     seconds: float
     silence: float | None = None
     turns: int | None = None
+    cost_usd: float | None = None
+    output: int | None = None
+    lost: float | None = None
+    """Seconds for which it may say nothing but that what it needs cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a line of a command's output tells: the turn it is at, its cost so far, what it does."""
+
+    turns: int | None = None
+    cost_usd: float | None = None
+    line: str = ""
+    is_lost: bool = False
+    """It says that what it needs cannot be reached, and tries again."""
 
 
 @dataclass(frozen=True)
@@ -303,31 +320,68 @@ def shell(
     Standard output and error go to `transcript` (a temporary file when None), bounded by OUTPUT.
     `progress` is a file whose last line may say `3/10 what it is doing`.
     """
+    return run(
+        ["/bin/sh", "-c", command],
+        cwd=cwd,
+        env=env,
+        mark=mark,
+        caps=caps,
+        stop=stop,
+        transcript=transcript,
+        look=None if progress is None else _Progress(progress).look,
+        on_progress=on_progress,
+    )
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    mark: str,
+    caps: Caps,
+    stop: Stop,
+    stdin: Path | None = None,
+    transcript: Path | None = None,
+    hear: Callable[[str], Heard] | None = None,
+    look: Callable[[], Heard | None] | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> Ended:
+    """Run a program under the watchdog and return how it ended; nothing of it lives after.
+
+    It reads `stdin`, or nothing.  What it prints goes to `transcript` as in `shell`; `hear` gets
+    each whole line of standard output, and `look` is asked now and then, for what they tell.
+    """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         if transcript is None:
             sink = stack.enter_context(tempfile.TemporaryFile())
         else:
             sink = stack.enter_context(open(transcript, "w+b"))
+        source = stack.enter_context(open(stdin or os.devnull, "rb"))
         reader, writer = os.pipe()
         before = present()
+        # Where nobody listens, what is printed stays in the order in which it was printed.
+        errors, aside = os.pipe() if hear is not None else (-1, writer)
         try:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", command],
+                list(argv),
                 cwd=cwd,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
+                # Some take PWD for where they are, and would work in the person's own checkout.
+                env={**env, "PWD": str(cwd)},
+                stdin=source,
                 stdout=writer,
-                stderr=writer,
+                stderr=aside,
                 start_new_session=True,
             )
         except OSError as e:
-            os.close(reader)
-            os.close(writer)
-            return Ended(None, 0, f"/bin/sh cannot be started in {cwd}: {e.strerror}")
-        os.close(writer)
-        pump = _Pump(process, reader, sink)
-        why, turns = _watch(pump, caps, stop, began, progress, on_progress)
+            for fd in {reader, writer, errors, aside} - {-1}:
+                os.close(fd)
+            return Ended(None, 0, f"{argv[0]} cannot be started in {cwd}: {e.strerror}")
+        for fd in {writer, aside}:
+            os.close(fd)
+        pump = _Pump(process, [fd for fd in (reader, errors) if fd >= 0], sink, hear)
+        why = _watch(pump, caps, stop, began, look, on_progress)
         if why is not None:
             _end(process, pump, mark)
         left = end_all(mark, process.pid, before)
@@ -335,10 +389,25 @@ def shell(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
         pump.finish(GRACE)
-        code: int | None = process.returncode
-        if code == 126 or code == 127:
-            pass  # kept: the caller tells "could not start" from "failed"
-        return Ended(code, time.monotonic() - began, pump.text(), why, turns, left)
+        heard, code = pump.told, process.returncode
+        return Ended(code, time.monotonic() - began, pump.text(), why, heard.turns, left)
+
+
+class _Progress:
+    """A file to which a command appends what it is doing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._said = ""
+
+    def look(self) -> Heard | None:
+        """Return what the last line says, when it is another one than before."""
+        line = _last_line(self._path)
+        if line == self._said:
+            return None
+        self._said = line
+        match = re.match(r"\s*(\d+)\s*/\s*\d+", line)
+        return Heard(turns=int(match[1]) if match else None, line=line)
 
 
 def _watch(
@@ -346,34 +415,46 @@ def _watch(
     caps: Caps,
     stop: Stop,
     began: float,
-    progress: Path | None,
+    look: Callable[[], Heard | None] | None,
     on_progress: Callable[[str], None] | None,
-) -> tuple[Reason | None, int | None]:
-    """Return why the process must end now, or None when it ended by itself; and its turns."""
-    said, turns = "", None
+) -> Reason | None:
+    """Return why the process must end now, or None when it ended by itself."""
+    said = ""
     while True:
         done = pump.wait(TICK)
-        if progress is not None:
-            line = _last_line(progress)
-            if line != said:
-                said = line
-                pump.heard = time.monotonic()
-                match = re.match(r"\s*(\d+)\s*/\s*\d+", line)
-                turns = int(match[1]) if match else turns
-                if on_progress is not None:
-                    on_progress(line)
-        over = caps.turns is not None and turns is not None and turns > caps.turns
-        if done:
-            return (Reason.TURNS if over else None), turns
+        news = look() if look is not None else None
+        if news is not None:
+            pump.take(news)
+            pump.heard = time.monotonic()
+        told = pump.told
+        if told.line != said:
+            said = told.line
+            if on_progress is not None:
+                on_progress(said)
+        over = _over(told, pump.size, caps)
+        if done or over is not None:
+            return over
         now = time.monotonic()
         if stop.is_set():
-            return Reason.STOPPED, turns
+            return Reason.STOPPED
         if now - began > caps.seconds:
-            return Reason.TIMEOUT, turns
+            return Reason.TIMEOUT
+        since = pump.lost_since
+        if caps.lost is not None and since is not None and now - since > caps.lost:
+            return Reason.INFRASTRUCTURE
         if caps.silence is not None and now - pump.heard > caps.silence:
-            return Reason.STALLED, turns
-        if over:
-            return Reason.TURNS, turns
+            return Reason.STALLED
+
+
+def _over(told: Heard, size: int, caps: Caps) -> Reason | None:
+    """Return which cap was passed."""
+    if caps.turns is not None and told.turns is not None and told.turns > caps.turns:
+        return Reason.TURNS
+    if caps.cost_usd is not None and told.cost_usd is not None and told.cost_usd > caps.cost_usd:
+        return Reason.BUDGET
+    if caps.output is not None and size > caps.output:
+        return Reason.TOO_LARGE
+    return None
 
 
 def _end(process: subprocess.Popen[bytes], pump: _Pump, mark: str) -> None:
@@ -424,16 +505,28 @@ class _Pump:
     It is no thread: whoever waits for the command reads for it.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], fd: int, sink: object) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        fds: Sequence[int],
+        sink: object,
+        hear: Callable[[str], Heard] | None,
+    ) -> None:
         self._process = process
-        self._fd = fd
+        self._fds = tuple(fds)
         self._sink = sink
+        self._hear = hear
+        self._line: bytearray | None = bytearray()
         self._head = 0
         self._tail = bytearray()
         self._dropped = 0
+        self.size = 0
+        self.told = Heard()
+        self.lost_since: float | None = None
         self.heard = time.monotonic()
         self._events = selectors.DefaultSelector()
-        self._events.register(fd, selectors.EVENT_READ)
+        for fd in fds:
+            self._events.register(fd, selectors.EVENT_READ)
         self._life = -1
         if sys.platform == "linux":
             # A process that ends is seen at once; elsewhere it is asked now and then.
@@ -442,14 +535,19 @@ class _Pump:
                 self._events.register(self._life, selectors.EVENT_READ)
 
     def wait(self, seconds: float) -> bool:
-        """Read for so long at most, or until the command has ended; say whether it has."""
-        until = time.monotonic() + seconds
+        """Read until there is news, or for so long at most, or until the command has ended.
+
+        Says whether it has.
+        """
+        until, before = time.monotonic() + seconds, self.told
         pause = seconds if self._life >= 0 else 0.001
         while self._process.poll() is None:
             left = until - time.monotonic()
             if left <= 0:
                 return False
             self._read(min(left, pause))
+            if self.told is not before:
+                return False
             pause = min(pause * 2, 0.05) if self._life < 0 else pause
         return True
 
@@ -462,7 +560,10 @@ class _Pump:
         while self._events.get_map() and time.monotonic() < until:
             self._read(max(0.0, until - time.monotonic()))
         self._events.close()
-        os.close(self._fd)
+        for fd in self._fds:
+            os.close(fd)
+        if self._line:
+            self._listen(b"\n")
         room = OUTPUT - self._head
         self._dropped += max(0, len(self._tail) - room)
         del self._tail[:-room]
@@ -470,14 +571,33 @@ class _Pump:
             self._write(b"\n[... %d bytes left out ...]\n" % self._dropped)
         self._write(bytes(self._tail))
 
+    def take(self, news: Heard) -> None:
+        """Note what the command tells of itself; what it does not tell now is as it was."""
+        self.told = Heard(
+            turns=self.told.turns if news.turns is None else news.turns,
+            cost_usd=self.told.cost_usd if news.cost_usd is None else news.cost_usd,
+            line=news.line or self.told.line,
+        )
+        if not news.is_lost:
+            self.lost_since = None
+        elif self.lost_since is None:
+            self.lost_since = time.monotonic()
+
     def _read(self, seconds: float) -> None:
-        if self._fd not in [key.fd for key, _ in self._events.select(seconds)]:
-            return
-        data = os.read(self._fd, 65536)
+        ready = [key.fd for key, _ in self._events.select(seconds)]
+        for fd in self._fds:
+            if fd in ready:
+                self._read_from(fd)
+
+    def _read_from(self, fd: int) -> None:
+        data = os.read(fd, 65536)
         if not data:
-            self._events.unregister(self._fd)
+            self._events.unregister(fd)
             return
         self.heard = time.monotonic()
+        self.size += len(data)
+        if self._hear is not None and fd == self._fds[0]:
+            self._listen(data)
         room = OUTPUT // 2 - self._head
         if room > 0:
             self._write(data[:room])
@@ -487,6 +607,19 @@ class _Pump:
         if len(self._tail) > OUTPUT:
             self._dropped += len(self._tail) - OUTPUT // 2
             del self._tail[: -OUTPUT // 2]
+
+    def _listen(self, data: bytes) -> None:
+        """Hand on the whole lines; one that is too long is let go of up to its end."""
+        assert self._hear is not None
+        *whole, rest = data.split(b"\n")
+        for part in whole:
+            if self._line is not None:
+                self.take(self._hear((self._line + part).decode(errors="replace")))
+            self._line = bytearray()
+        if self._line is not None:
+            self._line += rest
+            if len(self._line) > LINE:
+                self._line = None
 
     def _write(self, data: bytes) -> None:
         # A full disk must not block the agent; what it said is then lost, what it did is not.

@@ -1,7 +1,8 @@
 """What every test may rely on: a sealed environment, a small real repository, and the tool.
 
 No test sees the machine's git configuration, identity, tokens or editor, and none starts in the
-project's own checkout. With GITFLOW_REQUIRE=1 a test that skips itself has failed.
+project's own checkout. With GITFLOW_REQUIRE=1 or GITFLOW_REQUIRE_AGENTS=1 a test that skips itself
+has failed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.repos import Cli, Repo, Result
 
 # Read once, before the seal takes it away: the tool reports GITFLOW_* names that it does not know.
 REQUIRED = os.environ.get("GITFLOW_REQUIRE") == "1"
+AGENTS_REQUIRED = os.environ.get("GITFLOW_REQUIRE_AGENTS") == "1"
 
 # GIT_DIR and its like point elsewhere inside a hook; MAKEFLAGS would reach a task that runs make.
 UNSEALED = ("GIT_", "GITFLOW_", "GITHUB_", "GH_", "SSH_", "XDG_", "MAKE", "MFLAGS", "LC_", "LANG")
@@ -126,8 +128,13 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if not REQUIRED or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+    if (
+        not (REQUIRED or AGENTS_REQUIRED)
+        or report.outcome != "skipped"
+        or hasattr(report, "wasxfail")
+    ):
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
     report.outcome = "failed"
-    report.longrepr = f"GITFLOW_REQUIRE=1 allows no skip: {reason}"
+    name = "GITFLOW_REQUIRE" if REQUIRED else "GITFLOW_REQUIRE_AGENTS"
+    report.longrepr = f"{name}=1 allows no skip: {reason}"

@@ -197,6 +197,7 @@ Look:
   report      Show what was built, how it was verified, what it took.
   plans       List the plans here, with counts by status.
   roles       List the roles that a task can have, and where each comes from.
+  agents      List the coding agents: installed or not, version, key.
 
 Act:
   stop        End what runs; what it did is kept.

@@ -1279,6 +1279,9 @@ def test_show_task_as_json_is_the_whole_record() -> None:
                 "report": "3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b3b",
                 "cost_usd": None,
                 "turns": None,
+                "model": None,
+                "session": None,
+                "tokens": None,
             }
         ],
         "evidence": [],

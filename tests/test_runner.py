@@ -22,6 +22,7 @@ from gitflow_agents.models import Ran, Reason
 from gitflow_agents.runner import (
     Caps,
     Ended,
+    Heard,
     Stop,
     end_all,
     environment,
@@ -35,6 +36,9 @@ from gitflow_agents.runner import (
     ran,
     shell,
     tail,
+)
+from gitflow_agents.runner import (
+    run as start,
 )
 
 LONG = 60.0
@@ -439,3 +443,84 @@ def test_a_command_that_was_ended_has_no_code_as_evidence(ended: Ended, code: in
     assert ran("verify", "make test", ended) == Ran(
         command="make test", kind="verify", code=code, seconds=1.235, tail="done"
     )
+
+
+# --- a program that is listened to ----------------------------------------------------------------
+
+
+def listen(tmp_path: Path, mark: str, script: str, **more: Any) -> tuple[Ended, list[str]]:
+    """Run a script as a program that is listened to; return its end and the lines heard."""
+    heard: list[str] = []
+
+    def hear(line: str) -> Heard:
+        heard.append(line)
+        return Heard(turns=len(heard), line=line[:9], is_lost=line == "lost")
+
+    name, _, value = mark.partition("=")
+    ended = start(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, name: value},
+        mark=mark,
+        caps=Caps(LONG, **more.pop("caps", {})),
+        stop=Stop(),
+        hear=hear,
+        **more,
+    )
+    return ended, heard
+
+
+def test_whole_lines_of_standard_output_are_heard_and_both_streams_are_kept(
+    tmp_path: Path, mark: str
+) -> None:
+    brief = tmp_path / "brief"
+    brief.write_text("from a file")
+    said: list[str] = []
+    ended, heard = listen(
+        tmp_path,
+        mark,
+        "printf on; echo aside >&2; printf 'e\\n'; cat; echo; pwd -P >&2; echo $PWD; printf end",
+        stdin=brief,
+        on_progress=said.append,
+    )
+    assert heard == ["one", "from a file", str(tmp_path), "end"]
+    assert ("aside\n" in ended.output, ended.output.count(str(tmp_path))) == (True, 2)
+    assert (ended.code, ended.turns, said[0]) == (0, 4, "one")
+
+
+@pytest.mark.parametrize(
+    ("script", "caps", "reason"),
+    [
+        ("while :; do echo x; done", {"output": 100_000}, Reason.TOO_LARGE),
+        ("while :; do echo x; done", {"turns": 20}, Reason.TURNS),
+        ("while :; do echo lost; sleep 0.05; done", {"lost": 0.2}, Reason.INFRASTRUCTURE),
+        ("echo lost; sleep 0.1; echo here; exec sleep 0.5", {"lost": 0.3}, None),
+    ],
+)
+def test_a_program_is_ended_by_what_it_prints(
+    script: str, caps: dict[str, Any], reason: Reason | None, tmp_path: Path, mark: str
+) -> None:
+    ended, _ = listen(tmp_path, mark, script, caps=caps)
+    assert ended.stopped_for == reason
+
+
+def test_a_line_without_an_end_is_kept_and_not_heard(
+    tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LINE", 1000)
+    ended, heard = listen(tmp_path, mark, "head -c 300000 /dev/zero | tr '\\0' x; echo; echo after")
+    assert (heard, len(ended.output)) == (["after"], 300_007)
+
+
+def test_a_program_that_is_not_there_is_told(tmp_path: Path, mark: str) -> None:
+    ended = start(
+        ["no-such-program"],
+        cwd=tmp_path,
+        env={},
+        mark=mark,
+        caps=Caps(LONG),
+        stop=Stop(),
+        hear=lambda line: Heard(),
+    )
+    said = f"no-such-program cannot be started in {tmp_path}: No such file or directory"
+    assert (ended.code, ended.output) == (None, said)

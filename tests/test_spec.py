@@ -394,8 +394,6 @@ def test_all_errors_are_told_in_one_pass_in_the_order_of_the_file() -> None:
         "6:1: error: approvers: `approvers` is not built yet in this version (remove it)",
         "7:7: error: type: `type` is `feature`, and has to be one of feat, fix, chore, docs, refactor, test (did you mean `feat`?)",
         "8:1: error: gaol: there is no key `gaol` (did you mean `goal`?)",
-        "9:19: error: defaults.agent: the agent `claude` is not built yet in this version (remove it)",
-        "9:27: error: defaults.model: `model` is not built yet in this version (remove it)",
         "9:46: error: defaults.timeout: `10s` has to be between 60 seconds and 4 hours",
         "11:5: warning: tasks[0]: 001 does not say what it is about (add a `description`, or `acceptance`)",
         '11:9: error: tasks[0].id: `id` has to be text, and 001 is a number (write id: "001")',
@@ -756,7 +754,8 @@ def test_a_file_name_that_is_no_plan_name_needs_a_plan_key() -> None:
         ("title: [a]", "`title` has to be text, and is a list"),
         ("title: ~", "`title` is empty, and has to be text (write it, or remove the key)"),
         ("verify: ' '", "`verify` is empty (write it, or remove it)"),
-        ("agent: codex", "the agent `codex` is not built yet in this version (remove it)"),
+        ("agent: codx", "there is no agent `codx` (did you mean `codex`?)"),
+        ("agent: Codex", "`Codex` is not a name of an agent, [a-z][a-z0-9-]{0,31} (use small letters, digits and `-`)"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_told_in_a_sentence(row: str, expected: str) -> None:
@@ -776,7 +775,7 @@ def test_tasks_have_to_be_a_list() -> None:
 
 def test_a_task_without_a_command_is_told_what_to_add() -> None:
     assert told("goal: g\ngate: [x]\ntasks:\n- {id: a, description: d}") == [
-        "4:3: warning: tasks[0].run: a has no `run`, so nobody can start it (add `run: <a shell command>` to it or to `defaults`, or `agents: {command: {run: …}}` to the config)"
+        "4:3: warning: tasks[0].run: a has no `run`, so nobody can start it (add `run: <a shell command>` or an `agent` to it or to `defaults`, or `agents: {command: {run: …}}` to the config)"
     ]
     assert told("goal: g\ngate: [x]\ndefaults: {run: x}\ntasks:\n- {id: a, description: d}") == []
 
@@ -1592,7 +1591,7 @@ def test_a_config_says_what_it_says() -> None:
 def test_wrong_values_of_a_config_are_told_by_name() -> None:
     data = text(
         """
-        agents: {command: {env: [A=b]}, claude: {}}
+        agents: {command: {env: [A=b]}, claud: {}}
         bases: [a..b, ok/*]
         limits: {parallel: 0, open_reviews: 2, paralel: 3}
         copy: [../x]
@@ -1606,7 +1605,7 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
     )
     assert refused(data) == [
         "c:1:26: error: agents.command.env[0]: `A=b` is not a name of a variable, [A-Za-z_][A-Za-z0-9_]* (use letters, digits and `_`)",
-        "c:1:33: error: agents.claude: there is no key `claude` here (the keys are command)",
+        "c:1:40: error: agents.claud.command: `command` is missing (an agent of your own needs one: `command: [program, …]`; known are claude, codex, gemini, opencode, aider)",
         "c:2:9: error: bases[0]: `a..b` cannot be a branch: it holds `..` (rename it)",
         "c:3:20: error: limits.parallel: `parallel` is 0, and has to be at least 1",
         "c:3:23: error: limits.open_reviews: `open_reviews` is not built yet in this version (remove it)",
@@ -1775,3 +1774,76 @@ def test_a_schema_says_where_a_text_may_stand_for_a_list() -> None:
     assert [one.get("type") for one in task["estimated_time"]["anyOf"]] == ["string", "number", "null"] or (
         task["estimated_time"]["anyOf"][0]["anyOf"] == [{"type": "string"}, {"minimum": 0, "type": "number"}]
     )  # fmt: skip
+
+
+# --- agents ---------------------------------------------------------------------------------------
+
+
+def told_with(config: str, *tasks: str) -> list[str]:
+    """Return what is said of a plan under a config, without the place."""
+    rows = "".join(
+        f"- {{id: '{n}', description: d, verify: [x], {task}}}\n" for n, task in enumerate(tasks)
+    )
+    data = f"goal: g\ngate: [x]\ntasks:\n{rows}".encode()
+    found = spec.read_config(f"agents: {config}".encode(), file="c")
+    try:
+        reading = spec.read_plan(data, file="p", name="p", config=found, given={})
+    except InvalidFile as e:
+        return [f"{problem.key}: {problem.reason} ({problem.mend})" for problem in e.problems]
+    return [f"{problem.key}: {problem.reason}" for problem in reading.warnings]
+
+
+@pytest.mark.parametrize(
+    ("config", "task", "expected"),
+    [
+        ("{}", "agent: codex", []),
+        ("{command: {env: [CI]}}", "agent: codex", []),
+        ("{claude: {}}", "agent: codex", ["tasks[0].agent: the config's `agents` does not allow codex (it allows command, claude)"]),
+        ("{goose: {command: goose}}", "agent: gose", ["tasks[0].agent: there is no agent `gose` (did you mean `goose`?)"]),
+        ("{claude: {tools: [read]}}", "agent: claude, tools: [read, bash]", ["tasks[0].tools: the config does not allow claude to use bash (it allows read; a plan can only narrow that)"]),
+        ("{claude: {tools: [read, bash]}}", "agent: claude, tools: [read]", []),
+        ("{}", "agent: claude, run: x", ["tasks[0].run: 0 is done by claude, which runs no `run` (remove `run`, or write `agent: command`)"]),
+        ("{}", "run: x, tools: [read]", ["tasks[0].tools: 0 is done by `command`, which takes no `tools` (remove it)"]),
+        ("{}", "agent: codex, budget_usd: 2", ["tasks[0].budget_usd: codex does not tell what it costs, so `budget_usd` cannot end it"]),
+        ("{}", "agent: claude, budget_usd: 2", []),
+        ("{}", "run: x, model: m", ["tasks[0].model: 0 is done by `command`, which takes no `model` (remove it)"]),
+    ],
+)  # fmt: skip
+def test_agents_and_tools_are_allow_lists_of_the_config(
+    config: str, task: str, expected: list[str]
+) -> None:
+    assert told_with(config, task) == expected
+
+
+def test_a_default_model_is_one_of_the_default_agent() -> None:
+    plan = plan_of(
+        "plan: p\ngoal: g\ndefaults: {agent: claude, model: opus}\n"
+        "tasks: [{id: a}, {id: b, agent: codex}, {id: c, run: x}, {id: d, agent: codex, model: m}]"
+    )
+    said = [(plan.setting(t, "agent"), plan.setting(t, "model")) for t in plan.tasks]
+    assert said == [("claude", "opus"), ("codex", None), ("command", None), ("codex", "m")]
+
+
+def test_a_variable_that_says_how_an_agent_is_run_forbids_no_other() -> None:
+    config = spec.read_config(None, file="c", environ={"GITFLOW_AGENTS_CLAUDE_MODEL": "opus"})
+    assert config.agents.claude.model == "opus"
+    assert "codex" in config.agents.allowed
+
+
+@pytest.mark.parametrize(
+    ("agents", "expected"),
+    [
+        ("{aider: {mcp_config: mcp.json}}", "agents.aider.mcp_config: aider knows no MCP servers (remove it)"),
+        ("{claude: {mcp_config: ../x}}", "agents.claude.mcp_config: `../x` climbs out with `..` (write it from the top of the repository)"),
+        ("{goose: {command: goose, model: m}}", "agents.goose.model: `model` changes nothing: no argument of `command` holds `{model}` (add `{model}`, or remove `model`)"),
+        ("{goose: {command: goose, brief: file}}", "agents.goose.brief: no argument of `command` holds `{brief}` (add `{brief}`, or write `brief: stdin`)"),
+        ("{goose: {command: goose, says: {text: x}}}", "agents.goose.says: `says` is about JSON, and the output is text (write `output: json`, or remove it)"),
+        ("{goose: {command: goose, turn: '('}}", "agents.goose.turn: `(` is no regular expression: missing ), unterminated subpattern at position 0 (mend it)"),
+        ("{goose: {command: goose, colour: red}}", "agents.goose.colour: there is no key `colour`"),
+    ],
+)  # fmt: skip
+def test_what_would_change_nothing_for_an_agent_is_refused(agents: str, expected: str) -> None:
+    with pytest.raises(InvalidFile) as caught:
+        spec.read_config(f"agents: {agents}".encode(), file="c")
+    (problem,) = caught.value.problems
+    assert f"{problem.key}: {problem.reason} ({problem.mend})".startswith(expected)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gitflow_agents.graph import estimate
 from gitflow_agents.handoff import text as value_text
-from gitflow_agents.models import SCHEMA, Attempt, DoneReport, Status, Task, fold, person
+from gitflow_agents.models import PERSON, SCHEMA, Attempt, DoneReport, Status, Task, fold, person
 from gitflow_agents.render.facts import (
     LOST,
     OnFlow,
@@ -29,6 +29,7 @@ from gitflow_agents.render.shape import graph_text
 from gitflow_agents.render.text import (
     WIDTH,
     clean,
+    count,
     duration,
     fit,
     ids,
@@ -202,10 +203,14 @@ def _attempts(attempts: Sequence[Attempt], now: float, is_dead: bool = False) ->
         until = now if attempt.ended_at is None else attempt.ended_at
         reason = f" ({attempt.reason})" if attempt.reason else ""
         took = duration(until - attempt.started_at)
-        spent = f", {money(attempt.cost_usd)}" if attempt.cost_usd is not None else ""
+        turns = f", {count(attempt.turns, 'turn')}" if attempt.turns is not None else ""
+        # A command of the plan is expected to cost nothing; of an agent that is worth a word.
+        is_silent = attempt.agent in ("command", PERSON) or attempt.ended_at is None
+        unknown = "" if is_silent else ", cost unknown"
+        spent = unknown if attempt.cost_usd is None else f", {money(attempt.cost_usd)}"
         lines.append(
             f"  {attempt.number}  {utc(attempt.started_at)}  {attempt.outcome}{reason}, "
-            f"{took}{spent}"
+            f"{took}{turns}{spent}"
         )
         if attempt.message.strip():
             lines += wrapped(one_line(attempt.message), "     ", "     ")
@@ -284,6 +289,9 @@ def _attempt_object(attempt: Attempt) -> dict[str, Any]:
         "report": attempt.report or None,
         "cost_usd": attempt.cost_usd,
         "turns": attempt.turns,
+        "model": attempt.model or None,
+        "session": attempt.session or None,
+        "tokens": attempt.tokens.model_dump() if attempt.tokens else None,
     }
 
 

@@ -50,12 +50,19 @@ def _attempt(report: DoneReport) -> Iterator[str]:
     spent = duration(report.ended_at - report.started_at)
     lines = [
         f"- outcome: {outcome}" + (f": {inline(report.message)}" if report.message else ""),
-        f"- agent: {code(report.agent)}",
+        f"- agent: {code(report.agent)}{f', model {code(report.model)}' if report.model else ''}",
         f"- time: {utc(report.started_at)} to {utc(report.ended_at)} ({spent})",
         f"- cost: {'unknown' if report.cost_usd is None else money(report.cost_usd)}",
     ]
     if report.turns is not None:
         lines.append(f"- turns: {report.turns}")
+    if report.tokens is not None:
+        used = report.tokens
+        lines.append(
+            f"- tokens: {used.input} read ({used.cached} from a cache), {used.output} written"
+        )
+    if report.denied:
+        lines.append(f"- denied: {', '.join(map(code, report.denied))}")
     if report.exit_code is not None:
         lines.append(f"- exit code: {report.exit_code}")
     if report.already_provided:

@@ -166,13 +166,17 @@ def revise(
 
 def all_can_start(plan: Plan, config: Config) -> None:
     """Raise FlowError when somebody has to be told first what a task runs."""
-    idle = [task.id for task in plan.tasks if not command_of(plan, task, config)]
+    idle = [
+        task.id
+        for task in plan.tasks
+        if plan.setting(task, "agent") == "command" and not command_of(plan, task, config)
+    ]
     if idle:
         some = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if idle[5:] else "")
         raise FlowError(
             f"nobody can start {some}: no `run` says what to do",
-            hint="add `run` to the tasks or to `defaults`, or `agents: {command: {run: ...}}` to "
-            "the config, and commit that",
+            hint="add `run` or `agent` to the tasks or to `defaults`, or "
+            "`agents: {command: {run: ...}}` to the config, and commit that",
         )
 
 

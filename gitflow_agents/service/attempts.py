@@ -141,9 +141,36 @@ class Attempts:
         base = state.flow_sha
         stop = Stop(self.desk.executor.stop)
         inputs, _ = handoff.inputs(terms, snapshot.records)
+        session = self._session(record, attempt)
         return Order(
-            plan, terms, number, nonce, branch, claim, base, folder, stop, inputs=inputs, role=role
+            plan,
+            terms,
+            number,
+            nonce,
+            branch,
+            claim,
+            base,
+            folder,
+            stop,
+            inputs=inputs,
+            role=role,
+            session=session,
         )
+
+    def _session(self, record: TaskRecord, attempt: Attempt) -> str:
+        """Return the memory that an attempt goes on with: its agent's own, of the one before.
+
+        What people want forgotten is: a fresh start, or guidance in place of the description.
+        """
+        last = record.attempt
+        if last is None or record.fresh or last.merged:
+            return ""
+        if (last.agent, last.host) != (attempt.agent, attempt.host):
+            return ""
+        newest = record.guidance[-1] if record.guidance else None
+        if newest is not None and newest.mode == "replace":
+            return ""
+        return last.session
 
     def cut(
         self, draft: Draft, record: TaskRecord, happened: Happened, number: int, nonce: str
@@ -407,6 +434,9 @@ class Attempts:
                 else EVERYWHERE,
                 "cost_usd": report.cost_usd,
                 "turns": report.turns,
+                "model": report.model,
+                "session": report.session,
+                "tokens": report.tokens,
             }
         )
         losses = record.lost + 1 if lost else 0
@@ -431,6 +461,7 @@ class Attempts:
             status=status,
             reason=reason,
             agent=attempt.agent,
+            model=report.model,
             cost_usd=report.cost_usd,
             commit=tip,
             note=f"{task} {happened.replace('_', ' ')}" + (f": {reason}" if reason else ""),
@@ -647,6 +678,7 @@ class Attempts:
                                 "tip": last,
                                 "kept": kept,
                                 "report": fence,
+                                "session": result.report.session if result else "",
                             }
                         ),
                     ),

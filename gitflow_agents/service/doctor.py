@@ -20,11 +20,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gitflow_agents import commands
 from gitflow_agents.errors import FlowError, InvalidFile
 from gitflow_agents.models import LOCAL, SCHEMA, ZERO, Status
 from gitflow_agents.render import count
 from gitflow_agents.runner import is_alive, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service import crew
 from gitflow_agents.service.cleanup import content_of
 from gitflow_agents.store import Commit, Worktrees
 from gitflow_agents.store.repository import TOOL
@@ -135,6 +137,20 @@ class Doctor:
         except InvalidFile as e:
             first = str(next((p for p in e.problems if not p.is_warning), e.message))
             yield Ailment("config-invalid", f"{e.message}: {first}", e.hint or "mend it")
+
+    def agents(self) -> Iterator[Ailment]:
+        """What a plan's open tasks are to be done by has to be installed."""
+        try:
+            config, environ = self.service.config, self.service.environ
+            book = self.service.handbook
+        except FlowError:
+            return  # told already
+        for plan, snapshot in self._open:
+            pending = sorted(snapshot.by_status[S.PENDING], key=snapshot.plan.order.__getitem__)
+            for why, tasks in crew.lacking(snapshot.plan, pending, book, config, environ).items():
+                what, _, command = why.partition(": ")
+                message = f"{what}, and plan {plan} wants it for {commands.names(tasks)}"
+                yield Ailment("agent-missing", message, command, plan)
 
     def hooks(self) -> Iterator[Ailment]:
         """A folder of hooks that is not there means that no hook ever runs."""
@@ -538,6 +554,7 @@ def _is_ours(commit: Commit) -> bool:
 CHECKS: tuple[Callable[[Doctor], Iterator[Ailment]], ...] = (
     Doctor.identity,
     Doctor.config,
+    Doctor.agents,
     Doctor.hooks,
     Doctor.filters,
     Doctor.lock,

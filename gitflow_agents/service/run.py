@@ -214,6 +214,8 @@ class Run:
         state, plan = snapshot.state, snapshot.plan
         is_local = desk.store.refs.is_local
         authority = "" if is_local else f"\nauthority: {snapshot.authority}, a remote"
+        terms = (desk.handbook.terms(plan, task) for task in plan.tasks)
+        agents = sorted({plan.setting(task, "agent") for task in terms})
         self.tell(
             Told(
                 "run_started",
@@ -233,12 +235,12 @@ class Run:
                     "tasks": len(plan.tasks),
                     "parallel": self.slots,
                     "working_directory": str(desk.store.repository.home),
-                    "agents": ["command"],
+                    "agents": agents,
                 },
                 f"plan branch: plan/{plan.plan}\n"
                 f"working directory: {desk.store.repository.home}\n"
                 f"worktrees: {desk.worktrees.root / plan.plan}\n"
-                "agents: command" + authority,
+                f"agents: {', '.join(agents)}{authority}",
             )
         )
         self._warn_of_filters()
@@ -304,10 +306,12 @@ class Run:
             desk.published[task] = published
             desk.notice(None)
             clear = partial(desk.executor.clear, order)
+            # What a model said is worth more than what a command printed.
+            is_model = order.plan.setting(order.task, "agent") != "command"
             if published and self._succeeded(published):
-                return partial(clear, keep_output=False)
+                return partial(clear, keep_output=is_model)
             # Of a failure is told where its output is, so what is kept must be settled by then.
-            clear(keep_output=not published or bool(result.report.reason))
+            clear(keep_output=is_model or not published or bool(result.report.reason))
         except Offline:
             # The next run delivers it, or takes over what is in the worktree.
             self._cut.add(task)

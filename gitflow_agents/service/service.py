@@ -43,7 +43,7 @@ from gitflow_agents.replan import Revision, revise
 from gitflow_agents.roles import Handbook
 from gitflow_agents.runner import Stop, lease_is_lost
 from gitflow_agents.scheduler import Seen, Snapshot
-from gitflow_agents.service import briefing
+from gitflow_agents.service import briefing, crew
 from gitflow_agents.service.accept import (
     Proposal,
     accept,
@@ -767,6 +767,8 @@ class Service:
         snapshot = self._accepted(plan, on_event, self._beginning_at(plan, remote, warn))
         for task in snapshot.plan.tasks:
             self.handbook.role(snapshot.plan, task)  # raises for one that is gone
+        for said in crew.ensure(snapshot, self.handbook, self.config, self.environ):
+            warn(said)
         desk = self._desk(snapshot, on_event)
         desk.worktrees.exclude()
         stop = desk.executor.stop

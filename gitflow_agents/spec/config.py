@@ -7,6 +7,7 @@ not, and where it begins with `[`, it is read as YAML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.handoff import PREFIX as INPUT
-from gitflow_agents.models import Config
+from gitflow_agents.models import AGENT, CLIS, WITHOUT_MCP, Agents, Config
 from gitflow_agents.spec.names import bad_branch, bad_path
 from gitflow_agents.spec.source import Map, Path, Source
 from gitflow_agents.spec.wording import (
@@ -65,6 +66,8 @@ def read_config(
     A variable that is set to nothing counts as not set.  InvalidFile with every problem of both.
     """
     values, problems = _from_file(data, file)
+    agents = values.get("agents")
+    is_open = not (isinstance(agents, dict) and set(agents) - {"command"})
     for name, path, text in _overrides(environ, problems):
         value, found = _value(name, path, text)
         problems += found
@@ -73,6 +76,9 @@ def read_config(
     if problems:
         what = file if problems[0].file == file else "the environment"
         raise InvalidFile(what, problems)
+    if is_open and set(CLIS) & set(values.get("agents") or ()):
+        # A variable says how one agent is run, not that the others may not be.
+        values["agents"] |= {name: values["agents"].get(name, {}) for name in CLIS}
     return Config.model_validate(values, by_alias=True, by_name=False)
 
 
@@ -163,6 +169,41 @@ def _mistakes(config: Config) -> Iterator[tuple[Path, str, str]]:
         reason = f"`{config.worktrees}` is the repository itself"
     if reason:
         yield ("worktrees",), reason, "write it from the top of the repository, as `.worktrees`"
+    yield from _wrong_agents(config.agents)
     for at, base in enumerate(config.bases or ()):
         if reason := bad_branch(base.replace("*", "x").replace("?", "x")):
             yield ("bases", at), f"`{short(base)}` cannot be a branch: {reason}", "rename it"
+
+
+def _wrong_agents(agents: Agents) -> Iterator[tuple[Path, str, str]]:
+    for name in (*CLIS, *agents.custom):
+        path = agents.of(name).mcp_config
+        if path and (reason := bad_path(path)):
+            yield ("agents", name, "mcp_config"), reason, "write it from the top of the repository"
+        elif path and name in WITHOUT_MCP:
+            yield ("agents", name, "mcp_config"), f"{name} knows no MCP servers", "remove it"
+    for name, own in agents.custom.items():
+        if not re.match(AGENT, name):
+            mend = "use small letters, digits and `-`"
+            yield ("agents", name), f"`{short(name)}` cannot be the name of an agent", mend
+        for key, place in _NEEDS_A_PLACE.items():
+            if getattr(own, key) is not None and f"{{{place}}}" not in own.places:
+                reason = f"`{key}` changes nothing: no argument of `command` holds `{{{place}}}`"
+                yield ("agents", name, key), reason, f"add `{{{place}}}`, or remove `{key}`"
+        if own.brief == "file" and "{brief}" not in own.places:
+            mend = "add `{brief}`, or write `brief: stdin`"
+            yield ("agents", name, "brief"), "no argument of `command` holds `{brief}`", mend
+        if own.output == "text" and own.says.model_fields_set:
+            mend = "write `output: json`, or remove it"
+            yield ("agents", name, "says"), "`says` is about JSON, and the output is text", mend
+        patterns = {"turn": own.turn} | {key: key for key in own.failures}
+        for key, pattern in patterns.items():
+            where = ("turn",) if key == "turn" else ("failures", key)
+            try:
+                re.compile(pattern or "")
+            except re.error as e:
+                reason = f"`{short(pattern or '')}` is no regular expression: {e}"
+                yield ("agents", name, *where), reason, "mend it"
+
+
+_NEEDS_A_PLACE = {"model": "model", "tools": "tools", "mcp_config": "mcp"}

@@ -18,7 +18,7 @@ from typing import Any
 from gitflow_agents import handoff
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.graph import Graph, contended, overlaps, schedule
-from gitflow_agents.models import Config, Plan, Task, fold
+from gitflow_agents.models import CLIS, WITHOUT_COST, Config, Plan, Task, fold
 from gitflow_agents.spec.names import (
     bad_branch,
     bad_id,
@@ -246,13 +246,65 @@ def _commands(seen: _Seen) -> Iterator[Problem]:
     if seen.plan.defaults.run or seen.config.agents.command.run:
         return
     for place, task in seen.tasks():
+        if seen.plan.setting(task, "agent") != "command":
+            continue
         if task.run is None and seen.source.root["tasks"][place].get("run") is None:
             yield seen.warn(
                 seen.path(place, "run"),
                 f"{_called(task.id)} has no `run`, so nobody can start it",
-                "add `run: <a shell command>` to it or to `defaults`, or "
+                "add `run: <a shell command>` or an `agent` to it or to `defaults`, or "
                 "`agents: {command: {run: …}}` to the config",
             )
+
+
+def _agents(seen: _Seen) -> Iterator[Problem]:
+    """Who is named has to be allowed, and able to do what is asked of it."""
+    plan, agents = seen.plan, seen.config.agents
+    if plan.defaults.agent not in agents.allowed:
+        yield _unknown_agent(seen, seen.top("defaults", "agent"), plan.defaults.agent)
+    if plan.defaults.tools and (
+        more := _not_allowed(seen, plan.defaults.agent, plan.defaults.tools)
+    ):
+        yield seen.source.problem(seen.top("defaults", "tools"), *more)
+    for place, task in seen.tasks():
+        name = plan.setting(task, "agent")
+        if task.agent is not None and name not in agents.allowed:
+            yield _unknown_agent(seen, seen.path(place, "agent"), name)
+        elif name == "command":
+            for key in ("model", "tools"):
+                if getattr(task, key) is not None:
+                    reason = f"{_called(task.id)} is done by `command`, which takes no `{key}`"
+                    yield seen.source.problem(seen.path(place, key), reason, "remove it")
+        elif task.run is not None:
+            reason = f"{_called(task.id)} is done by {name}, which runs no `run`"
+            mend = "remove `run`, or write `agent: command`"
+            yield seen.source.problem(seen.path(place, "run"), reason, mend)
+        elif task.tools and (more := _not_allowed(seen, name, task.tools)):
+            yield seen.source.problem(seen.path(place, "tools"), *more)
+        if task.budget_usd is not None and name in WITHOUT_COST:
+            reason = f"{name} does not tell what it costs, so `budget_usd` cannot end it"
+            yield seen.warn(seen.path(place, "budget_usd"), reason, "set `max_turns` or `timeout`")
+
+
+def _unknown_agent(seen: _Seen, path: Path, name: str) -> Problem:
+    allowed = seen.config.agents.allowed
+    other = near(name, allowed)
+    if name in CLIS:
+        reason = f"the config's `agents` does not allow {name}"
+        return seen.source.problem(path, reason, f"it allows {', '.join(allowed)}")
+    mend = f"did you mean `{other}`?" if other else f"there are {', '.join(allowed)}"
+    return seen.source.problem(path, f"there is no agent `{short(name)}`", mend)
+
+
+def _not_allowed(seen: _Seen, name: str, tools: Sequence[str]) -> tuple[str, str] | None:
+    if name == "command" or name not in seen.config.agents.allowed:
+        return None
+    most = seen.config.agents.of(name).tools
+    wider = [tool for tool in tools if most is not None and tool not in most]
+    if not wider or most is None:
+        return None
+    said = f"the config does not allow {name} to use {', '.join(wider)}"
+    return said, f"it allows {', '.join(most) or 'nothing'}; a plan can only narrow that"
 
 
 def _capabilities(seen: _Seen) -> Iterator[Problem]:
@@ -785,6 +837,7 @@ def _listed(ids: list[str]) -> str:
 
 ADVICE: tuple[Rule, ...] = (
     _commands,
+    _agents,
     _size,
     _unverified,
     _unsaid,

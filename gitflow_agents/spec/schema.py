@@ -12,17 +12,21 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from gitflow_agents.models import (
+    CLIS,
     AgentConfig,
     Agents,
     Capability,
+    CommandConfig,
     Config,
     ConfigLimits,
+    CustomConfig,
     Decision,
     Defaults,
     Duration,
     Limits,
     Output,
     Plan,
+    Sayings,
     Task,
 )
 from gitflow_agents.roles import Role
@@ -37,7 +41,11 @@ _LIMITS = {
     "budget_usd": "What the plan may cost in all, in dollars.",
 }
 _SHARED = {
-    "agent": "Who does the work. `command` runs the task's `run`.",
+    "agent": "Who does the work: `command` runs the task's `run`; or `claude`, `codex`, `gemini`, "
+    "`opencode`, `aider`, or one of the config's own.",
+    "model": "Which model the agent uses, in the agent's own words.",
+    "tools": "What the agent may use, of what the config allows: `read`, `edit`, `write`, `bash`, "
+    "`web`, `mcp:<server>`; all of that if left out.",
     "timeout": "How long an attempt may take, 60s to 4h: `30m`, `2h`; a number is minutes.",
     "verify": "Shell commands that prove the result; every one has to succeed.",
     "attempts": "How many attempts an agent may end.",
@@ -54,6 +62,19 @@ _COMMANDS = {
     "copy_": "Untracked files that are copied into every worktree on a terminal, such as `.env`.",
     "gate": "Shell commands that have to succeed on the merged tree before flow moves.",
     "protected_paths": "Paths that no task may change.",
+}
+
+_SILENCE = "How long it may print nothing before it counts as stalled."
+_AGENT = {
+    "model": "Which model it uses where a plan does not say it.",
+    "env": "Names of environment variables that reach it, beside the keys that it needs.",
+    "args": "More arguments for its program.",
+    "silence": _SILENCE,
+    "tools": "The most that it may use: `read`, `edit`, `write`, `bash`, `web`, `mcp:<server>`; "
+    "anything if left out.",
+    "mcp_config": "A file on the default branch with `mcpServers`, which it may use.",
+    "max_turns": "How many turns a task gets at most.",
+    "budget_usd": "What an attempt may cost at most, in dollars.",
 }
 
 ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
@@ -166,11 +187,38 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "changed_files": "How many files one task may change.",
         "changed_bytes": "How many bytes one task may add.",
     },
-    Agents: {"command": "The agent that runs a task's `run`."},
-    AgentConfig: {
-        "env": "Names of environment variables that reach the agent.",
+    Agents: {"command": "The agent that runs a task's `run`."}
+    | {name: f"The agent {name}; see `docs/agents.md`." for name in CLIS},
+    CommandConfig: {
+        "env": "Names of environment variables that reach the agent and the checks.",
         "run": "The shell command of tasks that name none, nor does their plan.",
-        "silence": "How long it may print nothing before it counts as stalled.",
+        "silence": _SILENCE,
+    },
+    AgentConfig: _AGENT,
+    CustomConfig: _AGENT
+    | {
+        "command": "The program and its arguments. `{brief}`, `{rules}`, `{model}`, `{max_turns}`, "
+        "`{budget_usd}`, `{tools}`, `{mcp}` and `{session}` are filled in; an argument, or a list "
+        "of them, is left out when what it asks for is not known.",
+        "brief": "Whether it reads its brief from `stdin` or from the `file` that `{brief}` names.",
+        "version": "The program and the arguments that print its version.",
+        "install": "The command that installs it.",
+        "output": "Whether it prints `text`, or `json`, an object a line.",
+        "says": "Where its JSON says what.",
+        "turn": "A regular expression of the lines that begin a turn.",
+        "failures": "Regular expressions of lines that say why it failed, each with the reason: "
+        "`agent-error`, `denied`, `infrastructure`, `rate-limit`, `auth`.",
+    },
+    Sayings: {
+        "text": "Its words.",
+        "doing": "What it is doing.",
+        "turns": "The turn that it is at.",
+        "session": "What it calls its memory.",
+        "cost_usd": "What it has cost so far, in dollars.",
+        "input_tokens": "What its model has read so far.",
+        "output_tokens": "What its model has written so far.",
+        "denied": "What it was not allowed to use.",
+        "error": "Why it failed.",
     },
 }
 """One sentence for each key, by the model that has it."""
@@ -204,7 +252,10 @@ def reference() -> str:
         ("An entry of `decisions`", Decision),
         ("The config", Config),
         ("The config's `limits`", ConfigLimits),
-        ("The config's `agents.command`", AgentConfig),
+        ("The config's `agents.command`", CommandConfig),
+        ("The config's `agents.claude` and its like", AgentConfig),
+        ("An agent of your own in the config's `agents`", CustomConfig),
+        ("Its `says`", Sayings),
         ("A role", Role),
     ):
         rows = [

@@ -14,12 +14,16 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 
 from gitflow_agents.errors import Problem
 from gitflow_agents.models import (
+    AGENT,
+    CLIS,
     PLAN_NAME,
     TASK_ID,
     TOOL,
     VARIABLE,
+    Agents,
     Config,
     ConfigLimits,
+    CustomConfig,
     Defaults,
     Limits,
     Plan,
@@ -29,9 +33,7 @@ from gitflow_agents.spec.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
 
-_LATER_IN_A_PLAN = frozenset(
-    "approvers steps merge runner tdd quality repository model tools epic".split()
-)
+_LATER_IN_A_PLAN = frozenset("approvers steps merge runner tdd quality repository epic".split())
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
@@ -46,6 +48,7 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
 """Keys that have a meaning, but not in this version."""
 
 _PATTERNS = {
+    AGENT: ("name of an agent", "use small letters, digits and `-`"),
     PLAN_NAME: ("plan name", "use small letters, digits and `-`"),
     TASK_ID: ("task id", "use letters, digits, `.` and `-`"),
     VARIABLE: ("name of a variable", "use letters, digits and `_`"),
@@ -177,6 +180,11 @@ def sentence(
     text = short(written or (value if isinstance(value, str) else str(value)))
     if kind == "extra_forbidden":
         return _unknown(_model_at(model, error["loc"]), str(error["loc"][-1]))
+    if kind == "missing" and _model_at(model, error["loc"]) is CustomConfig:
+        mend = (
+            f"an agent of your own needs one: `command: [program, …]`; known are {', '.join(CLIS)}"
+        )
+        return Said(f"`{name}` is missing", mend)
     if kind == "missing":
         return Said(f"`{name}` is missing", f"add `{name}: …`")
     if kind in ("literal_error", "enum"):
@@ -226,8 +234,6 @@ _HOMES = ((Plan, "at the top of a plan"), (Task, "to a task"), (Defaults, "under
 
 def _choice(name: str, text: str, expected: str) -> Said:
     allowed = [part for part in expected.split("'") if part.strip() not in ("", ",", "or")]
-    if name == "agent":
-        return Said(f"the agent `{text}` is not built yet in this version", "remove it")
     other = near(text, allowed)
     mend = f"did you mean `{other}`?" if other else ""
     return Said(f"`{name}` is `{text}`, and has to be one of {', '.join(allowed)}", mend)
@@ -264,6 +270,10 @@ def _model_at(model: type[BaseModel], location: Sequence[int | str]) -> type[Bas
         for name, group in spellings(model).items():
             if part in group:
                 model = _inner(model.model_fields[name].annotation) or model
+                break
+        else:
+            if model is Agents:
+                model = CustomConfig
     return model
 
 

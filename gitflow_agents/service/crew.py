@@ -1,0 +1,104 @@
+"""Which agents can work on this machine, and which of them a plan lacks.
+
+A plan whose ready tasks all want a program that is not here is not begun; where some can be done,
+they are, and the others fail with what to install, at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from gitflow_agents import agents
+from gitflow_agents.agents import Standing
+from gitflow_agents.commands import names
+from gitflow_agents.errors import FlowError
+from gitflow_agents.models import SCHEMA, Config, Plan, Status
+from gitflow_agents.render import clean
+from gitflow_agents.render.text import screen, titled
+from gitflow_agents.roles import Handbook
+from gitflow_agents.scheduler import Snapshot
+
+
+def look(config: Config, environ: Mapping[str, str]) -> tuple[Standing, ...]:
+    """Return how it stands with every agent that the config allows; it takes seconds."""
+    return agents.survey(agents.known(config.agents), environ)
+
+
+def text(found: Iterable[Standing]) -> str:
+    """Return agents with version and key, and for what is missing the command that gets it."""
+    listed = tuple(found)
+    rows = [(one.name, _state(one), one.key or _wanted(one)) for one in listed]
+    lines = titled(("AGENT", "VERSION", "KEY"), [("command", "always there", "-"), *rows])
+    lines += [f"{one.name}: {one.problem}" for one in listed if one.problem]
+    lines += [f"get {one.name}: {one.install}" for one in listed if not one.path]
+    return screen(lines)
+
+
+def _state(one: Standing) -> str:
+    return (one.version or "unknown") if one.path else "not installed"
+
+
+def _wanted(one: Standing) -> str:
+    return f"not seen ({' or '.join(one.keys)})" if one.keys else "-"
+
+
+def as_json(found: Iterable[Standing]) -> dict[str, Any]:
+    """Return the object that `agents --json` prints; no key's value is in it."""
+    return {
+        "schema": SCHEMA,
+        "agents": [
+            {
+                **asdict(one),
+                "installed": bool(one.path),
+                "version": one.version or None,
+                "key": one.key or None,
+            }
+            for one in found
+        ],
+    }
+
+
+def lacking(
+    plan: Plan,
+    tasks: Iterable[str],
+    book: Handbook,
+    config: Config,
+    environ: Mapping[str, str],
+) -> dict[str, tuple[str, ...]]:
+    """Return what is not installed, each in a sentence, with the tasks that want it."""
+    wanted: dict[str, list[str]] = {}
+    for task in tasks:
+        terms = book.terms(plan, plan.by_id[task])
+        wanted.setdefault(plan.setting(terms, "agent"), []).append(task)
+    found = {}
+    for name, who in wanted.items():
+        cli = agents.find(name, config.agents) if name in config.agents.allowed else None
+        why = agents.missing(cli, environ) if cli else ""
+        if why:
+            found[clean(why)] = tuple(who)
+    return found
+
+
+def ensure(
+    snapshot: Snapshot, book: Handbook, config: Config, environ: Mapping[str, str]
+) -> list[str]:
+    """Return a sentence for each agent that some tasks lack.
+
+    Raises FlowError when nothing that is ready could be done.
+    """
+    order = snapshot.plan.order
+    pending = sorted(snapshot.by_status[Status.PENDING], key=order.__getitem__)
+    lacks = lacking(snapshot.plan, pending, book, config, environ)
+    said = [f"{names(tasks)} cannot be done here: {why}" for why, tasks in lacks.items()]
+    idle = {task for tasks in lacks.values() for task in tasks}
+    busy = snapshot.by_status[Status.IN_PROGRESS] or snapshot.by_status[Status.REVIEW]
+    ready = set(snapshot.frontier.ready)
+    if ready and ready <= idle and not busy:
+        hint = "; ".join(why.partition(": ")[2] for why in lacks)
+        raise FlowError(f"nothing can be started: {'; '.join(said)}", hint=hint)
+    return said
+
+
+__all__ = ["as_json", "ensure", "lacking", "look", "text"]

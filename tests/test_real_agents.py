@@ -1,0 +1,352 @@
+"""The coding agents themselves, taken through whole plans and through what goes wrong with them.
+
+Each is the program that people install, its model is `tests.model_server` on the loopback, and the
+rest is as on anybody's machine: a repository, a plan, `run`.  `make test-agents` installs the
+programs; without them a test skips itself and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitflow_agents import runner, scheduler
+from tests.model_server import Break, Hang, ModelServer, Move, Run, Say, Write, closed_port, serving
+from tests.repos import Cli, Repo, Result
+
+pytestmark = pytest.mark.agents
+
+PROGRAMS = Path(__file__).parent.parent / ".venv-agents" / "bin"
+KEY = "a-key-that-nobody-may-see"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What it takes to point one agent at a server of ours."""
+
+    model: str
+    env: dict[str, str]
+    args: tuple[str, ...] = ()
+    settings: tuple[str, dict[str, Any]] = ("", {})
+    """A file below the home, and what it says."""
+
+
+_CODEX = (
+    'model_providers.ours={name="ours", base_url="@URL@/v1", env_key="OPENAI_API_KEY", '
+    'wire_api="responses", request_max_retries=1, stream_max_retries=1}'
+)
+_OPENCODE = {
+    "npm": "@ai-sdk/openai-compatible",
+    "name": "ours",
+    "options": {"baseURL": "@URL@/v1", "apiKey": KEY},
+    "models": {"fake-model": {"name": "fake-model"}},
+}
+KINDS = {
+    "claude": Kind(
+        "sonnet",
+        {
+            "ANTHROPIC_BASE_URL": "@URL@",
+            "ANTHROPIC_API_KEY": KEY,
+            "CLAUDE_CODE_MAX_RETRIES": "1",
+        },
+    ),
+    "codex": Kind(
+        "fake-model",
+        {"OPENAI_API_KEY": KEY},
+        ("-c", "model_provider=ours", "-c", _CODEX),
+    ),
+    "gemini": Kind(
+        "gemini-2.5-pro",
+        {"GOOGLE_GEMINI_BASE_URL": "@URL@", "GEMINI_API_KEY": KEY},
+        settings=(
+            ".gemini/settings.json",
+            {
+                "security": {"auth": {"selectedType": "gemini-api-key"}},
+                "general": {"maxAttempts": 2, "enableAutoUpdate": False},
+            },
+        ),
+    ),
+    "opencode": Kind(
+        "ours/fake-model",
+        {
+            "OPENCODE_DISABLE_MODELS_FETCH": "1",
+            "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+            "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+        },
+        settings=(".config/opencode/opencode.json", {"provider": {"ours": _OPENCODE}}),
+    ),
+    "aider": Kind(
+        "openai/fake-model",
+        {
+            "OPENAI_API_BASE": "@URL@/v1",
+            "OPENAI_API_KEY": KEY,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        },
+    ),
+}
+ALL = list(KINDS)
+WORK = (Write("hello.txt", "hello\n"), Say("I wrote hello.txt."))
+"""The moves that do what the plan below asks for."""
+
+
+@dataclass
+class Stage:
+    """A repository with a plan for one agent, and the model behind it."""
+
+    agent: str
+    repo: Repo
+    cli: Cli
+    stack: ExitStack
+    monkeypatch: pytest.MonkeyPatch
+    model: ModelServer = field(default_factory=lambda: ModelServer("", ()))
+
+    def set(self, *script: Move, task: str = "", port: int = 0, **config: object) -> None:
+        """Let a model play a script, and write plan and config for it."""
+        kind, url = KINDS[self.agent], f"http://127.0.0.1:{port}"
+        if not port:
+            self.model = self.stack.enter_context(serving(*script))
+            url = self.model.url
+        for name, value in kind.env.items():
+            self.monkeypatch.setenv(name, value.replace("@URL@", url))
+        path, settings = kind.settings
+        if path:
+            file = Path(os.environ["HOME"], path)
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(settings).replace("@URL@", url))
+        args = [arg.replace("@URL@", url) for arg in kind.args]
+        self.repo.write(
+            ".github/gitflow-agents.yml",
+            json.dumps({"agents": {self.agent: {"args": args, **config}}}),
+        )
+        self.repo.plan(
+            "p",
+            f"""
+            goal: greet people
+            gate: [test -f README.md]
+            defaults: {{agent: {self.agent}, model: {kind.model}}}
+            tasks:
+              - id: a
+                title: A greeting
+                description: Write hello into hello.txt
+                files: [hello.txt]
+                provides: [{{name: greeting, check: test -s hello.txt}}]
+                verify: [grep -q hello hello.txt]
+                {task}
+            """,
+        )
+        self.repo.commit("a plan")
+
+    def run(self) -> Result:
+        """Run the plan."""
+        return self.cli("run", "p", check=False)
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return the attempts at the task, as `show --json` has them."""
+        found: list[dict[str, Any]] = self.cli("show", "p/a", "--json").json["attempts"]
+        return found
+
+    @property
+    def reasons(self) -> list[str | None]:
+        """Return why each attempt failed."""
+        return [attempt["reason"] for attempt in self.attempts]
+
+    @property
+    def transcript(self) -> str:
+        """Return all that the newest attempt printed."""
+        folder = self.repo.path / ".git/gitflow-agents/attempts/p/a"
+        return (folder / str(len(self.attempts)) / "output.log").read_text()
+
+
+@pytest.fixture
+def stage(
+    repo: Repo, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Stage]]:
+    """Return what sets a stage for an agent, or skips the test without it."""
+    repo.identify()
+    monkeypatch.setenv("PATH", str(PROGRAMS), prepend=os.pathsep)
+    with ExitStack() as stack:
+
+        def for_agent(agent: str) -> Stage:
+            if shutil.which(agent) is None:
+                pytest.skip(f"{agent} is not installed: make test-agents installs it")
+            return Stage(agent, repo, cli, stack, monkeypatch)
+
+        yield for_agent
+
+
+# --- the whole way --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", ["opencode", "aider", "gemini", "codex", "claude"])
+def test_a_model_that_is_overloaded_is_asked_again_and_the_work_is_merged(
+    agent: str, stage: Callable[[str], Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = stage(agent)
+    # Aider tries for a minute by itself; it is not to be waited for.
+    at.set(Break(529), silence="30s" if agent == "aider" else "120s")
+
+    def recover(losses: int) -> float:
+        at.model.script = WORK
+        return 0.0
+
+    monkeypatch.setattr(scheduler, "back_off", recover)
+    done = at.run()
+    assert (done.exit_code, at.reasons) == (0, ["infrastructure", None])
+    assert at.repo.show("flow/p", "hello.txt").strip() == "hello"
+    assert at.repo.tree("flow/p") == [
+        ".github/gitflow-agents.yml",
+        "README.md",
+        "hello.txt",
+        "plans/p.provides.yaml",
+        "plans/p.report.md",
+        "plans/p.yaml",
+    ]
+    last = at.attempts[-1]
+    assert last["agent"] == agent
+    assert last["turns"] == {"aider": 1, "codex": 1}.get(agent, 2)
+    assert (last["cost_usd"] is None) == (agent != "claude")
+    assert last["tokens"]["output"] == 7 * (1 if agent == "aider" else 2)
+    told = "a: Turn 1: editing hello.txt" if agent == "aider" else "a: Turn 1: "
+    assert told in done.stdout
+    assert [asked for asked in at.model.asked if KEY in asked.said] == []
+
+
+@pytest.mark.parametrize("agent", ALL)
+def test_who_only_says_that_it_is_done_has_failed_and_goes_on_from_there(
+    agent: str, stage: Callable[[str], Stage]
+) -> None:
+    at = stage(agent)
+    at.set(Say("Done: all tests pass."))
+    assert (at.run().exit_code, at.reasons) == (4, ["no-changes"])
+    at.model.script, before = WORK, len(at.model.asked)
+    at.cli("retry", "p/a", "--append", "You wrote nothing; write the file.")
+    assert (at.run().exit_code, at.reasons) == (0, ["no-changes", None])
+    said = next(a.said for a in at.model.asked[before:] if a.tools or agent == "aider")
+    assert "You wrote nothing; write the file." in said
+    remembers = "Done: all tests pass." in said.replace("summary", "")
+    sessions = [attempt["session"] for attempt in at.attempts]
+    if agent == "aider":  # it has no sessions
+        assert sessions == [None, None]
+    else:
+        assert (remembers, sessions[0]) == (True, sessions[1])
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex", "gemini", "opencode"])
+def test_an_agent_that_goes_round_in_circles_is_ended_at_its_last_turn(
+    agent: str, stage: Callable[[str], Stage]
+) -> None:
+    at = stage(agent)
+    at.set(Run("true"), task="max_turns: 3")
+    assert (at.run().exit_code, at.reasons) == (4, ["turns"])
+    assert at.attempts[0]["turns"] in (3, 4)
+    assert len(at.model.prompts) <= 6
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex", "gemini", "opencode"])
+def test_an_agent_can_write_its_report(agent: str, stage: Callable[[str], Stage]) -> None:
+    at = stage(agent)
+    at.set(Run("echo 'learned: [water is wet]' >$GITFLOW_REPORT"), *WORK)
+    assert at.run().exit_code == 0
+    assert at.repo.show(at.attempts[0]["report"], ".gitflow/report.yaml").count("water is wet") == 1
+
+
+@pytest.mark.parametrize("agent", ["claude", "opencode"])
+def test_what_was_denied_fails_the_attempt_although_the_agent_ends_well(
+    agent: str, stage: Callable[[str], Stage], tmp_path: Path
+) -> None:
+    at = stage(agent)
+    outside = tmp_path / "outside.txt"
+    at.set(Write(str(outside), "x"), *WORK)
+    assert (at.run().exit_code, at.reasons) == (4, ["denied"])
+    assert not outside.exists()
+
+
+def test_a_task_gets_the_tools_that_are_left_of_those_of_the_config(
+    stage: Callable[[str], Stage],
+) -> None:
+    at = stage("claude")
+    at.set(*WORK, task="tools: [read, write]", tools=["read", "write", "bash"])
+    assert at.run().exit_code == 0
+    assert sorted(at.model.prompts[0].tools) == ["Glob", "Grep", "Read", "Write"]
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex"])
+def test_a_refused_connection_is_tried_again(
+    agent: str, stage: Callable[[str], Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, port = stage(agent), closed_port()
+    at.set(port=port, silence="5s")
+
+    def recover(losses: int) -> float:
+        at.stack.enter_context(serving(*WORK, port=port))
+        return 0.0
+
+    monkeypatch.setattr(scheduler, "back_off", recover)
+    assert (at.run().exit_code, at.reasons) == (0, ["infrastructure", None])
+
+
+def test_an_agent_without_an_answer_is_ended_as_stalled(stage: Callable[[str], Stage]) -> None:
+    at = stage("claude")
+    at.set(Hang(), silence="3s")
+    assert (at.run().exit_code, at.reasons) == (4, ["stalled"])
+
+
+# --- what a shell does ----------------------------------------------------------------------------
+
+
+def test_a_shell_that_ignores_sigterm_is_ended_with_its_agent(
+    stage: Callable[[str], Stage], tmp_path: Path
+) -> None:
+    at = stage("claude")
+    at.set(Run(f"trap '' TERM; cd {tmp_path}; while :; do sleep 0.1; done"), silence="3s")
+    assert (at.run().exit_code, at.reasons) == (4, ["stalled"])
+    assert runner.inside(tmp_path) == [os.getpid()]  # the test itself
+
+
+def test_a_process_that_is_left_behind_is_ended_and_told(
+    stage: Callable[[str], Stage], tmp_path: Path
+) -> None:
+    at = stage("claude")
+    at.set(Run(f"cd {tmp_path}; setsid sleep 600 >/dev/null 2>&1 &"), *WORK)
+    assert at.run().exit_code == 0
+    assert runner.inside(tmp_path) == [os.getpid()]
+    report = at.repo.show(at.attempts[0]["report"], ".gitflow/report.md")
+    assert "- it left processes behind, which were ended" in report
+
+
+def test_a_flood_does_not_drown_the_result(stage: Callable[[str], Stage]) -> None:
+    at = stage("claude")
+    at.set(Run("head -c 30000000 /dev/zero | tr '\\0' x"), *WORK)
+    assert (at.run().exit_code, at.attempts[0]["turns"]) == (0, 3)
+    assert len(at.transcript) <= runner.OUTPUT + 100
+
+
+def test_the_key_is_in_nothing_that_is_kept(stage: Callable[[str], Stage]) -> None:
+    at = stage("claude")
+    at.set(Run("env"), Write("hello.txt", "hello"), Say(f"The key is {KEY}."))
+    shown = at.run().stdout
+    assert KEY not in shown + at.repo.git("log", "--all", "--format=%B", "-p")
+
+
+def test_a_pushing_agent_moves_no_branch_and_the_users_files_stay(
+    stage: Callable[[str], Stage], tmp_path: Path
+) -> None:
+    at = stage("claude")
+    bare = at.repo.clone(tmp_path / "remote.git", bare=True)
+    at.repo.git("remote", "add", "origin", str(bare.path))
+    at.set(Run("git push -q origin HEAD:refs/heads/mine; true"), *WORK)
+    before = at.repo.snapshot().files
+    assert at.run().exit_code == 0
+    assert (bare.branches(), at.repo.snapshot().files) == (["main"], before)
