@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ class Server:
     """How many pushes from now on are done and never answered."""
     before_push: Callable[[], None] = lambda: None
     """What happens when a push has come, before it is looked at."""
-    pushes: list[str] = field(default_factory=list)
+    after_push: Callable[[], None] = lambda: None
+    """What happens when a push was done, before it is answered."""
 
     def url(self, repo: Repo) -> str:
         """Return the address of a bare repository below the root."""
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, headers, payload = self._backend(path, query, body)
         if is_push:
-            self.about.pushes.append(path)
+            self.about.after_push()
             if self.about.drops:
                 self.about.drops -= 1
                 self.close_connection = True

@@ -419,6 +419,30 @@ def test_a_line_that_comes_back_is_used_by_the_run_that_waited(repo: Repo, up: R
     assert (played.code, engine.audit(up)) == (0, {"a": "completed", "b": "completed"})
 
 
+def test_a_claim_of_which_nobody_knew_whether_it_was_made_is_taken_up_again(
+    repo: Repo, up: Repo, server: Server
+) -> None:
+    engine.plan(repo, task("a", "echo > a.txt"))
+
+    def cut_off_after_the_claim() -> None:
+        if any(branch.startswith("task/") for branch in up.branches()):
+            server.is_away, server.drops = True, 1
+            server.after_push = lambda: None
+
+    def mend(told: Told) -> None:
+        if told.event == "run_waits":
+            server.is_away = False
+
+    server.after_push = cut_off_after_the_claim
+    played = engine.go(repo, remote="origin", on_event=mend)
+    assert (played.code, engine.audit(up)) == (0, {"a": "completed"})
+    assert played.happened("run_waits", "attempt_expired", "attempt_started", "task_merged") == [
+        "run_waits", "a", "a", "a",
+    ]  # fmt: skip
+    lost, done = engine.record(up, "a")["attempts"]
+    assert (lost["reason"], done["outcome"]) == ("lease-lost", "succeeded")
+
+
 # --- refused --------------------------------------------------------------------------------------
 
 
