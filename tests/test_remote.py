@@ -285,6 +285,7 @@ def test_push_is_refused_where_anything_of_the_plan_is_there(repo: Repo, up: Rep
     assert heads == {**before, "refs/remotes/origin/flow/p": repo.sha("main")}
 
 
+@pytest.mark.slow
 def test_a_push_that_was_cut_off_is_finished_by_the_next_run(
     repo: Repo, up: Repo, server: Server
 ) -> None:
@@ -376,6 +377,7 @@ def test_without_the_line_a_plan_can_be_looked_at_and_nothing_else(repo: Repo, u
         assert "origin, which decides on p, cannot be reached" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_was_ready_when_the_line_went_is_delivered_by_the_next_run(
     repo: Repo, up: Repo, tmp_path: Path
 ) -> None:
@@ -407,6 +409,7 @@ def test_a_run_that_waited_long_enough_ends_and_loses_nothing(repo: Repo, up: Re
     assert engine.audit(up) == {"a": "in_progress"}
 
 
+@pytest.mark.slow
 def test_a_line_that_comes_back_is_used_by_the_run_that_waited(repo: Repo, up: Repo) -> None:
     away = up.path.with_name("away")
     engine.plan(repo, task("a", f"mv '{up.path}' '{away}'; echo a > a"), task("b", "echo b > b"))
@@ -472,6 +475,7 @@ def test_work_that_the_server_does_not_take_is_kept_here_and_told(repo: Repo, up
     assert "secret" in repo.tree("refs/gitflow/refused/p/a/1")
 
 
+@pytest.mark.slow
 def test_a_merge_that_the_server_does_not_take_fails_its_task(repo: Repo, up: Repo) -> None:
     hook(
         up,
@@ -489,6 +493,7 @@ def test_a_merge_that_the_server_does_not_take_fails_its_task(repo: Repo, up: Re
 # --- people ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_people_push_counts_as_what_they_commit(repo: Repo, up: Repo, clone: Repo) -> None:
     engine.plan(repo, task("a", "echo a > a.txt"))
     run(repo, engine.FILE, "--remote", "origin")
@@ -510,6 +515,7 @@ def test_what_people_push_counts_as_what_they_commit(repo: Repo, up: Repo, clone
     assert "flow" in engine.state(up)["held"]
 
 
+@pytest.mark.slow
 def test_a_person_does_a_task_in_their_clone_and_its_branch_at_the_remote_counts(
     repo: Repo, up: Repo, clone: Repo
 ) -> None:
@@ -534,7 +540,7 @@ def test_a_person_does_a_task_in_their_clone_and_its_branch_at_the_remote_counts
     assert up.show("flow/p", "a.txt") == "by hand\n"
 
 
-@pytest.mark.parametrize("ended_by", ["deleted", "stopped"])
+@pytest.mark.parametrize("ended_by", ["deleted", pytest.param("stopped", marks=pytest.mark.slow)])
 def test_a_late_result_goes_beside_the_branch_and_says_so(
     reach: Reach, repo: Repo, up: Repo, clone: Repo, tmp_path: Path, ended_by: str
 ) -> None:
@@ -557,6 +563,7 @@ def test_a_late_result_goes_beside_the_branch_and_says_so(
     assert engine.audit(up) == {"a": "failed"}
 
 
+@pytest.mark.slow
 def test_a_person_at_another_clone_stops_an_attempt_and_its_work_is_kept(
     repo: Repo, up: Repo, clone: Repo
 ) -> None:

@@ -16,7 +16,7 @@ from tests.engine import task
 from tests.repos import Repo
 from tests.test_kills import SEED, left_behind, run
 
-QUICK, DRAWN = 2, 40
+QUICK, DRAWN = 1, 40
 WORDS = ("run", engine.FILE, "--remote", "origin")
 END = {"1": "completed", "2": "completed", "3": "failed"}
 

@@ -123,6 +123,7 @@ def test_a_server_that_fails_at_random_makes_no_difference_in_the_end(
     assert sorted(began) == ids
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_in_its_clone_is_kept_when_another_clone_went_on(
     repo: Repo, up: Repo, tmp_path: Path
 ) -> None:
