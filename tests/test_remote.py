@@ -578,6 +578,7 @@ def test_a_person_at_another_clone_stops_an_attempt_and_its_work_is_kept(
     assert not (repo.path / ".worktrees").exists()
 
 
+@pytest.mark.slow
 def test_the_persons_credentials_are_used_and_agents_have_none(
     repo: Repo, up: Repo, home: Path
 ) -> None:

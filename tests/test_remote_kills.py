@@ -16,7 +16,7 @@ from tests.engine import task
 from tests.repos import Repo
 from tests.test_kills import SEED, left_behind, run
 
-QUICK, DRAWN = 1, 40
+DRAWN = 40
 WORDS = ("run", engine.FILE, "--remote", "origin")
 END = {"1": "completed", "2": "completed", "3": "failed"}
 
@@ -47,10 +47,8 @@ def points(tmp_path_factory: pytest.TempPathFactory, template: Repo) -> int:
     return int((folder / "points").read_text())
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [*range(QUICK), *(pytest.param(n, marks=pytest.mark.slow) for n in range(QUICK, DRAWN))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", range(DRAWN))
 def test_after_a_kill_one_more_run_is_enough(
     template: Repo, tmp_path: Path, points: int, draw: int
 ) -> None:
