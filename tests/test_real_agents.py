@@ -192,7 +192,7 @@ def test_a_model_that_is_overloaded_is_asked_again_and_the_work_is_merged(
 ) -> None:
     at = stage(agent)
     # Aider tries for a minute by itself; it is not to be waited for.
-    at.set(Break(529), silence="30s" if agent == "aider" else "120s")
+    at.set(Break(529), silence="45s" if agent == "aider" else "120s")
 
     def recover(losses: int) -> float:
         at.model.script = WORK

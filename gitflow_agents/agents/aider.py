@@ -42,7 +42,8 @@ def start(job: Job) -> Start:
         argv += [f"--{option}", str(job.scratch / option)]
     if job.model:
         argv += ["--model", job.model]
-    return Start((*argv, *job.args, "--", *_files(job)), None)
+    # Into a pipe it would print what it has to say all at once, at its end.
+    return Start((*argv, *job.args, "--", *_files(job)), None, {"PYTHONUNBUFFERED": "1"})
 
 
 def _files(job: Job) -> list[str]:
