@@ -39,7 +39,8 @@ def accepted(service: Service, tasks: tuple[Task, ...]) -> Snapshot:
     data = as_yaml(tasks).encode()
     plan = spec.load_plan(data, NAME)
     with service.store.refs.lock():
-        return accept(service.store, Proposal(NAME, data), plan, service.config, service.actor)
+        proposal, book = Proposal(NAME, data), service.handbook
+        return accept(service.store, proposal, plan, service.config, book, service.actor)
 
 
 def complete(service: Service, snapshot: Snapshot, tasks: tuple[Task, ...]) -> str:

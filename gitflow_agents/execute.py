@@ -413,8 +413,8 @@ class _Attempt:
             return {}
         said = {
             "GITFLOW_ROLE": str(order.plan.setting(order.task, "role")),
-            "GITFLOW_MODEL": order.role.model or "",
-            "GITFLOW_TOOLS": " ".join(order.role.tools or ()),
+            "GITFLOW_MODEL": order.plan.setting(order.task, "model") or "",
+            "GITFLOW_TOOLS": " ".join(order.plan.setting(order.task, "tools") or ()),
         }
         return {name: value for name, value in said.items() if value}
 

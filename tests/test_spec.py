@@ -28,6 +28,7 @@ from gitflow_agents.models import (
     Priority,
     Task,
 )
+from gitflow_agents.roles import Role
 from gitflow_agents.spec import (
     from_lines,
     from_yaml,
@@ -44,7 +45,11 @@ from gitflow_agents.spec.names import bad_branch, bad_id, bad_path, clashes
 from gitflow_agents.spec.schema import ABOUT
 from gitflow_agents.spec.wording import LATER, keys
 
-ROLES = ("implement", "review")
+ROLES = {
+    "implement": Role(description="Builds"),
+    "review": Role(description="Judges", agent="claude"),
+    "odd": Role(description="Is done by nobody", agent="hal"),
+}
 QUIET = Config(gate=("true",), limits=ConfigLimits(task_minutes=1000))
 """A config under which a short plan has nothing to be warned about but what the test wants."""
 
@@ -405,7 +410,7 @@ def test_all_errors_are_told_in_one_pass_in_the_order_of_the_file() -> None:
         "17:13: error: tasks[0].files[0]: `/etc/passwd` is not a path inside the repository (write it from the top of the repository)",
         "18:5: warning: tasks[1]: 002 does not say what it is about (add a `description`, or `acceptance`)",
         "19:5: error: tasks[1].task_id: `task_id` is another spelling of `id` (remove one)",
-        "21:11: error: tasks[1].role: there is no role `x` (there are implement, review)",
+        "21:11: error: tasks[1].role: there is no role `x` (there are implement, review, odd)",
         "22:18: error: tasks[1].depends_on[0]: 002 depends on itself (remove it here)",
         "22:25: error: tasks[1].depends_on[1]: 002 depends on 00x, and there is no such task (did you mean 002?)",
         "22:32: error: tasks[1].depends_on[2]: `auth thing` is not a task id, [A-Za-z0-9][A-Za-z0-9.-]{0,31} (use letters, digits, `.` and `-`; a capability belongs in `preconditions`)",
@@ -762,6 +767,23 @@ def test_a_wrong_value_is_told_in_a_sentence(row: str, expected: str) -> None:
     key = row.partition(":")[0]
     found = told_of_tasks(f"id: a, run: x, description: d, {row}")
     assert [line.partition(f"tasks[0].{key}")[2].partition(": ")[2] for line in found] == [expected]
+
+
+def test_a_role_may_say_who_does_a_task() -> None:
+    plan = """
+        goal: Judge
+        tasks:
+          - {id: "1", description: Look, role: review, verify: ["true"]}
+          - {id: "2", description: Build, role: implement, verify: ["true"]}
+          - {id: "3", description: Wonder, role: odd, verify: ["true"]}
+        """
+    assert told(plan) == [
+        "4:5: warning: tasks[1].run: 2 has no `run`, so nobody can start it (add `run: <a shell "
+        "command>` or an `agent` to it or to `defaults`, or `agents: {command: {run: …}}` to the "
+        "config)",
+        "5:42: error: tasks[2].role: there is no agent `hal` (there are command, claude, codex, "
+        "gemini, opencode, aider)",
+    ]
 
 
 def test_tasks_have_to_be_a_list() -> None:

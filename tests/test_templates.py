@@ -16,7 +16,7 @@ import gitflow_agents
 from gitflow_agents.errors import UsageError
 from gitflow_agents.graph import Graph
 from gitflow_agents.models import Plan
-from gitflow_agents.packaged import roles
+from gitflow_agents.service.briefing import Roles
 from gitflow_agents.spec import Reading, read_plan, template
 from tests import engine
 from tests.repos import Repo
@@ -44,7 +44,9 @@ def made(
 
 
 def read(source: str, name: str = "") -> Reading:
-    return read_plan(source.encode(), file="p", name=name, given=GIVEN.get(name, ()), roles=roles())
+    return read_plan(
+        source.encode(), file="p", name=name, given=GIVEN.get(name, ()), roles=Roles({})
+    )
 
 
 def carry_out(plan: Plan, folder: Path, given: Collection[str] = ()) -> None:

@@ -165,16 +165,14 @@ def effective(plan: Plan, task: Task, role: Role | None) -> Task:
     changes: dict[str, object] = {}
     if role.agent is not None and task.agent is None and task.run is None:
         changes["agent"] = role.agent
-    if "model" in Task.model_fields and role.model is not None:
-        is_its = role.agent in (None, changes.get("agent", task.agent))
-        if is_its and getattr(task, "model") is None:  # noqa: B009 - not every version has it
-            changes["model"] = role.model
+    is_its = role.agent in (None, changes.get("agent", task.agent))
+    if role.model is not None and task.model is None and is_its:
+        changes["model"] = role.model
     if role.timeout is not None:
         changes["timeout"] = min(
             plan.setting(task, "timeout"), role.timeout, key=lambda time: time.seconds
         )
-    if "tools" in Task.model_fields:
-        changes["tools"] = tools(plan.setting(task, "tools"), role.tools)
+    changes["tools"] = tools(plan.setting(task, "tools"), role.tools)
     if role.may_change == ():
         changes["kind"] = "research"
     if role.scope == "strict":

@@ -15,6 +15,7 @@ from gitflow_agents import render, replan, spec
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.execute import command_of
 from gitflow_agents.models import ZERO, Config, Plan, PlanState
+from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.effects import Effects
 from gitflow_agents.store import Commit, Draft, Entry, Store
@@ -48,14 +49,16 @@ def plan_path(name: str) -> str:
     return f"plans/{name}.yaml"
 
 
-def accept(store: Store, proposal: Proposal, plan: Plan, config: Config, actor: str) -> Snapshot:
+def accept(
+    store: Store, proposal: Proposal, plan: Plan, config: Config, book: Handbook, actor: str
+) -> Snapshot:
     """Accept a plan for the first time; everything is made together, or nothing.
 
     Raises FlowError with a hint when the base is missing or not allowed, when a name is taken, or
     when a branch that would have to move is checked out.
     """
     repository = store.repository
-    all_can_start(plan, config)
+    all_can_start(plan, config, book)
     store.refs.include(plan.flow_branch)
     base, base_sha = find_base(store, plan, config)
     existing = store.refs.everything()
@@ -129,7 +132,7 @@ def begun(store: Store, plan: Plan, blob: str, existing: Mapping[str, str]) -> s
 
 
 def revise(
-    store: Store, draft: Draft, proposal: Proposal, plan: Plan, config: Config, effects: Effects
+    store: Store, draft: Draft, proposal: Proposal, plan: Plan, effects: Effects
 ) -> replan.Revision:
     """Stage a new text of a started plan as its next revision; the draft's snapshot is a new one.
 
@@ -137,7 +140,7 @@ def revise(
     """
     snapshot, state = draft.snapshot, draft.snapshot.state
     revision = replan.revise(snapshot, plan, draft.actor)
-    all_can_start(plan, config)
+    all_can_start(plan, effects.desk.config, effects.desk.handbook)
     named = spec.branches(plan)
     existing = store.refs.everything()
     clash = name_clash(
@@ -164,12 +167,13 @@ def revise(
     return revision
 
 
-def all_can_start(plan: Plan, config: Config) -> None:
-    """Raise FlowError when somebody has to be told first what a task runs."""
+def all_can_start(plan: Plan, config: Config, book: Handbook) -> None:
+    """Raise FlowError when somebody has to be told first what a task runs, or its role is gone."""
     idle = [
         task.id
         for task in plan.tasks
-        if plan.setting(task, "agent") == "command" and not command_of(plan, task, config)
+        if not command_of(plan, task, config)
+        and plan.setting(book.terms(plan, task), "agent") == "command"
     ]
     if idle:
         some = ", ".join(idle[:5]) + (f" and {len(idle) - 5} more" if idle[5:] else "")

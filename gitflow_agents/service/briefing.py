@@ -8,6 +8,7 @@ commit that its work begins with.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 
 from gitflow_agents import handoff, packaged, spec
@@ -58,10 +59,13 @@ def packaged_role(name: str) -> Role:
     return spec.read_role(packaged.role(name), file=f"{name}.yaml")
 
 
-def role_names(repository: Repository, tree: str, config: Config) -> tuple[str, ...]:
-    """Return the names of all roles, the repository's own among them, in alphabetical order."""
-    own = (name for name, _, _ in _own_roles(repository, tree, config))
-    return tuple(sorted({*packaged.roles(), *own}))
+def roles_of(repository: Repository, tree: str, config: Config) -> Roles:
+    """Return all roles that can be read; of the others `read_handbook` tells."""
+    own = {}
+    for name, path, entry in _own_roles(repository, tree, config):
+        with suppress(InvalidFile):
+            own[name] = spec.read_role(repository.blob(entry.sha), file=path)
+    return Roles(own)
 
 
 def _own_roles(
@@ -216,7 +220,7 @@ __all__ = [
     "Roles",
     "docs_of",
     "read_handbook",
-    "role_names",
+    "roles_of",
     "template_of",
     "unmet",
 ]

@@ -58,7 +58,7 @@ class Folder:
             name=name,
             config=self.config,
             given={},
-            roles=packaged.roles(),
+            roles=Roles({}),
             strict=strict,
         )
 

@@ -263,7 +263,7 @@ class Reconciler:
             plan = desk.check(proposal.data).plan
             if plan == snapshot.plan:
                 return False
-            revision = revise(desk.store, draft, proposal, plan, desk.config, self.effects)
+            revision = revise(desk.store, draft, proposal, plan, self.effects)
         except FlowError as e:
             desk.dropped()
             self.reload()

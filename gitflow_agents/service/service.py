@@ -137,9 +137,9 @@ class Service:
         return briefing.read_handbook(self.repository, self._default[1], self.config)
 
     @cached_property
-    def role_names(self) -> tuple[str, ...]:
-        """Return the names of all roles here."""
-        return briefing.role_names(self.repository, self._default[1], self.config)
+    def roles(self) -> briefing.Roles:
+        """Return all roles here that can be read."""
+        return briefing.roles_of(self.repository, self._default[1], self.config)
 
     @cached_property
     def config(self) -> Config:
@@ -490,7 +490,7 @@ class Service:
             name=name,
             config=self.config,
             given=given,
-            roles=self.role_names,
+            roles=self.roles,
             strict=strict,
         )
 
@@ -1018,7 +1018,7 @@ class Service:
                 return snapshot
             proposal = self._proposal(store, name, data)
             reading = self._checked(name, proposal.data, file=self._shown(plan, name))
-            snapshot = accept(store, proposal, reading.plan, self.config, self.actor)
+            snapshot = accept(store, proposal, reading.plan, self.config, self.handbook, self.actor)
 
         def tell(event: str, text: str) -> None:
             at = render.utc(self.clock())
@@ -1096,7 +1096,7 @@ class Service:
         plan = self._checked(name, data, more=given_by(snapshot)).plan
         if plan == snapshot.plan:
             return None
-        all_can_start(plan, self.config)
+        all_can_start(plan, self.config, self.handbook)
         return plan, revise(snapshot, plan, self.actor)
 
     def _next_revision(
@@ -1160,7 +1160,7 @@ class Service:
             find_base(store, snapshot.plan, self.config)
             branches = store.refs.everything()
             begun(store, snapshot.plan, _blob_sha(proposal.data), branches)
-            all_can_start(snapshot.plan, self.config)
+            all_can_start(snapshot.plan, self.config, self.handbook)
             accepted = {
                 "event": "plan_accepted",
                 "minutes": 0.0,

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import count, islice, pairwise
+from types import MappingProxyType
 from typing import Any
 
 from gitflow_agents import handoff
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.graph import Graph, contended, overlaps, schedule
 from gitflow_agents.models import CLIS, WITHOUT_COST, Config, Plan, Task, fold
+from gitflow_agents.roles import Role, effective
 from gitflow_agents.spec.names import (
     bad_branch,
     bad_id,
@@ -29,6 +31,7 @@ from gitflow_agents.spec.names import (
 from gitflow_agents.spec.source import Map, Path, Seq, Source, no_collections
 from gitflow_agents.spec.wording import checked, near, short, spellings
 
+NO_ROLES: Mapping[str, Role] = MappingProxyType({})
 MOST_TASKS = 20_000
 MOST_OF_A_TASK = 64 * 1024
 MOST_BESIDE_TASKS = 256 * 1024
@@ -64,13 +67,13 @@ def read_plan(
     name: str = "",
     config: Config = Config(),  # noqa: B008 - frozen
     given: Collection[str] = (),
-    roles: Collection[str] = (),
+    roles: Mapping[str, Role] = NO_ROLES,
     strict: bool = False,
 ) -> Reading:
     """Return the plan that `data` says, or raise InvalidFile with every problem, warnings too.
 
     `file` stands in the problems; `name` is the plan's name if the file says none.  `given` are
-    folded capabilities that are there before the plan begins, `roles` the names of all roles.
+    folded capabilities that are there before the plan begins, `roles` all roles by name.
     """
     source = Source(data, file)
     plan, places, found = _validated(source, name)
@@ -177,12 +180,17 @@ class _Seen:
     places: list[int]
     graph: Graph
     config: Config
-    roles: Collection[str] = ()
+    roles: Mapping[str, Role]
 
     @cached_property
     def nearest(self) -> _Nearest:
         """Return what finds the capability that somebody meant."""
         return _Nearest(self.graph)
+
+    def agent(self, task: Task) -> str:
+        """Return who does a task: its role may say it."""
+        role = self.roles.get(self.plan.setting(task, "role") or "")
+        return str(self.plan.setting(effective(self.plan, task, role), "agent"))
 
     def tasks(self) -> Iterator[tuple[int, Task]]:
         """Yield each task with its place in the file's list."""
@@ -246,7 +254,7 @@ def _commands(seen: _Seen) -> Iterator[Problem]:
     if seen.plan.defaults.run or seen.config.agents.command.run:
         return
     for place, task in seen.tasks():
-        if seen.plan.setting(task, "agent") != "command":
+        if seen.agent(task) != "command":
             continue
         if task.run is None and seen.source.root["tasks"][place].get("run") is None:
             yield seen.warn(
@@ -267,9 +275,10 @@ def _agents(seen: _Seen) -> Iterator[Problem]:
     ):
         yield seen.source.problem(seen.top("defaults", "tools"), *more)
     for place, task in seen.tasks():
-        name = plan.setting(task, "agent")
-        if task.agent is not None and name not in agents.allowed:
-            yield _unknown_agent(seen, seen.path(place, "agent"), name)
+        name = seen.agent(task)
+        if name not in agents.allowed and name != plan.defaults.agent:
+            key = "agent" if task.agent is not None else "role"
+            yield _unknown_agent(seen, seen.path(place, key), name)
         elif name == "command":
             for key in ("model", "tools"):
                 if getattr(task, key) is not None:
