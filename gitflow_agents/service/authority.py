@@ -16,7 +16,12 @@ from gitflow_agents.errors import FlowError
 from gitflow_agents.models import LOCAL
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Known, Offline, Remote, Store
-from gitflow_agents.store.remote import plans_of_remotes, remotes_that_know, usual_remote
+from gitflow_agents.store.remote import (
+    GLANCE_SECONDS,
+    plans_of_remotes,
+    remotes_that_know,
+    usual_remote,
+)
 from gitflow_agents.store.state import state_ref
 
 
@@ -79,7 +84,8 @@ class Authorities:
         refs = self.store(remote, plan).refs
         assert isinstance(refs, Remote)
         with contextlib.suppress(FlowError):
-            refs.glance()
+            if refs.is_there(state_ref(plan), GLANCE_SECONDS):
+                refs.glance()
         return refs.resolve(state_ref(plan)) is not None
 
     def look(self, plan: str, at: str = "", known: Known | None = None) -> Snapshot | None:
@@ -136,13 +142,14 @@ class Authorities:
         remote = usual_remote(self.local.repository)
         if remote:
             store = self.store(remote, plan)
+            assert isinstance(store.refs, Remote)
             try:
-                store.refs.refresh()
+                # Asked, not fetched: where it has none, nothing of it is kept here.
+                if store.refs.is_there(state_ref(plan)):
+                    store.refs.refresh()
+                    return store
             except Offline as e:
                 tell(f"whether {remote} has a plan {plan} cannot be told, so it begins here: {e}")
-            else:
-                if store.refs.resolve(state_ref(plan)):
-                    return store
         return self.local
 
     def close(self) -> None:

@@ -191,6 +191,13 @@ class Remote(Refs):
         lines = (line.split("\t") for line in os.fsdecode(out).splitlines())
         return {ref: sha for sha, ref in lines}
 
+    def is_there(self, ref: str, seconds: float = FETCH_SECONDS) -> bool:
+        """Say whether the remote has a branch; nothing of what it says is kept."""
+        code, out, said = self._attempt(seconds, "ls-remote", "--quiet", "--heads", ALIAS, ref)
+        if code:
+            raise self._offline(said)
+        return any(line.endswith(f"\t{ref}") for line in os.fsdecode(out).splitlines())
+
     def _fetch(self, seconds: float = FETCH_SECONDS) -> None:
         """Read exactly the plan's branches with one fetch."""
         wanted = [f"{HEADS}gitflow/{kind}/{self.plan}" for kind in ("state", "try")]
