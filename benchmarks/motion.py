@@ -71,10 +71,30 @@ def event(bench: Bench) -> Iterator[Figure]:
 
 
 def writers(bench: Bench) -> Iterator[Figure]:
-    """Compare the rate at which many processes record events with that of one."""
+    """Compare the rate at which many processes record events with that of one.
+
+    First as people do it, a command an event, all at once and one after the other; then by
+    processes that have begun long ago and do nothing else.
+    """
     crowds = (2, 3) if bench.sizes == "tiny" else (8, 64)
     for crowd in crowds:
-        events = 4 * crowd
+        taken = interleave(
+            {
+                "one": partial(_told, bench, crowd, at_once=False),
+                "many": partial(_told, bench, crowd, at_once=True),
+            },
+            bench.turns(1, 0.5),
+        )
+        yield ratio(
+            "writers",
+            f"{crowd} commands one after the other over all at once, rate",
+            taken["many"],
+            taken["one"],
+            target=1 / 0.6,
+            beside=f"{ms(taken['many'])}, {ms(taken['one'])}",
+        )
+    for crowd in crowds:
+        events = 8 * crowd
         taken = interleave(
             {
                 "one": partial(_recorded, bench, 1, events),
@@ -93,6 +113,31 @@ def writers(bench: Bench) -> Iterator[Figure]:
         )
 
 
+def _told(bench: Bench, count: int, *, at_once: bool) -> float:
+    """Return the seconds in which so many commands hold a task each; all are recorded."""
+    repo = bench.repository()
+    tasks = layered(max(10, count))
+    with inside.opened(repo) as service:
+        inside.accepted(service, tasks)
+    state, program = f"gitflow/state/{NAME}", str(script())
+    before = int(git(repo, "rev-list", "--count", state, env=bench.env))
+    began = time.perf_counter()
+    started: list[subprocess.Popen[bytes]] = []
+    for task in tasks[:count]:
+        command = [program, "-C", str(repo), "hold", f"{NAME}/{task.id}", "--quiet"]
+        null = subprocess.DEVNULL
+        started.append(subprocess.Popen(command, cwd=repo, env=bench.env, stdout=null))
+        if not at_once:
+            started[-1].wait(PATIENCE)
+    codes = [process.wait(PATIENCE) for process in started]
+    seconds = time.perf_counter() - began
+    after = int(git(repo, "rev-list", "--count", state, env=bench.env))
+    if any(codes) or after - before != count:
+        raise RuntimeError(f"{count} commands, {after - before} events; exit codes {set(codes)}")
+    shutil.rmtree(repo.parent)
+    return seconds
+
+
 WRITER = """
 import sys
 from benchmarks import inside
@@ -107,8 +152,9 @@ with inside.opened(__import__("pathlib").Path(repo)) as service:
         outcome = service.handle(kind(targets=(task,)), plan)
         if not outcome.changed:
             raise SystemExit(f"{task}: {outcome.said}")
+    print("done", flush=True)
 """
-"""A process that records events of one task: it says that it is ready, and waits for a line."""
+"""A process that records events of one task: ready, it waits for a line; done, it says so."""
 
 
 def _recorded(bench: Bench, processes: int, events: int) -> float:
@@ -132,8 +178,16 @@ def _recorded(bench: Bench, processes: int, events: int) -> float:
         before = int(git(repo, "rev-list", "--count", state, env=bench.env))
         began = time.perf_counter()
         for process in started:
-            process.communicate(b"go\n", timeout=PATIENCE)
+            assert process.stdin is not None
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        # To end a Python takes longer than to record an event, and is nobody's business here.
         seconds = time.perf_counter() - began
+        for process in started:
+            process.communicate(timeout=PATIENCE)
         if any(process.returncode for process in started):
             raise RuntimeError("a writer gave up")
     after = int(git(repo, "rev-list", "--count", state, env=bench.env))
