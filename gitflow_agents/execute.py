@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from gitflow_agents import handoff, merge, spec
+from gitflow_agents import handoff, leaks, merge, spec
 from gitflow_agents.agents import Job, Outcome, agent, find, terms
 from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
@@ -138,6 +139,11 @@ class Executor:
     alarms: list[str] = field(default_factory=list)
     """What an agent did to the repository itself; after one of these nothing more is started."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def secrets(self) -> Mapping[str, str]:
+        """Return the secrets that this process was started with; nobody else has to see them."""
+        return leaks.known(self.environ)
 
     # --- an attempt -------------------------------------------------------------------------------
 
@@ -265,7 +271,8 @@ class Bench:
             caps=self.caps,
             stop=self.stop,
         )
-        return ran(kind, command, ended)
+        done = ran(kind, command, ended)
+        return done.model_copy(update={"tail": leaks.hidden(done.tail, self.executor.secrets)})
 
     def folder(self, name: str) -> Path | None:
         """Return a folder of the worktree, made if it is missing; None when it leads outside."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gitflow_agents import leaks
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.graph import covers
 from gitflow_agents.models import Car, Config, Plan, Reason, Task
@@ -133,6 +134,74 @@ def refusal(
         if said:
             return Refused(Reason.PATH_VIOLATION, one_line(said))
     return None
+
+
+def leaked(
+    repository: Repository,
+    claim: str,
+    tip: str,
+    tree: str,
+    config: Config,
+    secrets: Mapping[str, str],
+) -> str:
+    """Return in a sentence which secret came after `claim`, and where; or an empty string.
+
+    Every commit up to `tip` counts, its message too, because each stays in the history; then
+    `tree`.  What was there before is nobody's leak.  `secrets` are as `leaks.known` has them.
+    """
+    try:
+        commits = _between(repository, claim, tip) if tip != claim else []
+    except (ValueError, TooManyCommits):
+        commits = []  # they are not taken, and only the tree is kept
+    for commit in commits:
+        for line in commit.message.splitlines():
+            if kind := leaks.kind(line.encode(errors="replace"), secrets):
+                return f"a commit message holds what looks like a secret ({kind})"
+    trees = [(commit.parents, commit.tree) for commit in commits]
+    last = commits[-1].sha if commits else claim
+    for parents, after in (*trees, ((last,), tree)):
+        before = [repository.commit(parent).tree for parent in parents] or [EMPTY_TREE]
+        if place := _secret_in(repository, before, after, config, secrets):
+            return place
+    return ""
+
+
+def _secret_in(
+    repository: Repository,
+    before: Sequence[str],
+    after: str,
+    config: Config,
+    secrets: Mapping[str, str],
+) -> str:
+    """Return which line of a tree holds a secret that none of the trees before it has."""
+    changes = list(repository.diff(before[0], after))
+    old = [change.old for change in changes if change.old]
+    gone = [change.old for change in changes if change.old and not change.new]
+    for change in changes:
+        new = change.new
+        if new is None or new.mode == SUBMODULE or new in old:
+            continue
+        if any(repository.find(other, change.path) == new for other in before[1:]):
+            continue  # a merge brought it as it was
+        if any(matches(change.path, entry) for entry in config.allow_secrets):
+            continue
+        if repository.size(new.sha) > config.limits.changed_bytes:
+            continue  # it is refused for that
+        data = repository.blob(new.sha)
+        if not leaks.could_hold(data, secrets):
+            continue
+        # A file that was not there may be one that went, under another name.
+        former = [change.old] if change.old else gone
+        there = {line for entry in former for line in _lines(repository, entry)}
+        for number, line in enumerate(data.splitlines(), 1):
+            if line not in there and (kind := leaks.kind(line, secrets)):
+                place = one_line(f"{change.path}, line {number}")
+                return f"{place}, holds what looks like a secret ({kind})"
+    return ""
+
+
+def _lines(repository: Repository, entry: Entry) -> list[bytes]:
+    return [] if entry.mode == SUBMODULE else repository.blob(entry.sha).splitlines()
 
 
 def _touched(change: Change) -> Touched:

@@ -585,6 +585,7 @@ class Config(Model):
     agents: Agents = Agents()
     bases: Lines | None = None
     protected_paths: Lines = ()
+    allow_secrets: Lines = ()
     limits: ConfigLimits = ConfigLimits()
     approval: Gates = ()
     gate: Lines = ()

@@ -37,7 +37,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         }
     ),
     "edges": frozenset(
-        {"packaged", "store", "merge", "agents", "runner", "execute", "github", "cache"}
+        {"packaged", "store", "leaks", "merge", "agents", "runner", "execute", "github", "cache"}
     ),
     "service": frozenset({"service"}),
     "doors": frozenset({"cli", "acts", "live", "mcp", "__main__"}),
@@ -65,7 +65,9 @@ STARTERS = frozenset(
     "posix_spawn posix_spawnp spawnv spawnvp create_subprocess_exec create_subprocess_shell".split()
 )
 
-DOORS_ARE_LIGHT = frozenset({"git", "gitdb", "github", "jinja2", "pydantic", "yaml", "rich", "mcp"})
+DOORS_ARE_LIGHT = frozenset(
+    {"git", "gitdb", "github", "jinja2", "pydantic", "yaml", "rich", "mcp", "detect_secrets"}
+)
 
 
 def package_sources() -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gitflow_agents import handoff, merge, render, scheduler, spec
+from gitflow_agents import handoff, leaks, merge, render, scheduler, spec
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Order, Result, read_not_ours
 from gitflow_agents.models import (
@@ -24,7 +24,7 @@ from gitflow_agents.models import (
 from gitflow_agents.render.prompt import TemplateFailed
 from gitflow_agents.runner import Stop, end_all, new_lease
 from gitflow_agents.service import briefing
-from gitflow_agents.service.delivery import Parcel, keep, send
+from gitflow_agents.service.delivery import Parcel, keep, send, tell
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.store import Draft, Entry, Repository, Store, Worktree
 from gitflow_agents.store.repository import FILE, TOOL
@@ -309,12 +309,23 @@ class Attempts:
         A stopped attempt is left to the next pass, which fences it: None.
         """
         plan, task = order.plan, order.task
-        last, refused = self._our_commits(order, result)
-        report = result.report
-        if report.reason is None and refused is None:
-            refused = self._refusal(order, result)
-        if refused is not None and report.reason is None:
-            report = _failed(report, refused.reason, refused.message)
+        report = self._without_secrets(result.report)
+        if leak := self._leak(order.claim, result.tip, result.tree):
+            # Nothing of it may get into a ref, however the attempt ended.
+            worktree = self.desk.worktrees.place(plan.plan, task.id)
+            place = self.desk.worktrees.aside(worktree)
+            self.desk.worktrees.move(worktree, place)
+            last, leak = order.claim, f"{leak}; the work is in {place} only"
+            if report.reason is Reason.STOPPED:
+                tell(self.desk, task.id, leak, str(place), "work_kept")
+            else:
+                report = _failed(report, Reason.SECRET_FOUND, leak)
+        else:
+            last, refused = self._our_commits(order, result)
+            if report.reason is None and refused is None:
+                refused = self._refusal(order, result)
+            if refused is not None and report.reason is None:
+                report = _failed(report, refused.reason, refused.message)
         if report.reason is Reason.STOPPED:
             # The next pass fences it; until then this ref is all that holds the work.
             kept = attempt_ref(plan.plan, task.id, order.number)
@@ -359,6 +370,16 @@ class Attempts:
             f"Gitflow-Event: {happened}\nGitflow-Plan: {order.plan.plan}\nGitflow-Task: {task}\n"
             f"Gitflow-Attempt: {order.number}{trailer}",
         )
+
+    def _leak(self, claim: str, tip: str, tree: str) -> str:
+        """Return in a sentence which secret is in some work, or an empty string."""
+        repository, secrets = self.desk.store.repository, self.desk.executor.secrets
+        return merge.leaked(repository, claim, tip, tree, self.desk.config, secrets)
+
+    def _without_secrets(self, report: DoneReport) -> DoneReport:
+        said = report.model_dump(mode="json", by_alias=True)
+        hidden = leaks.hidden_in(said, self.desk.executor.secrets)
+        return report if hidden == said else DoneReport.model_validate(hidden)
 
     def _refusal(self, order: Order, result: Result) -> merge.Refused | None:
         """Return why a result may not be merged, or None."""
@@ -597,6 +618,8 @@ class Attempts:
         copied = (*self.desk.config.copy_, *self.desk.snapshot.plan.copy_)
         tree = worktree.save(claim, (*copied, *noted)).tree
         tip, tree = merge.without(repository, claim, worktree.tip(claim), tree, copied)
+        if leak := self._leak(claim, tip, tree):
+            raise GitFailed(leak)
         message = f"what attempt {number} of {task} left unfinished"
         try:
             return merge.recreate(repository, claim, tip, tree, message, TOOL)
@@ -617,8 +640,10 @@ class Attempts:
             return  # no agent has worked there yet
         try:
             last = self._saved(worktree, task, number, claim, noted)
-        except GitFailed:
-            self.desk.worktrees.move(worktree, self.desk.worktrees.aside(worktree))
+        except GitFailed as e:
+            aside = self.desk.worktrees.aside(worktree)
+            self.desk.worktrees.move(worktree, aside)
+            self.desk.say("work_kept", f"{task}: {e.message}; what it left is in {aside}")
             return
         tree = repository.commit(last).tree
         known = [a.tip for a in record.attempts if a.number == number and a.tip]

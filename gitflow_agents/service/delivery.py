@@ -60,7 +60,7 @@ def send(desk: Desk, parcel: Parcel) -> str:
         _keep_unsent(refs, parcel)
         raise
     desk.fenced[parcel.task] = (parcel.last, kept)
-    _tell(desk, parcel.task, f"its result was not taken: {why}; the work is kept", kept)
+    tell(desk, parcel.task, f"its result was not taken: {why}; the work is kept", kept)
     return ""
 
 
@@ -112,7 +112,7 @@ def deliver_unsent(desk: Desk) -> None:
                 raise LostRace(f"attempt {number} has ended")
             refs.move([(f"{HEADS}{record.branch}", record.claim, event)])
             said = f"the result of attempt {number}, which waited for {refs.name}, is there"
-            _tell(desk, task, said, record.branch, "attempt_delivered")
+            tell(desk, task, said, record.branch, "attempt_delivered")
         except (LostRace, RefRefused) as e:
             if not _is_there(desk, task, event):
                 try:
@@ -121,7 +121,7 @@ def deliver_unsent(desk: Desk) -> None:
                     if isinstance(again, Offline):
                         raise
                     kept = refs.keep_refused(task, number, event)
-                _tell(desk, task, f"its result was not taken: {e.message}; it is kept", kept)
+                tell(desk, task, f"its result was not taken: {e.message}; it is kept", kept)
         refs.forget_unsent(task, number)
 
 
@@ -134,10 +134,11 @@ def _is_there(desk: Desk, task: str, event: str) -> bool:
     return event in known
 
 
-def _tell(desk: Desk, task: str, said: str, kept: str, event: str = "attempt_fenced") -> None:
+def tell(desk: Desk, task: str, said: str, kept: str, event: str = "attempt_fenced") -> None:
+    """Tell at once what became of a task's work, and where it is kept."""
     about = {"schema": SCHEMA, "event": event, "at": render.utc(desk.clock())}
     plan = desk.snapshot.plan.plan
     desk.tell(Told(event, f"{task}: {said}", {**about, "plan": plan, "task": task, "kept": kept}))
 
 
-__all__ = ["Parcel", "deliver_unsent", "keep", "send"]
+__all__ = ["Parcel", "deliver_unsent", "keep", "send", "tell"]

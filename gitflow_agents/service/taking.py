@@ -21,6 +21,7 @@ from gitflow_agents.models import (
     ZERO,
     Attempt,
     DoneReport,
+    Reason,
     Status,
     TaskRecord,
     Value,
@@ -201,6 +202,15 @@ class Taking:
                 str(refused.reason),
                 f"{task} cannot be merged: {refused.message}",
                 hint=f"change that on {record.branch}, then submit it again",
+            )
+        secrets = self.desk.executor.secrets
+        leak = merge.leaked(repository, base, tip, tree, self.desk.config, secrets)
+        if leak:
+            raise Refused(
+                str(Reason.SECRET_FOUND),
+                f"{task} cannot be merged: {leak}",
+                hint=f"take it out of the history of {record.branch} (git rebase -i), "
+                "then submit it again",
             )
         return Work(tip, base, tree, changes, theirs, place, untracked)
 

@@ -170,6 +170,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
     | {
         "agents": "How each agent is run.",
         "bases": "Branches that plans may begin from, as names or globs; any branch if left out.",
+        "allow_secrets": "Paths in which a result may hold what looks like a secret, as test keys.",
         "limits": "The most that any plan gets.",
         "approval": "What of every plan waits for `approve`: `plan`, `task`, `merge`.",
         "worktrees": "The folder for worktrees.",
