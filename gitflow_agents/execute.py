@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -101,6 +101,14 @@ class Check:
     kind: str
     command: str
     folder: str = ""
+    at: str = ""
+    """Of the kind `red`: the commit at which one of these has to fail."""
+
+
+def reds_of(plan: Plan, task: Task, at: str) -> tuple[Check, ...]:
+    """Return what has to fail at a commit, so that the task's tests are seen to have come first."""
+    folder = plan.setting(task, "working_directory") or ""
+    return tuple(Check("red", command, folder, at) for command in plan.verify(task))
 
 
 def checks_of(plan: Plan, task: Task) -> tuple[Check, ...]:
@@ -189,10 +197,34 @@ class Executor:
     def test(
         self, plan: Plan, commit: str, tree: str, checks: Sequence[Check], nonce: str, stop: Stop
     ) -> Verdict:
-        """Run `checks` in a fresh worktree of `commit` and return the verdict."""
+        """Run `checks` in a fresh worktree of `commit` and return the verdict.
+
+        Those that have to fail at another commit come first, each commit in a worktree of its own.
+        """
         known = self.passed.get((tree, tuple(checks)))
         if known is not None:
             return Verdict(None, "", known)
+        failed_first: tuple[Ran, ...] = ()
+        for at in dict.fromkeys(check.at for check in checks if check.at):
+            reds = [check for check in checks if check.at == at]
+            verdict = self._tested(plan, at, nonce, stop, partial(Bench.fail, reds=reds))
+            failed_first += verdict.commands
+            if verdict.reason is Reason.SETUP_FAILED:
+                why = f"the tests could not be seen to fail at {at[:12]}: {verdict.message}"
+                return Verdict(Reason.UNVERIFIED, why, failed_first)
+            if verdict.reason is not None:
+                return replace(verdict, commands=failed_first)
+        greens = [check for check in checks if not check.at]
+        verdict = self._tested(plan, commit, nonce, stop, partial(Bench.check, checks=greens))
+        verdict = replace(verdict, commands=(*failed_first, *verdict.commands))
+        if verdict.reason is None:
+            self.remember(tree, checks, verdict.commands)
+        return verdict
+
+    def _tested(
+        self, plan: Plan, commit: str, nonce: str, stop: Stop, run: Callable[[Bench], Verdict]
+    ) -> Verdict:
+        """Return what comes of running something in a fresh worktree, after the set-up."""
         try:
             worktree = self.worktrees.add(plan.plan, ".train", commit)
         except FilterMissing as e:
@@ -208,13 +240,12 @@ class Executor:
         try:
             verdict = bench.prepare()
             if verdict.reason is None:
-                verdict = bench.check(checks, verdict.commands)
+                ran_first, verdict = verdict.commands, run(bench)
+                verdict = replace(verdict, commands=(*ran_first, *verdict.commands))
         finally:
             end_all(f"{MARK}={nonce}")
             self.worktrees.remove(worktree)
             self.alarms += self.guard.look(nonce).files
-        if verdict.reason is None:
-            self.remember(tree, checks, verdict.commands)
         return verdict
 
     def remember(self, tree: str, checks: Sequence[Check], commands: tuple[Ran, ...]) -> None:
@@ -328,6 +359,21 @@ class Bench:
                     reason = Reason.GATE_FAILED if check.kind == "gate" else Reason.CHECKS_FAILED
                 return Verdict(reason, failed(done[-1]), tuple(done))
         return Verdict(None, "", tuple(done))
+
+    def fail(self, reds: Sequence[Check]) -> Verdict:
+        """Run what has to fail at this commit, up to the first that does."""
+        done: list[Ran] = []
+        for red in reds:
+            ended = self.run(red.kind, red.command, red.folder)
+            done.append(ended.model_copy(update={"at": red.at}))
+            if ended.code == 0:
+                continue
+            if ended.code is None or ended.code < 0 or ended.code in (126, 127):
+                why = f"the tests could not be seen to fail at {red.at[:12]}: {failed(ended)}"
+                return Verdict(Reason.UNVERIFIED, why, tuple(done))
+            return Verdict(None, "", tuple(done))
+        why = "the task is `tdd`, and its tests pass already at {at}, before what they are for"
+        return Verdict(Reason.CHECKS_FAILED, why.format(at=reds[0].at[:12]), tuple(done))
 
 
 def failed(command: Ran) -> str:

@@ -331,6 +331,7 @@ class Defaults(Model):
     priority: Priority = Priority.MEDIUM
     working_directory: Line | None = None
     role: Line | None = None
+    tdd: Annotated[bool, Field(strict=True)] = False
 
 
 class Task(Model):
@@ -364,6 +365,7 @@ class Task(Model):
     max_turns: Annotated[int, Field(strict=True, ge=1, le=200)] | None = None
     budget_usd: Money | None = None
     scope: Literal["flag", "strict"] | None = None
+    tdd: Annotated[bool, Field(strict=True)] | None = None
     approval: TaskGates = ()
     tracker: Line | None = None
     # Accepted as other tools write them, and only compared with what is computed.
@@ -623,10 +625,12 @@ class Ran(Model):
     """One command that we ran and what came of it: the evidence.
 
     `code` is its exit code, negative for a signal, None when it did not end or could not start.
+    The kind `red` is a verification that had to fail, at the commit `at` before the result.
     """
 
     command: str
-    kind: Literal["setup", "verify", "check", "gate"]
+    kind: Literal["setup", "verify", "check", "gate", "red"]
+    at: str | None = None
     code: int | None = None
     seconds: float
     tail: str = ""

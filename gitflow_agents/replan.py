@@ -20,7 +20,7 @@ S, E = Status, Happened
 
 FIXED = ("plan", "base", "flow", "type")
 """What a plan keeps from its first revision on."""
-PROOF = ("verify", "provides", "files", "acceptance", "preconditions", "depends_on")
+PROOF = ("verify", "tdd", "provides", "files", "acceptance", "preconditions", "depends_on")
 """What, changed, makes the checks of a finished task run again."""
 
 

@@ -37,7 +37,18 @@ LAYERS: Mapping[str, frozenset[str]] = {
         }
     ),
     "edges": frozenset(
-        {"packaged", "store", "leaks", "merge", "agents", "runner", "execute", "github", "cache"}
+        {
+            "packaged",
+            "store",
+            "leaks",
+            "merge",
+            "testfirst",
+            "agents",
+            "runner",
+            "execute",
+            "github",
+            "cache",
+        }
     ),
     "service": frozenset({"service"}),
     "doors": frozenset({"cli", "acts", "live", "mcp", "__main__"}),

@@ -164,6 +164,7 @@ class TaskFacts:
     files: tuple[Said, ...]
     is_strict: bool
     is_research: bool
+    is_test_first: bool
     priority: str
     estimated_time: Said
     working_directory: Said
@@ -254,6 +255,7 @@ ABOUT: Mapping[str, str] = {
     "task.files": "paths and globs that it is expected to change",
     "task.is_strict": "whether a change outside `files` is refused",
     "task.is_research": "whether findings are wanted and no changed files (`kind: research`)",
+    "task.is_test_first": "whether its tests have to fail in a commit before the code (`tdd`)",
     "task.priority": "high, medium or low",
     "task.estimated_time": "the plan's estimate, or empty",
     "task.working_directory": "the folder that the agent starts in; `.` is the top",
@@ -460,6 +462,7 @@ def _task(plan: Plan, task: Task, replacement: str, beside: Beside) -> TaskFacts
         files=_texts(task.files),
         is_strict=plan.setting(task, "scope") == "strict",
         is_research=task.kind == "research",
+        is_test_first=plan.setting(task, "tdd") and task.kind != "research",
         priority=task.priority or plan.defaults.priority,
         estimated_time=Said(estimated(task)),
         working_directory=Said(plan.setting(task, "working_directory") or "."),

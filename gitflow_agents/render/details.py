@@ -7,7 +7,17 @@ from typing import Any
 
 from gitflow_agents.graph import estimate
 from gitflow_agents.handoff import text as value_text
-from gitflow_agents.models import PERSON, SCHEMA, Attempt, DoneReport, Status, Task, fold, person
+from gitflow_agents.models import (
+    PERSON,
+    SCHEMA,
+    Attempt,
+    DoneReport,
+    Ran,
+    Status,
+    Task,
+    fold,
+    person,
+)
 from gitflow_agents.render.facts import (
     LOST,
     OnFlow,
@@ -149,6 +159,7 @@ def show_task(
         *_field("Enables", ids(graph.dependants[task_id], 300)),
         *_rows("Command", [task.run] if task.run else []),
         *_rows("Verified", plan.verify(task)),
+        *_rows("Failed first", [_red(ran) for ran in record.evidence if ran.kind == "red"]),
         *_rows("Done when", task.acceptance),
     ]
     lines += _block("Description", task.description)
@@ -190,6 +201,10 @@ def _block(name: str, text: str) -> list[str]:
     if not body.strip():
         return []
     return ["", name, *(f"  {line}".rstrip() for line in body.expandtabs(4).split("\n"))]
+
+
+def _red(ran: Ran) -> str:
+    return f"{fit(ran.command, 50)}: {ended(ran)} at {(ran.at or '')[:12]}"
 
 
 def _attempts(attempts: Sequence[Attempt], now: float, is_dead: bool = False) -> list[str]:
@@ -268,7 +283,10 @@ def show_task_json(
         "follow_ups": list(record.follow_ups),
         "report_problem": (report.report_problem if report else "") or None,
         "attempts": [_attempt_object(attempt) for attempt in record.attempts],
-        "evidence": [ran.model_dump(mode="json") for ran in record.evidence],
+        "evidence": [
+            ran.model_dump(mode="json", exclude=None if ran.at else {"at"})
+            for ran in record.evidence
+        ],
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gitflow_agents import handoff, leaks, merge, render, scheduler, spec
+from gitflow_agents import handoff, leaks, merge, render, scheduler, spec, testfirst
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Order, Result, read_not_ours
 from gitflow_agents.models import (
@@ -323,7 +323,7 @@ class Attempts:
         else:
             last, refused = self._our_commits(order, result)
             if report.reason is None and refused is None:
-                refused = self._refusal(order, result)
+                refused = self._refusal(order, result, last)
             if refused is not None and report.reason is None:
                 report = _failed(report, refused.reason, refused.message)
         if report.reason is Reason.STOPPED:
@@ -381,8 +381,8 @@ class Attempts:
         hidden = leaks.hidden_in(said, self.desk.executor.secrets)
         return report if hidden == said else DoneReport.model_validate(hidden)
 
-    def _refusal(self, order: Order, result: Result) -> merge.Refused | None:
-        """Return why a result may not be merged, or None."""
+    def _refusal(self, order: Order, result: Result, last: str) -> merge.Refused | None:
+        """Return why a result, whose commits end in `last`, may not be merged, or None."""
         repository, task, report = self.desk.store.repository, order.task, result.report
         refused = merge.refusal(
             repository,
@@ -396,7 +396,17 @@ class Attempts:
         if refused is None and (why := handoff.wrong(task, report.outputs)):
             more = f"; {report.report_problem}" if report.report_problem else ""
             return merge.Refused(Reason.CHECKS_FAILED, f"{why}{more}")
+        is_asked = testfirst.is_wanted(order.plan, task) and not report.already_provided
+        if refused is None and is_asked:
+            work = (*self.work_of(task.id, order.number), (order.base, last))
+            _, why = testfirst.red(repository, work, repository.commit(last).tree)
+            return merge.Refused(Reason.UNVERIFIED, why) if why else None
         return refused
+
+    def work_of(self, task: str, before: int) -> tuple[tuple[str, str], ...]:
+        """Return what each attempt before one was cut from, and its last commit, oldest first."""
+        attempts = self.desk.snapshot.record(task).attempts
+        return tuple((a.base, a.tip) for a in attempts if a.number < before and a.base and a.tip)
 
     def _our_commits(self, order: Order, result: Result) -> tuple[str, merge.Refused | None]:
         repository = self.desk.store.repository

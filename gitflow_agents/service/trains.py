@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gitflow_agents import merge, render, scheduler
+from gitflow_agents import merge, render, scheduler, testfirst
 from gitflow_agents.commands import Refused
 from gitflow_agents.errors import GitFailed
-from gitflow_agents.execute import Check, Verdict, checks_of, gate_of
+from gitflow_agents.execute import Check, Verdict, checks_of, gate_of, reds_of
 from gitflow_agents.models import (
     PERSON,
     ZERO,
@@ -54,7 +54,10 @@ class Trains:
         start, base_tip = state.flow_sha, ""
         if follow_base:
             start, base_tip = self._follow_base(draft)
-        waiting = [self._waiting(task) for task in tasks]
+        unproved = {task: why for task in tasks if (why := self._red(task)[1])}
+        for task, why in unproved.items():
+            self._refuse_merge(draft, self.desk.snapshot.record(task), Reason.UNVERIFIED, why, ())
+        waiting = [self._waiting(task) for task in tasks if task not in unproved]
         coupled = merge.couple(repository, state.flow_sha, waiting, start)
         for task, paths in coupled.conflicts.items():
             self._conflict(draft, task, paths)
@@ -133,9 +136,26 @@ class Trains:
         plan = self.desk.snapshot.plan
         checks: dict[Check, None] = {}
         for task in tasks:
+            if at := self._red(task)[0]:
+                checks.update(dict.fromkeys(reds_of(plan, plan.by_id[task], at)))
             checks.update(dict.fromkeys(checks_of(plan, plan.by_id[task])))
         checks.update(dict.fromkeys(gate_of(plan, self.desk.config)))
         return tuple(checks)
+
+    def _red(self, task: str) -> tuple[str, str]:
+        """Return where the tests of a task have to fail, or why it cannot be seen that they did.
+
+        Two empty strings where nobody asks for that; what a person did is theirs to judge.
+        """
+        plan, record = self.desk.snapshot.plan, self.desk.snapshot.record(task)
+        attempt, repository = record.attempts[-1], self.desk.store.repository
+        if not testfirst.is_wanted(plan, self.desk.handbook.terms(plan, plan.by_id[task])):
+            return "", ""
+        tree = repository.commit(attempt.report).tree
+        if self.desk.report(tree).already_provided or attempt.agent == PERSON:
+            return "", ""
+        work = [(a.base, a.tip) for a in record.attempts if a.base and a.tip]
+        return testfirst.red(repository, work, tree)
 
     def _follow_base(self, draft: Draft) -> tuple[str, str]:
         """Return flow with the moved base merged in, and the base's tip; flow when it conflicts."""
@@ -411,7 +431,10 @@ class Trains:
             came = self.desk.store.repository.commits(f"{train.base}..{train.base_branch_tip}")
             self._taken_back_by_people(draft, came)
         for car in train.cars:
-            self._merged(draft, car.task, car.merge, trimmed(evidence))
+            # What others' tests did before their code is no evidence for this one.
+            at = self._red(car.task)[0] if any(ran.at for ran in evidence) else ""
+            own = tuple(ran for ran in evidence if ran.at in (None, at))
+            self._merged(draft, car.task, car.merge, trimmed(own))
         if train.reverts:
             commits = [self.desk.store.repository.commit(car.merge) for car in train.reverts]
             whys = map(why_of, commits)

@@ -552,6 +552,19 @@ def _roles(seen: _Seen) -> Iterator[Problem]:
             yield seen.source.problem(path, f"there is no role `{short(name)}`", mend)
 
 
+def _test_first(seen: _Seen) -> Iterator[Problem]:
+    for place, task in seen.tasks():
+        if task.tdd and task.kind == "research":
+            reason = f"{_called(task.id)} is research, and has no tests to begin with"
+            yield seen.source.problem(seen.path(place, "tdd"), reason, "remove `tdd`")
+        elif seen.plan.setting(task, "tdd") and not seen.plan.verify(task):
+            if task.kind == "research":
+                continue
+            path = seen.path(place, "tdd") if task.tdd else ("defaults", "tdd")
+            reason = f"nothing runs the tests of {_called(task.id)}, which has `tdd`"
+            yield seen.source.problem(path, reason, "add the command to its `verify`")
+
+
 def _outputs(seen: _Seen) -> Iterator[Problem]:
     for place, task in seen.tasks():
         names: set[str] = set()
@@ -616,6 +629,7 @@ RULES: tuple[Rule, ...] = (
     _branches,
     _paths,
     _roles,
+    _test_first,
     _outputs,
     _inputs,
 )

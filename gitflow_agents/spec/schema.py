@@ -53,6 +53,7 @@ _SHARED = {
     "max_turns": "How many turns an agent may take, 1 to 200.",
     "budget_usd": "What an attempt may cost, in dollars.",
     "scope": "When work changes paths outside `files`: `flag` reports it, `strict` fails it.",
+    "tdd": "`true` wants tests that failed in a commit before the code; the train runs them there.",
     "priority": "When slots are short, `high` starts first.",
     "working_directory": "The folder that the agent starts in, made if it is missing.",
     "role": "What its agent is for, and what its result may hold: a name that `roles` lists.",
