@@ -259,6 +259,7 @@ class Limits(Model):
     attempts: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     minutes: Positive | None = None
     budget_usd: Money | None = None
+    open_reviews: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
 
     def tightened(self, other: Limits) -> Limits:
         """Return the limits that both allow."""

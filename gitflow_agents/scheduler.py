@@ -330,6 +330,15 @@ def spent(snapshot: Snapshot, limits: Limits) -> str:
     return ""
 
 
+def piled_up(snapshot: Snapshot, limits: Limits) -> str:
+    """Return in a sentence that as many results wait to be merged as may, or nothing."""
+    waiting, most = len(snapshot.by_status[Status.REVIEW]), limits.open_reviews
+    if most is None or waiting < most:
+        return ""
+    results = "1 result waits" if waiting == 1 else f"{waiting} results wait"
+    return f"{results} to be merged, and open_reviews allows {most}; no other task starts before"
+
+
 # --- the decision ---------------------------------------------------------------------------------
 
 
@@ -528,6 +537,8 @@ def _claims(
 ) -> tuple[str, ...]:
     running = len(snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken)
     free = min(slots, (limits.parallel or slots + running) - running)
+    if limits.open_reviews is not None:  # what is worked on will be a result, too
+        free = min(free, limits.open_reviews - running - len(snapshot.by_status[Status.REVIEW]))
     if free <= 0 or spent(snapshot, limits) or snapshot.awaits():
         return ()
     wave = _open_wave(snapshot) if barrier else None
@@ -613,7 +624,7 @@ def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
         and not snapshot.awaits(task)
         for task in snapshot.frontier.in_order()
     )
-    if any(may_start) and not spent(snapshot, limits):
+    if any(may_start) and not spent(snapshot, limits) and not piled_up(snapshot, limits):
         return "running" if snapshot.records else "waiting"
     if snapshot.is_over:
         return "running"  # the report is still missing

@@ -229,6 +229,25 @@ def test_nothing_more_starts_when_the_minutes_are_used_up(repo: Repo) -> None:
     assert engine.audit(repo) == {"a": "completed", "b": "pending"}
 
 
+def test_nothing_more_starts_while_as_many_results_as_may_wait_for_people(repo: Repo) -> None:
+    engine.plan(
+        repo,
+        *(task(id, f"echo 1 > {id}") for id in "abc"),
+        limits={"open_reviews": 2},
+        approval=["merge"],
+    )
+    played = engine.go(repo, jobs=3)
+    assert (played.code, played.message) == (
+        4,
+        "2 results wait to be merged, and open_reviews allows 2; no other task starts before; "
+        "0 of 3 tasks are merged to flow/p",
+    )
+    assert engine.audit(repo) == {"a": "review", "b": "review", "c": "pending"}
+    engine.act(repo, "approve", "a")
+    assert engine.go(repo).code == 4
+    assert engine.audit(repo) == {"a": "completed", "b": "review", "c": "review"}
+
+
 # --- the end --------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,7 @@ from gitflow_agents.scheduler import (
     back_off,
     decide,
     limits_of,
+    piled_up,
     plan_status,
     spent,
     waiting_for,
@@ -224,6 +225,28 @@ def test_nothing_starts_when_the_plan_has_spent_what_it_may(limits: Limits, sent
     what = snapshot(needing(a="", b="", c=""), "cc", records=records)
     assert spent(what, limits) == sentence
     assert due(what, limits=limits) == ([] if sentence else [Claim(("c",))])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "most", "started", "sentence"),
+    [
+        ("rp", None, 1, ""),
+        ("rpp", 2, 1, ""),
+        ("rip", 2, 0, ""),
+        ("rrp", 2, 0, "2 results wait to be merged, and open_reviews allows 2; no other task starts before"),
+        ("rp", 1, 0, "1 result waits to be merged, and open_reviews allows 1; no other task starts before"),
+    ],
+)  # fmt: skip
+def test_no_more_results_wait_to_be_merged_than_may(
+    statuses: str, most: int | None, started: int, sentence: str
+) -> None:
+    names = "abc"[: len(statuses)]
+    held = {name: {"held": "look"} for name, s in zip(names, statuses, strict=True) if s == "r"}
+    what = snapshot(needing(**dict.fromkeys(names, "")), statuses.rstrip("p"), records=held)
+    limits = Limits(open_reviews=most)
+    claims = [action for action in due(what, limits=limits) if isinstance(action, Claim)]
+    assert sum(len(claim.tasks) for claim in claims) == started
+    assert piled_up(what, limits) == sentence
 
 
 def test_what_is_done_is_merged_although_the_budget_is_used_up() -> None:

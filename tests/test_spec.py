@@ -687,13 +687,6 @@ def test_keys_of_later_versions_are_refused_by_name(key: str) -> None:
     ]
 
 
-def test_a_limit_of_later_versions_is_refused_by_name() -> None:
-    found = told_of_tasks("id: a", top="goal: g\nlimits: {open_reviews: 4}\n")
-    assert found == [
-        "2:10: error: limits.open_reviews: `open_reviews` is not built yet in this version (remove it)"
-    ]
-
-
 def test_a_key_in_the_wrong_place_is_told_its_place() -> None:
     found = told_of_tasks("id: a, gate: x", top="goal: g\nfiles: [x]\nverify: [x]\n")
     assert found == [
@@ -1615,7 +1608,7 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
         """
         agents: {command: {env: [A=b]}, claud: {}}
         bases: [a..b, ok/*]
-        limits: {parallel: 0, open_reviews: 2, paralel: 3}
+        limits: {parallel: 0, open_reviews: 0, paralel: 3}
         copy: [../x]
         worktrees: /tmp/x
         keep_branches: maybe
@@ -1630,7 +1623,7 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
         "c:1:40: error: agents.claud.command: `command` is missing (an agent of your own needs one: `command: [program, …]`; known are claude, codex, gemini, opencode, aider)",
         "c:2:9: error: bases[0]: `a..b` cannot be a branch: it holds `..` (rename it)",
         "c:3:20: error: limits.parallel: `parallel` is 0, and has to be at least 1",
-        "c:3:23: error: limits.open_reviews: `open_reviews` is not built yet in this version (remove it)",
+        "c:3:37: error: limits.open_reviews: `open_reviews` is 0, and has to be at least 1",
         "c:3:40: error: limits.paralel: there is no key `paralel` (did you mean `parallel`?)",
         "c:4:8: error: copy[0]: `../x` climbs out with `..` (write it from the top of the repository)",
         "c:5:12: error: worktrees: `/tmp/x` is not a path inside the repository (write it from the top of the repository, as `.worktrees`)",

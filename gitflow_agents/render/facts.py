@@ -21,6 +21,7 @@ from gitflow_agents.scheduler import (
     held_words,
     is_ahead,
     may_retry,
+    piled_up,
     plan_status,
     spent,
 )
@@ -316,6 +317,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             yield Waiting(used_up, why, (f"gitflow-agents new {name[:61]}-2",))
         else:
             yield Waiting(used_up, "the config says so; raise it there, then", (run,))
+    is_stuck = status == "waiting" and snapshot.by_status[_PENDING]
+    if is_stuck and (many := piled_up(snapshot, limits)):
+        yield Waiting(many)
     for task in sorted(snapshot.taken, key=snapshot.plan.order.__getitem__):
         who, branch = person(snapshot.record(task).taken_by), snapshot.record(task).branch
         done = f"gitflow-agents submit {name}/{task}"

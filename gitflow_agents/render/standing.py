@@ -169,6 +169,9 @@ def _facts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
             f"{limits.minutes:g} minutes of it" if limits.minutes is not None else "",
             f"${limits.budget_usd:g}" if limits.budget_usd is not None else "",
             f"{limits.parallel} at once" if limits.parallel is not None else "",
+            f"{count(limits.open_reviews, 'open review')}"
+            if limits.open_reviews is not None
+            else "",
         )
         if said
     ]

@@ -445,6 +445,8 @@ class Run:
             look = f"git -C '{where}' switch --detach, then run it again"
         elif scheduler.spent(snapshot, self.limits):
             message = f"{scheduler.spent(snapshot, self.limits)}; {counted}"
+        elif status == "waiting" and scheduler.piled_up(snapshot, self.limits):
+            message = f"{scheduler.piled_up(snapshot, self.limits)}; {counted}"
         elif status == "waiting" and snapshot.taken:
             who = taken_by(snapshot)
             message = f"the plan waits for the people who took {who}; {counted}"

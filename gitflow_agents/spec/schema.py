@@ -39,6 +39,7 @@ _LIMITS = {
     "attempts": "How many attempts of one task an agent may end; 3 if nobody says.",
     "minutes": "Minutes of work by all agents together: two at once for 5 minutes use 10.",
     "budget_usd": "What the plan may cost in all, in dollars.",
+    "open_reviews": "How many results may wait to be merged; one that is worked on counts too.",
 }
 _SHARED = {
     "agent": "Who does the work: `command` runs the task's `run`; or `claude`, `codex`, `gemini`, "

@@ -22,10 +22,8 @@ from gitflow_agents.models import (
     VARIABLE,
     Agents,
     Config,
-    ConfigLimits,
     CustomConfig,
     Defaults,
-    Limits,
     Plan,
     Task,
 )
@@ -38,8 +36,6 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
     Defaults: _LATER_IN_A_PLAN,
-    Limits: frozenset({"open_reviews"}),
-    ConfigLimits: frozenset({"open_reviews"}),
     Config: frozenset(
         "runners start allow_users allow_bots allow_self_approval "
         "command_permissions command_prefix comment_mode projects issues agent_mapping".split()
