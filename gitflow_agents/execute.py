@@ -20,7 +20,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from gitflow_agents import handoff, leaks, merge, spec
+from gitflow_agents import detectors, handoff, leaks, merge, spec
 from gitflow_agents.agents import Job, Outcome, agent, find, terms
 from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
@@ -36,7 +36,7 @@ from gitflow_agents.store import (
     Worktrees,
     committer_address,
 )
-from gitflow_agents.store.repository import SUBMODULE
+from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE
 from gitflow_agents.store.state import BRIEFING, HEADS, one_line
 from gitflow_agents.store.worktrees import Saved
 
@@ -632,7 +632,7 @@ class _Attempt:
             files_touched=tuple(map(clean, paths)),
             outside_files=tuple(map(clean, outside)),
             commands=self.commands,
-            risks=(*report.risks, *self._notes(outcome, paths)),
+            risks=(*report.risks, *self._notes(outcome, paths, tip)),
             follow_ups=report.follow_ups,
             summary=report.summary,
             learned=report.learned,
@@ -649,13 +649,36 @@ class _Attempt:
         )
         return Result(tree, tip, changes, done)
 
-    def _notes(self, outcome: Outcome, paths: Sequence[str]) -> Iterator[str]:
+    def _notes(self, outcome: Outcome, paths: Sequence[str], tip: str) -> Iterator[str]:
         """Yield what a person should know of the attempt, beside what its agent says."""
         if outcome.left_behind:
             yield LEFT_BEHIND
+        if swung := detectors.swings(self._history(tip)):
+            some = ", ".join(map(clean, swung[:5])) + (", …" if swung[5:] else "")
+            yield f"it went to and fro, and brought back what it had taken back: {some}"
         if self.order.task.kind == "research" and paths:
             some = ", ".join(map(clean, paths[:5])) + (", …" if paths[5:] else "")
             yield f"it is research and changed files, which stay on its branch: {some}"
+
+    def _history(self, tip: str) -> list[dict[str, tuple[str, str]]]:
+        """Return what each commit of the attempt changed, oldest first; path: old and new blob."""
+        repository, claim = self.executor.repository, self.order.claim
+        if tip == claim or repository.commit(tip).parents == (claim,):
+            return []
+        commits = repository.commits("--first-parent", tip, f"^{claim}")[: merge.MOST_COMMITS]
+        return [
+            {
+                change.path: (
+                    change.old.sha if change.old else "",
+                    change.new.sha if change.new else "",
+                )
+                for change in repository.diff(
+                    repository.commit(commit.parents[0]).tree if commit.parents else EMPTY_TREE,
+                    commit.tree,
+                )
+            }
+            for commit in commits
+        ]
 
     def _offence(self) -> tuple[Reason, str] | None:
         """Return what the attempt did to the repository, if anything; our own refs are put back."""

@@ -237,6 +237,8 @@ class Heard:
     line: str = ""
     is_lost: bool = False
     """It says that what it needs cannot be reached, and tries again."""
+    is_stuck: bool = False
+    """It does the same over and over."""
 
 
 @dataclass(frozen=True)
@@ -454,7 +456,7 @@ def _over(told: Heard, size: int, caps: Caps) -> Reason | None:
         return Reason.BUDGET
     if caps.output is not None and size > caps.output:
         return Reason.TOO_LARGE
-    return None
+    return Reason.STALLED if told.is_stuck else None
 
 
 def _end(process: subprocess.Popen[bytes], pump: _Pump, mark: str) -> None:
@@ -577,6 +579,7 @@ class _Pump:
             turns=self.told.turns if news.turns is None else news.turns,
             cost_usd=self.told.cost_usd if news.cost_usd is None else news.cost_usd,
             line=news.line or self.told.line,
+            is_stuck=self.told.is_stuck or news.is_stuck,
         )
         if not news.is_lost:
             self.lost_since = None

@@ -413,6 +413,7 @@ def reason_of(cli: repos.Cli) -> tuple[str | None, str | None]:
 
 A = "- {id: a, title: A, description: d, agent: claude, max_turns: 3}"
 RESULT = '{"type": "result", "is_error": false, "session_id": "s", "num_turns": 1}'
+USE = json.dumps(said_by_claude("m", call("Bash", command="make test")))
 TURN = '{"type": "assistant", "message": {"id": "%s", "content": []}}'
 
 
@@ -465,6 +466,7 @@ def test_a_session_that_is_gone_is_begun_anew_and_else_goes_on(
         ("echo x >made; echo Done.", "agent-error", "claude exited with 0 and said no result"),
         ("for i in 1 2 3 4; do " + f"echo '{TURN}'" % "'$i'" + "; done; sleep 60", "turns", "it was ended at turn 4, 3 are allowed"),
         ("sleep 60", "stalled", "it was ended after 1 seconds of silence"),
+        ("for i in 1 2 3 4 5 6 7 8 9 10; do " + f"echo '{USE}'" + "; done; sleep 60", "stalled", "it was ended after the same 10 times in a row: running make test"),
         ("""while :; do echo '{"type": "system", "subtype": "api_retry", "error_status": 529}'; sleep 0.1; done""", "infrastructure", None),
     ],
 )  # fmt: skip

@@ -27,6 +27,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "spec",
             "graph",
             "handoff",
+            "detectors",
             "roles",
             "transitions",
             "scheduler",

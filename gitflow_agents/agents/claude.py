@@ -16,7 +16,6 @@ from gitflow_agents.agents.headless import (
     Cli,
     Said,
     Start,
-    doing,
     event_of,
     inner,
     may,
@@ -109,7 +108,7 @@ def _message(said: Said, event: dict[str, Any]) -> Said:
     content = inner(event, "message", "content")
     for block in content if isinstance(content, list) else ():
         if inner(block, "type") == "tool_use":
-            said = replace(said, doing=doing(block.get("name"), block.get("input")))
+            said = said.using(block.get("name"), block.get("input"))
         elif inner(block, "type") == "text":
             said = replace(said, text=words(block.get("text")))
     return said

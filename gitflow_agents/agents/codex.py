@@ -30,6 +30,8 @@ from gitflow_agents.agents.job import Job, failure_of
 
 _TALK = ("agent_message", "reasoning", "error", "todo_list", "plan_update")
 """Items that use no tool."""
+_ASKED = ("server", "tool", "arguments", "command", "query")
+"""What of an item is the use of a tool, and not what came of it."""
 
 
 def start(job: Job) -> Start:
@@ -107,9 +109,12 @@ def _item(said: Said, event: dict[str, Any]) -> Said:
     changes = inner(what, "changes")
     if isinstance(changes, list) and changes:
         what = changes[0]
-    return replace(
-        said, marks=(ident,), turns=(said.turns or 0) + 1, doing=doing(_tool(kind, what), what)
-    )
+    said = replace(said, marks=(ident,), turns=(said.turns or 0) + 1)
+    tool = _tool(kind, what)
+    asked = {key: inner(what, key) for key in _ASKED if inner(what, key) is not None}
+    if not asked:  # of a change of files it tells the paths, so no two are known to be the same
+        return replace(said, doing=doing(tool, what), uses=())
+    return said.using(tool, asked)
 
 
 def _tool(kind: str, item: Any) -> str:

@@ -16,7 +16,6 @@ from gitflow_agents.agents.headless import (
     Cli,
     Said,
     Start,
-    doing,
     event_of,
     inner,
     may,
@@ -98,8 +97,8 @@ def hear(said: Said, line: str) -> Said:
             name = event.get("tool_name")
             said = _turn(said)
             tool = (str(event.get("tool_id")), str(name))
-            what = doing(name, event.get("parameters"))
-            return replace(said, doing=what, marks=("turn", *tool), text="")
+            said = said.using(name, event.get("parameters"))
+            return replace(said, marks=("turn", *tool), text="")
         case "tool_result":
             return _result(said, event)
         case "message" if event.get("role") == "assistant":

@@ -19,6 +19,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from gitflow_agents import detectors
 from gitflow_agents.agents.job import Job, Outcome, failure_of, stopped
 from gitflow_agents.models import Reason, Tokens
 from gitflow_agents.runner import Caps, Ended, Heard, read_plain, run, tail
@@ -61,6 +62,13 @@ class Said:
     """It said that this is its result."""
     marks: tuple[str, ...] = ()
     """What an adapter has to know of the lines before, such as which message was counted."""
+    uses: tuple[str, ...] = field(default=(), compare=False)
+    """Its last uses of tools, where it tells them with all their arguments."""
+
+    def using(self, tool: object, arguments: Any) -> Said:
+        """Return the same with one more use of a tool, whose arguments are all of them."""
+        uses = detectors.used(self.uses, tool, arguments)
+        return replace(self, doing=doing(tool, arguments), uses=uses)
 
     def failing(self, reason: Reason, error: str) -> Said:
         """Return the same with what went wrong."""
@@ -148,11 +156,14 @@ class Headless:
         start = cli.start(job)
         secrets = [v for k in cli.keys if len(v := job.env.get(k, "")) >= 8]
 
+        in_circles = ""
+
         def hear(line: str) -> Heard:
-            nonlocal said
+            nonlocal said, in_circles
             said = cli.hear(said, line)
+            in_circles = in_circles or circling(said)
             line = _progress(said, job.caps, secrets)
-            return Heard(said.turns, said.cost_usd, line, said.is_lost)
+            return Heard(said.turns, said.cost_usd, line, said.is_lost, bool(in_circles))
 
         def tell(line: str) -> None:
             # Whoever looks on from beside reads it there.
@@ -176,6 +187,8 @@ class Headless:
         for path in _found(job, cli.litter) - there:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         reason, message = verdict(cli, said, ended, job.caps)
+        if in_circles and ended.stopped_for is Reason.STALLED:
+            message = in_circles
         output = tail(said.text if said.text else ended.output)
         return Outcome(
             reason,
@@ -219,6 +232,14 @@ def verdict(cli: Cli, said: Said, ended: Ended, caps: Caps) -> tuple[Reason | No
     if cli.says_when_done and not said.is_done:
         return Reason.AGENT_ERROR, f"{name} exited with 0 and said no result"
     return None, f"{name} says that it is done"
+
+
+def circling(said: Said) -> str:
+    """Return in a sentence that an agent does the same over and over, or nothing."""
+    steps = detectors.circle(said.uses)
+    what = "the same" if steps == 1 else f"the same {steps} steps"
+    again = f"it was ended after {what} {detectors.AGAIN} times in a row: {said.doing}"
+    return again if steps else ""
 
 
 def heard(cli: Cli, lines: Iterable[str]) -> Said:

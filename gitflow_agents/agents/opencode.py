@@ -15,7 +15,6 @@ from gitflow_agents.agents.headless import (
     Cli,
     Said,
     Start,
-    doing,
     event_of,
     inner,
     may,
@@ -103,7 +102,7 @@ def hear(said: Said, line: str) -> Said:
 
 def _tool(said: Said, part: Any) -> Said:
     name = str(inner(part, "tool"))
-    said = replace(said, doing=doing(name, inner(part, "state", "input")))
+    said = said.using(name, inner(part, "state", "input"))
     error = str(inner(part, "state", "error") or "")
     return said.refused(name) if any(words in error for words in _REFUSED) else said
 
