@@ -1049,16 +1049,23 @@ def provides(app: App, plan: str) -> None:
 @_verb("look")
 @_task
 @click.option("--stat", is_flag=True, help="Files and numbers of lines only.")
+@click.option("--attempt", type=click.IntRange(1), metavar="N", help="What this attempt changed.")
+@click.option(
+    "--against",
+    type=click.IntRange(1),
+    metavar="M",
+    help="How the files of an attempt (the newest, or --attempt) differ from those of attempt M.",
+)
 @click.pass_obj
-def diff(app: App, task: str, stat: bool) -> None:
+def diff(app: App, task: str, stat: bool, attempt: int | None, against: int | None) -> None:
     """Show what a task changed.
 
     In JSON it is the files and numbers of lines.
     """
     snapshot, task = app.service.task(task)
     app.answer(
-        lambda: app.service.diff(snapshot, task, stat=stat),
-        lambda: app.service.diff_json(snapshot, task),
+        lambda: app.service.diff(snapshot, task, stat=stat, attempt=attempt, against=against),
+        lambda: app.service.diff_json(snapshot, task, attempt=attempt, against=against),
     )
 
 

@@ -77,6 +77,8 @@ from gitflow_agents.store.state import BRIEFING, HEADS, events_of, gone, plan_re
 
 MOST_WARNINGS = 3
 """Warnings of a plan that a run prints; `validate` prints all."""
+MOST_PATHS = 1000
+"""Paths that git is asked about by name; of more than these all are compared."""
 CONFIGS = (".github/gitflow-agents.yml", ".gitflow-agents.yml")
 
 
@@ -639,9 +641,22 @@ class Service:
             beside=render.Beside(docs=docs, inputs=inputs),
         )
 
-    def diff(self, snapshot: Snapshot, task: str, *, stat: bool = False) -> str:
-        """Return what a task changed, as git shows it: merged, or by its newest attempt so far."""
-        old, new = self._both_ends(snapshot, task)
+    def diff(
+        self,
+        snapshot: Snapshot,
+        task: str,
+        *,
+        stat: bool = False,
+        attempt: int | None = None,
+        against: int | None = None,
+    ) -> str:
+        """Return what a task changed, as git shows it: merged, or by its newest attempt so far.
+
+        With `attempt` it is what that one changed; with `against` how its files differ from those
+        of another one, in the paths that either changed.
+        """
+        old, new, paths = self._both_ends(snapshot, task, attempt, against)
+        some = [f":(top,literal){path}" for path in paths] or [":/"]
         _, out = self.repository.git.run(
             "diff",
             "--no-ext-diff",
@@ -651,14 +666,21 @@ class Service:
             old,
             new,
             "--",
-            ":/",
+            *some,
             f":(top,exclude){BRIEFING}",
         )
         return out.decode(errors="replace")
 
-    def diff_json(self, snapshot: Snapshot, task: str) -> dict[str, Any]:
+    def diff_json(
+        self,
+        snapshot: Snapshot,
+        task: str,
+        *,
+        attempt: int | None = None,
+        against: int | None = None,
+    ) -> dict[str, Any]:
         """Return what `diff TASK --json` prints; lines of a binary file are null."""
-        old, new = self._both_ends(snapshot, task)
+        old, new, paths = self._both_ends(snapshot, task, attempt, against)
         _, out = self.repository.git.run(
             "diff", "--no-ext-diff", "--no-textconv", "--no-renames", "--numstat", "-z", old, new
         )
@@ -670,7 +692,8 @@ class Service:
         trees = (self.repository.commit(old).tree, self.repository.commit(new).tree)
         files = []
         for change in self.repository.diff(*trees):
-            if not change.path.startswith(f"{BRIEFING}/"):
+            is_asked = not paths or change.path in paths
+            if is_asked and not change.path.startswith(f"{BRIEFING}/"):
                 plus_, minus_ = lines.get(change.path, (None, None))
                 kind = "added" if not change.old else "modified" if change.new else "deleted"
                 path_ = change.path.encode(errors="replace").decode()
@@ -686,14 +709,44 @@ class Service:
             "files": files,
         }
 
-    def _both_ends(self, snapshot: Snapshot, task: str) -> tuple[str, str]:
-        old, new = self._ends(snapshot.record(task))
+    def _both_ends(
+        self, snapshot: Snapshot, task: str, attempt: int | None, against: int | None
+    ) -> tuple[str, str, frozenset[str]]:
+        """Return two commits and the paths to be compared; none are all of them."""
+        record = snapshot.record(task)
+        old, new = self._ends(record)
         if not new:
             raise FlowError(
                 f"{task} has nothing to show yet: it is {snapshot.status(task)}",
                 hint=f"gitflow-agents explain {snapshot.plan.plan}/{task}",
             )
-        return old, new
+        if attempt is None and against is None:
+            return old, new, frozenset()
+        old, new = self._work(snapshot, task, attempt or record.attempts[-1].number)
+        if against is None:
+            return old, new, frozenset()
+        other = self._work(snapshot, task, against)
+        # Between two attempts flow may have moved, which is nothing that either did.
+        paths = {
+            change.path
+            for base, tip in ((old, new), other)
+            for change in self.repository.diff(
+                self.repository.commit(base).tree, self.repository.commit(tip).tree
+            )
+        }
+        return other[1], new, frozenset(paths) if len(paths) <= MOST_PATHS else frozenset()
+
+    def _work(self, snapshot: Snapshot, task: str, number: int) -> tuple[str, str]:
+        """Return what an attempt was cut from and its last commit; FlowError when it is gone."""
+        attempts = snapshot.record(task).attempts
+        look = f"gitflow-agents show {snapshot.plan.plan}/{task}"
+        for attempt in attempts:
+            if attempt.number == number:
+                if attempt.tip and self.repository.resolve(attempt.tip):
+                    return attempt.base, attempt.tip
+                raise FlowError(f"nothing is kept of attempt {number} of {task}", hint=look)
+        had = render.count(len(attempts), "attempt")
+        raise FlowError(f"{task} has had {had}, and none is number {number}", hint=look)
 
     def _ends(self, record: TaskRecord) -> tuple[str, str]:
         if record.merge:
