@@ -98,6 +98,10 @@ class Retry(Act):
     fresh: bool = Field(
         default=False, description="Leave the former work out; it is kept under a ref."
     )
+    repair: bool = Field(
+        default=False,
+        description="Have the failure looked into; the brief holds its log and diff.",
+    )
     cascade: bool = Field(
         default=False, description="Also the failed and cancelled tasks that need it."
     )
@@ -571,6 +575,9 @@ def _stop(command: Stop, ground: Ground) -> Decision:
 
 def _retry(command: Retry, ground: Ground) -> Decision:
     snapshot = ground.snapshot
+    if command.repair and command.fresh:
+        why = "--repair mends the former work, and --fresh leaves it out"
+        raise Refused("bad-value", why)
     words = command.targets or command.default
     chosen = select(snapshot, words)
     _not_merged(snapshot, words, chosen)
@@ -638,7 +645,8 @@ def _next_attempt(command: Retry, ground: Ground, record: TaskRecord) -> dict[st
     return {
         "granted": granted,
         "guidance": _guidance(command, ground, record),
-        "fresh": record.fresh or command.fresh,
+        "fresh": (record.fresh or command.fresh) and not command.repair,
+        "repair": (record.repair or command.repair) and not command.fresh,
     }
 
 

@@ -746,6 +746,8 @@ class TaskRecord(Model):
     """Who does it in place of an agent: it is in progress without a lease, its branch is theirs."""
     fresh: bool = False
     """The next attempt begins without the work of the former ones."""
+    repair: bool = False
+    """The next attempt is to find out why the last one failed."""
     guidance: tuple[Guidance, ...] = ()
     approvals: tuple[Approval, ...] = ()
     gave: tuple[str, ...] = ()

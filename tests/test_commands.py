@@ -394,6 +394,7 @@ def test_guidance_is_kept_with_who_gave_it_and_which_attempt_it_answers(
         "granted": 0,
         "guidance": (said,),
         "fresh": False,
+        "repair": False,
         "provided_by": "",
         "not_before": 0.0,
         "lost": 0,

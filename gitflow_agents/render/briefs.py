@@ -26,6 +26,7 @@ MOST_LEARNINGS = 100
 _SUMMARY = 8_000
 _SUMMARIES = 64_000
 _MESSAGE = 4_000
+_NOTHING = Said("")
 MOST_PREFERENCES = 32_000
 """Characters of the preferences file that reach a brief."""
 
@@ -212,6 +213,15 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class Repair:
+    """A failure that this attempt has to look into; `attempt` is 0 where it has not."""
+
+    attempt: int = 0
+    log: Said = _NOTHING
+    diff: Said = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
 class Guided:
     """What a person said, and after which attempt; 0 before the first."""
 
@@ -240,6 +250,7 @@ class Brief:
     refusal_reason: str
     kept: tuple[Said, ...]
     conflict: tuple[Said, ...]
+    repair: Repair
     guidance: tuple[Guided, ...]
 
 
@@ -320,6 +331,10 @@ ABOUT: Mapping[str, str] = {
     "refusal_reason": "the code of that",
     "kept": "more refs that keep former work",
     "conflict": "the paths in which the last result met flow",
+    "repair": "the failure that is to be looked into (`retry --repair`)",
+    "repair.attempt": "the number of the attempt that failed; 0 where nobody asked for it",
+    "repair.log": "the end of what its failed commands and its agent printed, or empty",
+    "repair.diff": "what it changed, the beginning of it, or empty",
     "guidance": "what people said to earlier attempts, the oldest first",
     "guidance[].by": "who",
     "guidance[].after": "after which attempt; 0 before the first",
@@ -354,6 +369,7 @@ class Beside:
     conflict: Sequence[str] = ()
     docs: Sequence[Doc] = ()
     inputs: Mapping[str, str] | None = None
+    repair: Repair = Repair()
 
 
 def brief(
@@ -420,6 +436,7 @@ def values(
         refusal_reason=record.reason or "",
         kept=_texts(ref for ref in beside.kept if ref not in told),
         conflict=_texts(beside.conflict),
+        repair=beside.repair,
         guidance=tuple(
             Guided(inline(person(said.by)), said.after_attempt, Said(said.text))
             for said in record.guidance[since + 1 :]

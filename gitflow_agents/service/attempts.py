@@ -116,6 +116,7 @@ class Attempts:
                     "attempts": (*attempts, attempt),
                     "not_before": 0.0,
                     "fresh": False,
+                    "repair": False,
                 }
             )
         )
@@ -204,6 +205,7 @@ class Attempts:
                     conflict=conflict,
                     docs=docs,
                     inputs=handoff.inputs(plan.by_id[task], snapshot.records)[0],
+                    repair=self._repair(record),
                 ),
             ).encode(),
         }
@@ -225,6 +227,14 @@ class Attempts:
             )
         draft.move(ref, tip or ZERO, claim)
         return branch, claim, attempts
+
+    def _repair(self, record: TaskRecord) -> render.Repair:
+        """Return what the next attempt is told of the failure that it has to look into."""
+        if not record.repair or record.attempt is None:
+            return render.Repair()
+        repository, event = self.desk.store.repository, record.attempt.report
+        report = self.desk.report(repository.commit(event).tree) if event else None
+        return briefing.repair_of(repository, record, report)
 
     def branch(self, task: str) -> str:
         """Return the branch that a task gets, when it has none yet."""

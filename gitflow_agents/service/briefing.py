@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 
-from gitflow_agents import handoff, packaged, spec
+from gitflow_agents import handoff, packaged, render, spec
 from gitflow_agents.errors import InvalidFile, Problem
-from gitflow_agents.models import Config, Task
+from gitflow_agents.models import Config, DoneReport, Task, TaskRecord
 from gitflow_agents.render import PACKAGED, Brief, Doc, Template
 from gitflow_agents.render.prompt import Said
 from gitflow_agents.roles import Handbook, Role
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Entry, Repository
 from gitflow_agents.store.repository import FOLDER, SUBMODULE, SYMLINK
+from gitflow_agents.store.state import BRIEFING
 
 PACKAGED_ROLE = "packaged"
 """Where a role comes from that is not the repository's own."""
@@ -27,6 +28,9 @@ MOST_OF_A_DOC = 32 * 1024
 MOST_OF_DOCS = 128 * 1024
 """Bytes of all documentation in one brief; what does not fit is named."""
 MOST_OF_A_TEXT = 256 * 1024
+MOST_OF_A_LOG = 16 * 1024
+MOST_OF_A_DIFF = 48 * 1024
+"""Characters of a failure's log, of which the end is told, and of its diff."""
 MOST_DOCS = 200
 """Files of documentation that are named."""
 
@@ -204,6 +208,27 @@ def _read(repository: Repository, path: str, entry: Entry, left: int) -> Doc:
     if "\0" in text:
         return _doc(path, note="read it there; it is no text")
     return _doc(path, text) if text.strip() else _doc(path, note="it is empty")
+
+
+def repair_of(
+    repository: Repository, record: TaskRecord, report: DoneReport | None
+) -> render.Repair:
+    """Return the end of the log and the work of a task's last attempt, for who has to mend it."""
+    attempt = record.attempt
+    if attempt is None:
+        return render.Repair()
+    broken = [ran for ran in (*(report.commands if report else ()), *record.evidence) if ran.code]
+    parts = [f"$ {ran.command}\n{ran.tail}" for ran in broken]
+    if report is not None and report.output_tail.strip():
+        parts.append(f"the agent:\n{report.output_tail}")
+    diff = ""
+    if attempt.tip and repository.resolve(attempt.tip) is not None:
+        plain = ("--no-ext-diff", "--no-textconv", "--no-color")
+        ours = f":(top,exclude){BRIEFING}"
+        _, out = repository.git.run("diff", *plain, attempt.base, attempt.tip, "--", ":/", ours)
+        diff = out.decode(errors="replace")
+    log = "\n\n".join(parts)
+    return render.Repair(attempt.number, Said(log[-MOST_OF_A_LOG:]), Said(diff[:MOST_OF_A_DIFF]))
 
 
 def unmet(repository: Repository, snapshot: Snapshot, tree: str, task: str) -> str:

@@ -109,6 +109,7 @@ class Taking:
             "attempts": (*attempts, attempt),
             "not_before": 0.0,
             "fresh": False,
+            "repair": False,
             "taken_by": draft.actor,
         }
         draft.put(record.model_copy(update=update))
