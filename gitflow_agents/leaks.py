@@ -21,8 +21,6 @@ RULES = {
     "github_token": "GitHubTokenDetector",
     "gitlab_token": "GitLabTokenDetector",
     "mailchimp": "MailchimpDetector",
-    "npm": "NpmDetector",
-    "openai": "OpenAIDetector",
     "private_key": "PrivateKeyDetector",
     "pypi_token": "PypiTokenDetector",
     "sendgrid": "SendGridDetector",
@@ -36,20 +34,26 @@ RULES = {
 
 FORMS: Mapping[str, str] = {
     "Anthropic key": r"\bsk-ant-[a-z0-9]+-[\w-]{40,}",
-    "OpenAI key": r"\bsk-(?:proj|svcacct|admin)-[\w-]{40,}",
+    "OpenAI key": r"\bsk-(?:(?:proj|svcacct|admin)-[\w-]{40,}|[\w-]{20,100}T3BlbkFJ[\w-]*)",
     "Google API key": r"\bAIza[\w-]{35}\b",
     "GitHub fine-grained token": r"\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b",
+    "npm token": r"\bnpm_[A-Za-z0-9]{36}\b|:_authToken=[A-Fa-f0-9-]{36}\b",
     "Hugging Face token": r"\bhf_[A-Za-z]{34}\b",
 }
-"""Keys that detect-secrets does not know."""
+"""Keys that detect-secrets does not know, or for which it takes the square of a line's length."""
 
 _COULD_BE = re.compile(rb"[\w+/=.:-]{20}|PRIVATE KEY|PuTTY-User-Key")
 """What a text has to hold before it is worth looking closer: loading the rules takes a while."""
+_KEY_FILE = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:(?!-----END ).)*(?:-----END [A-Z0-9 ]*-----)?",
+    re.DOTALL,
+)
 _IS_SECRET = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 SHORTEST = 16
 """Characters of the shortest value of a variable that is looked for."""
 _PIECE, _OVERLAP = 8192, 2048
-"""Some of the rules take the square of a line's length."""
+"""A line is looked at in pieces, so that no rule can take long for it."""
 HIDDEN = "[a secret was here]"
 
 
@@ -84,6 +88,7 @@ def hidden(text: str, secrets: Mapping[str, str]) -> str:
     """Return a text without the secrets in it."""
     if not could_hold(text.encode(errors="replace"), secrets):
         return text
+    text = _KEY_FILE.sub(HIDDEN, text)  # its first line alone tells what it is
     return "\n".join(_without(line, secrets) for line in text.split("\n"))
 
 

@@ -28,6 +28,18 @@ PRIVATE = "-----BEGIN " + "RSA PRIVATE KEY-----"
         (f"KEY={ANTHROPIC}", "Anthropic key"),
         ("key: AIza" + "SyD3x9Q7w2E8r4T6y1U5i0P3a7S9d2F4gHj", "Google API key"),
         (PRIVATE, "Private Key"),
+        (
+            "OPENAI_API_KEY=sk-" + "a1B2c3D4e5F6g7H8i9J0" + "T3BlbkFJ" + "k1L2m3N4o5P6q7R8s9T0",
+            "OpenAI key",
+        ),
+        ("sk-proj-" + "a1-B2_c3" * 12, "OpenAI key"),
+        (
+            "//registry.npmjs.org/:_authToken="
+            + "npm_"
+            + "a1B2c3D4e5F6g7H8i9J0"
+            + "k1L2m3N4o5P6q7R8",
+            "npm token",
+        ),
         ("x" * 20_000 + " " + GITHUB, "GitHub Token"),
         ("password is open-sesame-4711", "the value of DB_PASSWORD"),
     ],
@@ -48,6 +60,7 @@ def test_the_form_of_a_key_and_the_value_of_a_variable_are_secrets(line: str, ki
         "commit 8f14e45fceea167a5a36dedd4bea2543c0b5f7ba",
         'value = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"',
         "def test_a_wrong_password_is_refused_and_the_hash_is_never_logged(): ...",
+        "//registry.npmjs.org/:_authToken=${NPM_TOKEN}",
         "192.168.0.1 /home/user/.ssh/id_ed25519",
     ],
 )
@@ -74,6 +87,15 @@ def test_a_secret_is_taken_out_of_everything_that_is_said() -> None:
         "learned": ["x", f"{leaks.HIDDEN}!"],
         "turns": 3,
     }
+
+
+def test_of_a_private_key_no_line_is_said() -> None:
+    body = "\n".join(["a1B2c3D4" * 8] * 3)
+    end = "-----END " + "RSA PRIVATE KEY-----"
+    assert (
+        leaks.hidden(f"see:\n{PRIVATE}\n{body}\n{end}\nmore", {}) == f"see:\n{leaks.HIDDEN}\nmore"
+    )
+    assert leaks.hidden(f"see:\n{PRIVATE}\n{body}", {}) == f"see:\n{leaks.HIDDEN}"
 
 
 def everything(repo: Repo) -> bytes:
