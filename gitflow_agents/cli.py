@@ -836,7 +836,7 @@ def explain(app: App, task: str) -> None:
     snapshot, task = app.service.task(task)
     now = _now()
     app.answer(
-        lambda: render.explain(snapshot, task, now),
+        lambda: render.explain(snapshot, task, now, app.service.limits(snapshot)),
         lambda: render.explain_json(snapshot, task, now),
     )
 

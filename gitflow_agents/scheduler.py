@@ -336,7 +336,7 @@ def piled_up(snapshot: Snapshot, limits: Limits) -> str:
     if most is None or waiting < most:
         return ""
     results = "1 result waits" if waiting == 1 else f"{waiting} results wait"
-    return f"{results} to be merged, and open_reviews allows {most}; no other task starts before"
+    return f"{results} to be merged, and open_reviews allows {most}"
 
 
 # --- the decision ---------------------------------------------------------------------------------

@@ -386,6 +386,19 @@ def test_a_used_up_limit_waits_for_whoever_set_it() -> None:
     ]
 
 
+def test_results_that_pile_up_keep_others_from_starting_and_that_is_told() -> None:
+    plan = {**AUTH, "approval": ["merge"], "limits": {"open_reviews": 1}}
+    done = TaskRecord(
+        id="001", status=Status.REVIEW, attempts=(Attempt(number=1, report="a" * 40),)
+    )
+    seen = snapshot(plan, [done])
+    limits = Limits(open_reviews=1)
+    said = "1 result waits to be merged, and open_reviews allows 1"
+    assert f"  {said}: no other task starts" in "\n".join(waiting_lines(seen, limits))
+    assert f"  no task starts now: {said}" in render.explain(seen, "002", NOW, limits).split("\n")
+    assert said not in render.explain(seen, "002", NOW)
+
+
 def test_a_task_without_attempts_left_waits_for_a_person() -> None:
     stopped = failed("001", status=Status.PENDING, used=3)
     assert waiting_lines(snapshot(AUTH, [stopped])) == [

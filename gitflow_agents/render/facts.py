@@ -319,7 +319,7 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             yield Waiting(used_up, "the config says so; raise it there, then", (run,))
     is_stuck = status == "waiting" and snapshot.by_status[_PENDING]
     if is_stuck and (many := piled_up(snapshot, limits)):
-        yield Waiting(many)
+        yield Waiting(many, "no other task starts before one is")
     for task in sorted(snapshot.taken, key=snapshot.plan.order.__getitem__):
         who, branch = person(snapshot.record(task).taken_by), snapshot.record(task).branch
         done = f"gitflow-agents submit {name}/{task}"

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from gitflow_agents.graph import Cost, Graph, Overlap, Schedule, chain, contended, unblocks
-from gitflow_agents.models import SCHEMA, Plan, Status, Task, fold
+from gitflow_agents.models import SCHEMA, Limits, Plan, Status, Task, fold
 from gitflow_agents.render.facts import (
     WORDS,
     blockers_of,
@@ -32,7 +32,7 @@ from gitflow_agents.render.text import (
     titled,
     wrapped,
 )
-from gitflow_agents.scheduler import Snapshot, is_ahead
+from gitflow_agents.scheduler import Snapshot, is_ahead, piled_up, spent
 
 _PENDING, _COMPLETED = Status.PENDING, Status.COMPLETED
 MOST_PATHS = 40
@@ -257,7 +257,12 @@ def graph_text(plan: Plan, graph: Graph, statuses: Mapping[str, Status]) -> str:
 # --- explain --------------------------------------------------------------------------------------
 
 
-def explain(snapshot: Snapshot, task: str, now: float) -> str:
+def explain(
+    snapshot: Snapshot,
+    task: str,
+    now: float,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> str:
     """Return the exact chain that blocks a task, and what its completion would unblock."""
     plan = snapshot.plan
     lines = [
@@ -265,6 +270,9 @@ def explain(snapshot: Snapshot, task: str, now: float) -> str:
         *wrapped(sentence(snapshot, task, now), "  ", "  "),
         *what_next(snapshot, task),
     ]
+    full = spent(snapshot, limits) or piled_up(snapshot, limits)
+    if full and snapshot.status(task) is _PENDING:
+        lines += wrapped(f"no task starts now: {full}", "  ", "  ")
     # A chain of one link is the task itself, which was told above.
     chains = chain(snapshot.graph, snapshot.statuses(), task)
     for number, links in enumerate(chains, 1):
