@@ -8,7 +8,7 @@ from gitflow_agents.errors import InvalidFile
 from gitflow_agents.spec import read_plan
 from tests import engine
 from tests.engine import task
-from tests.repos import Repo
+from tests.repos import Cli, Repo
 
 COMMIT = "git add -A && git commit -qm work; "
 TEST = "echo 'grep -q 1 a' > a_test.sh; "
@@ -26,7 +26,7 @@ def tdd(run: str, **keys: object) -> dict[str, object]:
     ids=["two commits", "code that was left uncommitted"],
 )
 def test_tests_that_fail_before_the_code_and_pass_after_it_are_accepted(
-    repo: Repo, run: str
+    repo: Repo, cli: Cli, run: str
 ) -> None:
     engine.plan(repo, tdd(run))
     engine.finished(repo, engine.go(repo))
@@ -36,6 +36,8 @@ def test_tests_that_fail_before_the_code_and_pass_after_it_are_accepted(
     assert (green["kind"], green["command"], green["code"]) == ("verify", VERIFY[0], 0)
     assert set(repo.tree(at)) & {"a", "a_test.sh"} == {"a_test.sh"}
     assert at in repo.git("rev-list", "flow/p").split()
+    shown = cli("show", "p/1").stdout
+    assert f"\nFailed at  {at[:12]}, before the code: sh a_test.sh: failure 2\n" in shown
 
 
 def test_one_commit_with_both_proves_nothing(repo: Repo) -> None:

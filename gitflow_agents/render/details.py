@@ -159,7 +159,7 @@ def show_task(
         *_field("Enables", ids(graph.dependants[task_id], 300)),
         *_rows("Command", [task.run] if task.run else []),
         *_rows("Verified", plan.verify(task)),
-        *_rows("Failed first", [_red(ran) for ran in record.evidence if ran.kind == "red"]),
+        *_rows("Failed at", [_red(ran) for ran in record.evidence if ran.kind == "red"]),
         *_rows("Done when", task.acceptance),
     ]
     lines += _block("Description", task.description)
@@ -204,7 +204,7 @@ def _block(name: str, text: str) -> list[str]:
 
 
 def _red(ran: Ran) -> str:
-    return f"{fit(ran.command, 50)}: {ended(ran)} at {(ran.at or '')[:12]}"
+    return f"{(ran.at or '')[:12]}, before the code: {fit(ran.command, 40)}: {ended(ran)}"
 
 
 def _attempts(attempts: Sequence[Attempt], now: float, is_dead: bool = False) -> list[str]:
