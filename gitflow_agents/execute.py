@@ -16,16 +16,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from gitflow_agents import detectors, handoff, leaks, merge, spec
+from gitflow_agents import detectors, handoff, leaks, merge, spec, steps
 from gitflow_agents.agents import Job, Outcome, agent, find, terms
 from gitflow_agents.errors import GitFailed, InvalidFile
-from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
-from gitflow_agents.render import clean
-from gitflow_agents.roles import Role
+from gitflow_agents.models import (
+    Config,
+    DoneReport,
+    Plan,
+    Ran,
+    Reason,
+    Report,
+    Review,
+    StepReport,
+    Task,
+    Tokens,
+)
+from gitflow_agents.render import Before, before, clean
+from gitflow_agents.render.prompt import TemplateFailed
+from gitflow_agents.roles import Role, may_change
 from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, read_plain, shell
 from gitflow_agents.store import (
     Change,
@@ -53,6 +65,14 @@ LEFT_BEHIND = "it left processes behind, which were ended"
 
 
 @dataclass(frozen=True)
+class StepOrder:
+    """A step of an attempt: a task of its own, and `brief` writes what its agent is told."""
+
+    member: steps.Member
+    brief: Callable[[tuple[Before, ...]], str]
+
+
+@dataclass(frozen=True)
 class Order:
     """One attempt: everything that it needs, so that no state is read while it goes on."""
 
@@ -73,6 +93,24 @@ class Order:
     role: Role | None = None
     session: str = ""
     """The memory of the attempt before, as its agent called it, to go on with."""
+    crew: tuple[StepOrder, ...] = ()
+    """The steps, which follow the task's own agent."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one agent of an attempt did: the task's own first, then each step.
+
+    `tree` is the whole worktree when it had ended, `changes` what is its own doing.
+    """
+
+    task: Task
+    role: Role | None
+    outcome: Outcome
+    report: Report
+    seconds: float
+    tree: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +121,27 @@ class Result:
     tip: str
     changes: tuple[Change, ...]
     report: DoneReport
+    stages: tuple[Stage, ...] = ()
+    """What each agent did; none when none was started."""
+    briefs: tuple[str, ...] = ()
+    """What the agents of the steps were told."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where one agent of an attempt works: what it has to do, its papers, and what is left for it.
+
+    `step` is 0 for the task's own agent; `seconds` and `cost_usd` are what the others left.
+    """
+
+    task: Task
+    role: Role | None
+    folder: Path
+    brief: Path
+    session: str = ""
+    step: int = 0
+    seconds: float | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -390,7 +449,7 @@ def failed(command: Ran) -> str:
 
 @dataclass
 class _Attempt:
-    """The steps of one attempt, in order."""
+    """All that is done in one attempt, in order."""
 
     executor: Executor
     order: Order
@@ -404,6 +463,9 @@ class _Attempt:
     """What the set-up or an early check left beside the tree; nobody's work."""
     began_work: bool = False
     """The agent was started; before that there is nothing to keep."""
+    stages: tuple[Stage, ...] = ()
+    briefs: tuple[str, ...] = ()
+    working_since: float = 0.0
 
     def work(self, on_progress: Callable[[str], None] | None) -> Result:
         order, plan = self.order, self.order.plan
@@ -413,7 +475,7 @@ class _Attempt:
             self.worktree,
             order.nonce,
             Caps(seconds=plan.setting(order.task, "timeout").seconds),
-            self._own_environment(),
+            self._own_environment(self._own_seat),
             order.stop,
         )
         if self.missing:
@@ -431,43 +493,211 @@ class _Attempt:
             said = "what it provides is there already; its checks passed before any work"
             return self._result(bench, Outcome(None, said, None, ""), Report(), provided=True)
         self.began_work = True
-        outcome = self._agent(bench, on_progress)
-        report, complaint = read_report(order.folder / "report.yaml")
+        self.working_since = self.executor.elapsed()
+        complaint = self._stage(bench, self._own_seat, on_progress)
+        for number, step in enumerate(order.crew, 1):
+            if self.stages[-1].outcome.reason is not None:
+                break
+            self._step(bench, number, step, on_progress)
+        outcome, report = together(self.stages)
+        return self._result(bench, outcome, report, problem=complaint)
+
+    # --- its agents -------------------------------------------------------------------------------
+
+    @property
+    def _own_seat(self) -> Seat:
+        order = self.order
+        brief = self.worktree.path / BRIEFING / "brief.md"
+        return Seat(order.task, order.role, order.folder, brief, order.session)
+
+    def _step(
+        self,
+        bench: Bench,
+        number: int,
+        step: StepOrder,
+        on_progress: Callable[[str], None] | None,
+    ) -> None:
+        """Let a step's agent work on what the agents before it have left."""
+        order, plan = self.order, self.order.plan
+        task, role = step.member
+        folder = order.folder / f"step-{number}"
+        budget = plan.setting(order.task, "budget_usd")
+        seat = Seat(
+            task,
+            role,
+            folder,
+            folder / "brief.md",
+            step=number,
+            seconds=plan.setting(plan.by_id[order.task.id], "timeout").seconds
+            - (self.executor.elapsed() - self.working_since),
+            cost_usd=None if budget is None else budget - (_spent(self.stages) or 0.0),
+        )
+
+        def tell(line: str) -> None:
+            said = f"step {number}/{len(order.crew)} {plan.setting(task, 'role')}: {line}"
+            # Whoever looks on from beside reads it there.
+            with contextlib.suppress(OSError), open(order.folder / "progress", "a") as file:
+                file.write(f"{said}\n")
+            if on_progress is not None:
+                on_progress(said)
+
+        if why := self._no_more(seat):
+            self.stages += (Stage(task, role, Outcome(*why, None, ""), Report(), 0.0),)
+            return
+        done = tuple(
+            before(
+                steps.signature(plan, stage.task),
+                self.worktree.stat(earlier, stage.tree),
+                stage.report,
+            )
+            for earlier, stage in zip(self._trees, self.stages, strict=False)
+        )
+        try:
+            text = step.brief(done)
+        except TemplateFailed as e:
+            said = f"{e.message}; {e.hint}"
+            refused = Outcome(Reason.PRECONDITION_FAILED, said, None, "")
+            self.stages += (Stage(task, role, refused, Report(), 0.0),)
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        seat.brief.write_text(text)
+        self.briefs += (text,)
+        tell(f"started, by {plan.setting(task, 'agent')}")
+        self._stage(bench, seat, tell)
+
+    @property
+    def _trees(self) -> tuple[str, ...]:
+        """Return the tree that each agent began with; of the next one too."""
+        claim = self.executor.repository.commit(self.order.claim).tree
+        return (claim, *(stage.tree for stage in self.stages))
+
+    def _no_more(self, seat: Seat) -> tuple[Reason, str] | None:
+        """Return why a step cannot begin after what those before it took."""
+        if self.order.stop.is_set():
+            return Reason.STOPPED, "it was stopped"
+        if seat.seconds is not None and seat.seconds < 1:
+            return Reason.TIMEOUT, "it was not started: no time is left for it"
+        if seat.cost_usd is not None and seat.cost_usd <= 0:
+            return Reason.BUDGET, "it was not started: the budget is spent"
+        return None
+
+    def _stage(self, bench: Bench, seat: Seat, on_progress: Callable[[str], None] | None) -> str:
+        """Let one agent work, and note what came of it; returns what is wrong with its report."""
+        since = self.executor.elapsed()
+        bench = replace(bench, own=self._own_environment(seat))
+        outcome = self._agent(bench, seat, on_progress)
+        seconds = self.executor.elapsed() - since
+        is_judge = bool(seat.step) and steps.is_review(seat.role)
+        file = seat.folder / "report.yaml"
+        report, complaint = read_report(file, Review if is_judge else Report)
         if not report.summary.strip():
             report = report.model_copy(update={"summary": clean(outcome.words)})
         if complaint:
             report = report.model_copy(update={"risks": (*report.risks, complaint)})
-        return self._result(bench, outcome, report, problem=complaint)
+        stage = Stage(seat.task, seat.role, outcome, report, seconds)
+        if self.order.crew:
+            stage = self._kept(stage)
+            reason, message = stage.outcome.reason, stage.outcome.message
+            if reason is None:
+                reason, message = self._unfit(stage, complaint) or (None, message)
+            stage = replace(stage, outcome=replace(stage.outcome, reason=reason, message=message))
+        self.stages += (stage,)
+        return complaint
 
-    def _own_environment(self) -> dict[str, str]:
+    def _kept(self, stage: Stage) -> Stage:
+        """Commit what an agent left in the worktree as its own, for those that follow it."""
+        order, repository = self.order, self.executor.repository
+        role = order.plan.setting(stage.task, "role") if self.stages else ""
+        outcome, tip = stage.outcome, self._tip()
+        self.worktree.detach(tip)
+        offence = self._offence()
+        tree = repository.commit(tip).tree
+        try:
+            tree, nested, aside = self._saved(repository.commit(order.claim).tree)
+        except FilterMissing as e:
+            nested, aside = (), ""
+            offence = Reason.PRECONDITION_FAILED, f"{e.message}; {e.hint}"
+        except GitFailed as e:
+            raise self._unsaved(e) from e
+        if tree != repository.commit(tip).tree:
+            subject = one_line(f"{role and f'{role}: '}{order.task.name}")[:160]
+            by = steps.author(order.plan, stage.task)
+            tip = repository.write_commit(tree, [tip], f"{order.task.id}: {subject}", author=by)
+        self.worktree.detach(tip)
+        if offence is None and nested:
+            said = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
+            offence = Reason.PATH_VIOLATION, said
+        if offence is not None:
+            outcome = replace(outcome, reason=offence[0], message=offence[1])
+        changes = self._own_changes(stage, tree)
+        return replace(stage, outcome=outcome, tree=tree, changes=changes)
+
+    def _own_changes(self, stage: Stage, tree: str) -> tuple[Change, ...]:
+        """Return what an agent changed: the task's own also what earlier attempts left it.
+
+        Of that it need not answer for what only a step's role lets be changed.
+        """
+        order, repository = self.order, self.executor.repository
+        if self.stages:
+            changes = repository.diff(self._trees[-1], tree)
+            return tuple(c for c in changes if not c.path.startswith(BRIEFING))
+        base = repository.commit(order.base).tree
+        changes = repository.diff(base, merge.strip(repository, tree, base))
+        if order.role is None:
+            return tuple(changes)
+        now = {change.path for change in repository.diff(self._trees[0], tree)}
+        others = [step.member.role for step in order.crew]
+        return tuple(
+            change
+            for change in changes
+            if change.path in now
+            or may_change(order.role, change.path)
+            or not any(may_change(role, change.path) for role in others)
+        )
+
+    def _unfit(self, stage: Stage, complaint: str) -> tuple[Reason, str] | None:
+        """Return why what an agent did lets the attempt not go on, or None."""
+        if stage.role is not None:
+            over = merge.overstepped(stage.changes, self.order.plan, stage.task, stage.role)
+            if over is not None:
+                return over.reason, over.message
+        if isinstance(stage.report, Review):
+            return steps.verdict(stage.report, complaint)
+        if not self.stages and not stage.changes and stage.task.kind != "research":
+            return Reason.NO_CHANGES, "it changed nothing"
+        return None
+
+    def _own_environment(self, seat: Seat) -> dict[str, str]:
         order = self.order
-        turns = order.plan.setting(order.task, "max_turns")
-        agent = order.plan.setting(order.task, "agent")
+        turns = order.plan.setting(seat.task, "max_turns")
+        agent = order.plan.setting(seat.task, "agent")
+        name = steps.signature(order.plan, seat.task)
         return {
             "GITFLOW_TASK": order.task.id,
             "GITFLOW_ATTEMPT": str(order.number),
-            "GITFLOW_BRIEF": str(self.worktree.path / BRIEFING / "brief.md"),
-            "GITFLOW_REPORT": str(order.folder / "report.yaml"),
-            "GITFLOW_PROGRESS": str(order.folder / "progress"),
+            "GITFLOW_BRIEF": str(seat.brief),
+            "GITFLOW_REPORT": str(seat.folder / "report.yaml"),
+            "GITFLOW_PROGRESS": str(seat.folder / "progress"),
             **({"GITFLOW_MAX_TURNS": str(turns)} if turns else {}),
-            **self._role(),
+            **self._role(seat),
             "GIT_TRACE2_EVENT": str(order.folder / TRACE),
             "GIT_TRACE2_EVENT_BRIEF": "1",
-            "GIT_AUTHOR_NAME": agent,
+            "GIT_AUTHOR_NAME": name,
             "GIT_AUTHOR_EMAIL": f"{agent}@agent.gitflow-agents.localhost",
-            "GIT_COMMITTER_NAME": agent,
+            "GIT_COMMITTER_NAME": name,
             "GIT_COMMITTER_EMAIL": committer_address(order.nonce),
         }
 
-    def _role(self) -> dict[str, str]:
+    def _role(self, seat: Seat) -> dict[str, str]:
         """Return what a role says to a command, which nobody but itself can hold to it."""
-        order = self.order
-        if order.role is None:
+        plan = self.order.plan
+        if seat.role is None:
             return {}
         said = {
-            "GITFLOW_ROLE": str(order.plan.setting(order.task, "role")),
-            "GITFLOW_MODEL": order.plan.setting(order.task, "model") or "",
-            "GITFLOW_TOOLS": " ".join(order.plan.setting(order.task, "tools") or ()),
+            "GITFLOW_ROLE": str(plan.setting(seat.task, "role")),
+            "GITFLOW_MODEL": plan.setting(seat.task, "model") or "",
+            "GITFLOW_TOOLS": " ".join(plan.setting(seat.task, "tools") or ()),
         }
         return {name: value for name, value in said.items() if value}
 
@@ -495,8 +725,10 @@ class _Attempt:
             return False  # only an agent can say them
         return bool(provides) and all(capability.check for capability in provides)
 
-    def _agent(self, bench: Bench, on_progress: Callable[[str], None] | None) -> Outcome:
-        order, plan, task = self.order, self.order.plan, self.order.task
+    def _agent(
+        self, bench: Bench, seat: Seat, on_progress: Callable[[str], None] | None
+    ) -> Outcome:
+        order, plan, task = self.order, self.order.plan, seat.task
         folder = bench.folder(plan.setting(task, "working_directory") or "")
         if folder is None:
             return Outcome(
@@ -507,6 +739,8 @@ class _Attempt:
         if name not in config.agents.allowed:  # a role's, or that of a config that was another
             said = f"the config's `agents` does not allow {clean(name)}"
             return Outcome(Reason.PRECONDITION_FAILED, said, None, "")
+        if seat.step and name == "command" and task.run is None:  # a role's agent is another now
+            return Outcome(Reason.PRECONDITION_FAILED, "the step has no `run`", None, "")
         cli = find(name, config.agents)
         ours = terms(plan, task, config.agents, cli, self.executor.environ, self._committed)
         if ours.problem:
@@ -515,30 +749,31 @@ class _Attempt:
             task=task,
             command=command_of(plan, task, config),
             folder=folder,
-            brief=self.worktree.path / BRIEFING / "brief.md",
-            report=order.folder / "report.yaml",
-            progress=order.folder / "progress",
-            transcript=order.folder / "output.log",
+            brief=seat.brief,
+            report=seat.folder / "report.yaml",
+            progress=seat.folder / "progress",
+            transcript=seat.folder / "output.log",
             # The checks run again where these are not: they get none of them.
             env={**ours.env, **bench.env, **self._inputs()},
             mark=f"{MARK}={order.nonce}",
             caps=replace(
                 bench.caps,
+                seconds=_least(plan.setting(task, "timeout").seconds, seat.seconds),
                 silence=ours.silence,
                 turns=ours.turns,
-                cost_usd=ours.cost_usd,
+                cost_usd=_least(ours.cost_usd, seat.cost_usd),
                 output=FLOOD,
                 lost=ours.lost,
             ),
             stop=order.stop,
             on_progress=on_progress,
             top=self.worktree.path,
-            scratch=order.folder / "agent",
+            scratch=seat.folder / "agent",
             model=ours.model,
             tools=ours.tools,
             mcp=ours.mcp,
             args=ours.args,
-            session=order.session,
+            session=seat.session,
         )
         return agent(ours.agent, config.agents).run(job)
 
@@ -580,10 +815,7 @@ class _Attempt:
             tree = repository.commit(tip).tree
             unsaved = f"{e.message}; {e.hint}; what it had not committed is in {left}"
         except GitFailed as e:
-            raise GitFailed(
-                f"the work of {order.task.id} could not be saved: {e.message}",
-                hint=f"it is still in {self.worktree.path}",
-            ) from e
+            raise self._unsaved(e) from e
         base_tree = repository.commit(order.base).tree
         stripped = merge.strip(repository, tree, base_tree)
         briefing = [c for c in repository.diff(claim_tree, tree) if c.path.startswith(BRIEFING)]
@@ -646,8 +878,37 @@ class _Attempt:
             denied=tuple(map(clean, outcome.denied)),
             output_tail=outcome.output,
             already_provided=provided,
+            steps=self._rows() if order.crew else (),
         )
-        return Result(tree, tip, changes, done)
+        return Result(tree, tip, changes, done, self.stages, self.briefs)
+
+    def _rows(self) -> tuple[StepReport, ...]:
+        plan = self.order.plan
+        return tuple(
+            StepReport(
+                role=plan.setting(stage.task, "role") or "",
+                agent=plan.setting(stage.task, "agent"),
+                model=clean(stage.outcome.model),
+                outcome=_outcome(stage.outcome.reason),
+                reason=stage.outcome.reason,
+                message=one_line(stage.outcome.message),
+                seconds=stage.seconds,
+                turns=stage.outcome.turns,
+                cost_usd=_cost(stage.outcome, stage.report),
+                tokens=stage.outcome.tokens,
+                verdict=getattr(stage.report, "verdict", None),
+                reasons=getattr(stage.report, "reasons", ()),
+                summary=stage.report.summary,
+                files_touched=tuple(clean(change.path) for change in stage.changes),
+            )
+            for stage in self.stages
+        )
+
+    def _unsaved(self, error: GitFailed) -> GitFailed:
+        return GitFailed(
+            f"the work of {self.order.task.id} could not be saved: {error.message}",
+            hint=f"it is still in {self.worktree.path}",
+        )
 
     def _notes(self, outcome: Outcome, paths: Sequence[str], tip: str) -> Iterator[str]:
         """Yield what a person should know of the attempt, beside what its agent says."""
@@ -726,6 +987,63 @@ def _outcome(reason: Reason | None) -> Literal["succeeded", "failed", "stopped"]
     return "stopped" if reason is Reason.STOPPED else "failed"
 
 
+def together(stages: Sequence[Stage]) -> tuple[Outcome, Report]:
+    """Return what all agents of an attempt come to, as the outcome and the report of one.
+
+    It ends as the last one did; the words and the memory are those of the task's own agent.
+    """
+    first, last = stages[0], stages[-1]
+    if len(stages) == 1:
+        return first.outcome, first.report
+    outcomes = [stage.outcome for stage in stages]
+    reports = [stage.report for stage in stages]
+    message = first.outcome.message
+    if last.outcome.reason is not None:
+        message = f"step {len(stages) - 1} ({last.task.role}): {last.outcome.message}"
+    turns = [one.turns for one in outcomes if one.turns is not None]
+    tokens = [one.tokens for one in outcomes if one.tokens is not None]
+    outcome = replace(
+        first.outcome,
+        reason=last.outcome.reason,
+        message=message,
+        exit_code=last.outcome.exit_code,
+        output=last.outcome.output,
+        turns=sum(turns) if turns else None,
+        cost_usd=_spent(stages),
+        left_behind=any(one.left_behind for one in outcomes),
+        tokens=_sum(tokens) if tokens else None,
+        denied=tuple(name for one in outcomes for name in one.denied),
+    )
+    report = first.report.model_copy(
+        update={
+            "risks": tuple(line for one in reports for line in one.risks),
+            "follow_ups": tuple(line for one in reports for line in one.follow_ups),
+            "learned": tuple(line for one in reports for line in one.learned),
+            "outputs": {name: value for one in reports for name, value in one.outputs.items()},
+        }
+    )
+    return outcome, report
+
+
+def _sum(tokens: Sequence[Tokens]) -> Tokens:
+    return Tokens(
+        input=sum(one.input for one in tokens),
+        cached=sum(one.cached for one in tokens),
+        output=sum(one.output for one in tokens),
+    )
+
+
+def _spent(stages: Sequence[Stage]) -> float | None:
+    """Return what those agents cost together that say it; None when none does."""
+    costs = [_cost(stage.outcome, stage.report) for stage in stages]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
+
+
+def _least(cap: float | None, *more: float | None) -> Any:
+    return min((each for each in (cap, *more) if each is not None), default=None)
+
+
 def _cost(outcome: Outcome, report: Report) -> float | None:
     """Return what was spent: as the agent's program counted it, else as the agent says."""
     return report.cost_usd if outcome.cost_usd is None else outcome.cost_usd
@@ -738,27 +1056,27 @@ def _over_budget(order: Order, cost: float | None) -> str:
     return f"it cost ${cost:.2f}, ${budget:g} are allowed"
 
 
-def read_report(path: Path) -> tuple[Report, str]:
+def read_report(path: Path, kind: type[Report] = Report) -> tuple[Report, str]:
     """Return what an agent wrote of its work, and a complaint when that cannot be read."""
     try:
         data = read_plain(path, REPORT_BYTES + 1)
     except FileNotFoundError:
-        return Report(), ""
+        return kind(), ""
     except OSError as e:
-        return Report(), f"the agent's report cannot be read: {e.strerror}"
+        return kind(), f"the agent's report cannot be read: {e.strerror}"
     if len(data) > REPORT_BYTES:
-        return Report(), "the agent's report is larger than 64 KiB and was left out"
+        return kind(), "the agent's report is larger than 64 KiB and was left out"
     if not data.strip():
-        return Report(), ""
+        return kind(), ""
     try:
-        return Report.model_validate(spec.from_yaml(data, file="report.yaml") or {}), ""
+        return kind.model_validate(spec.from_yaml(data, file="report.yaml") or {}), ""
     except ValidationError as e:
         error = e.errors()[0]
         where = ".".join(str(part) for part in error["loc"])
-        return Report(), f"the agent's report was left out: {where}: {error['msg']}"
+        return kind(), f"the agent's report was left out: {where}: {error['msg']}"
     except InvalidFile as e:
         first = e.problems[0]
-        return Report(), f"the agent's report was left out: line {first.line}: {first.reason}"
+        return kind(), f"the agent's report was left out: line {first.line}: {first.reason}"
 
 
 def note_not_ours(folder: Path, paths: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from gitflow_agents.models import Car, Config, Plan, Reason, Task
 from gitflow_agents.render import one_line
 from gitflow_agents.roles import Role, Touched, matches
 from gitflow_agents.roles import refusal as out_of_role
+from gitflow_agents.steps import untested
 from gitflow_agents.store import Change, Commit, Entry, Repository
 from gitflow_agents.store.repository import EMPTY_TREE, FOLDER, SUBMODULE, SYMLINK
 from gitflow_agents.store.state import BRIEFING
@@ -124,16 +125,31 @@ def refusal(
                     f"the changed files hold more than {config.limits.changed_bytes:,} bytes",
                 )
     outside = outside_files([change.path for change in changes], plan, task)
+    is_full = plan.setting(task, "quality") == "full" and task.kind != "research"
+    if outside and (is_full or plan.setting(task, "scope") == "strict"):
+        return Refused(
+            Reason.PATH_VIOLATION, f"the task's files do not name what changed: {_some(outside)}"
+        )
+    if role is not None and (refused := overstepped(changes, plan, task, role)):
+        return refused
+    if is_full and (path := untested(list(map(_touched, changes)))):
+        said = f"`quality: full` wants a change of tests with that of code, such as {path}"
+        return Refused(Reason.UNVERIFIED, one_line(said))
+    return None
+
+
+def overstepped(changes: Sequence[Change], plan: Plan, task: Task, role: Role) -> Refused | None:
+    """Return why a role does not permit what its agent changed, or None.
+
+    `task` is as the role lets it be; a step of a task counts as one.
+    """
+    outside = outside_files([change.path for change in changes], plan, task)
     if outside and plan.setting(task, "scope") == "strict":
         return Refused(
             Reason.PATH_VIOLATION, f"the task's files do not name what changed: {_some(outside)}"
         )
-    if role is not None:
-        name = plan.setting(task, "role")
-        said = out_of_role(name, role, [_touched(change) for change in changes])
-        if said:
-            return Refused(Reason.PATH_VIOLATION, one_line(said))
-    return None
+    said = out_of_role(plan.setting(task, "role"), role, [_touched(change) for change in changes])
+    return Refused(Reason.PATH_VIOLATION, one_line(said)) if said else None
 
 
 def leaked(

@@ -297,6 +297,31 @@ Value = (
 """What an output can be: true or false, a number, or a text of at most 8,192 characters."""
 
 
+class Step(Model):
+    """One more agent on a task's branch, after the task's own: what it is for, and who it is."""
+
+    role: Line
+    agent: AgentName | None = None
+    model: Line | None = None
+    tools: Tools | None = None
+    run: Line | None = None
+    prompt: Text = ""
+
+
+def _step(value: Any) -> Any:
+    return {"role": value} if isinstance(value, str) else value
+
+
+_Staged = Annotated[Step, BeforeValidator(_step, json_schema_input_type=Line | Step)]
+Steps = Annotated[
+    tuple[_Staged, ...],
+    BeforeValidator(_listed, json_schema_input_type=Line | tuple[_Staged, ...]),
+    Field(max_length=8),
+]
+Quality = Literal["none", "basic", "full"]
+"""How much has to speak for a result before it can be merged."""
+
+
 CLIS = ("claude", "codex", "gemini", "opencode", "aider")
 """The agents that are known beside `command`, which is the task's own `run`."""
 WITHOUT_MCP = frozenset({"aider"})
@@ -333,6 +358,8 @@ class Defaults(Model):
     working_directory: Line | None = None
     role: Line | None = None
     tdd: Annotated[bool, Field(strict=True)] = False
+    steps: Steps = ()
+    quality: Quality = "basic"
 
 
 class Task(Model):
@@ -354,6 +381,8 @@ class Task(Model):
     verify: Lines | None = None
     kind: Literal["change", "research"] = "change"
     role: Line | None = None
+    steps: Steps | None = None
+    quality: Quality | None = None
     docs: Lines = ()
     outputs: Outputs = ()
     inputs: dict[Variable, Line] = {}
@@ -864,6 +893,32 @@ class Report(Model):
     cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
 
 
+class Review(Report):
+    """What an agent says that judges the work of others: beside the rest, its verdict."""
+
+    verdict: Literal["approve", "refuse"] | None = None
+    reasons: Lines = ()
+
+
+class StepReport(Model):
+    """What one agent of an attempt with steps did; the task's own is the first of them."""
+
+    role: str = ""
+    agent: str
+    model: str = ""
+    outcome: Literal["succeeded", "failed", "stopped"]
+    reason: Reason | None = None
+    message: str = ""
+    seconds: float
+    turns: int | None = None
+    cost_usd: float | None = None
+    tokens: Tokens | None = None
+    verdict: Literal["approve", "refuse"] | None = None
+    reasons: tuple[str, ...] = ()
+    summary: str = ""
+    files_touched: tuple[str, ...] = ()
+
+
 class DoneReport(Model):
     """What is stored with an attempt: the agent's words beside what we observed."""
 
@@ -899,3 +954,5 @@ class DoneReport(Model):
     """What the agent wanted to use and was not allowed to."""
     output_tail: str = ""
     already_provided: bool = False
+    steps: tuple[StepReport, ...] = ()
+    """What each agent of a task with `steps` did, in order."""

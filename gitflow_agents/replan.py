@@ -22,6 +22,8 @@ FIXED = ("plan", "base", "flow", "type")
 """What a plan keeps from its first revision on."""
 PROOF = ("verify", "tdd", "provides", "files", "acceptance", "preconditions", "depends_on")
 """What, changed, makes the checks of a finished task run again."""
+ASKED = ("steps", "quality")
+"""What is asked of an attempt, and not of a result that is there already."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,17 @@ def revise(snapshot: Snapshot, new: Plan, actor: str) -> Revision:
     running = [task for task in changed if snapshot.status(task) is S.IN_PROGRESS]
     if running:
         said.append(f"{names(running)} {'go' if running[1:] else 'goes'} on with the old text")
+    unasked = [
+        task
+        for task in changed
+        if snapshot.status(task) is S.REVIEW
+        and any(getattr(old.by_id[task], key) != getattr(new.by_id[task], key) for key in ASKED)
+    ]
+    if unasked:
+        warnings.append(
+            f"{names(unasked)} {'are' if unasked[1:] else 'is'} in review, done under the old "
+            "`steps` and `quality`; `retry` has the new ones carried out"
+        )
     again = [task for task in changed if snapshot.status(task) in (S.FAILED, S.CANCELLED)]
     if again:
         said.append(f"{names(again)}: the new text counts when it is tried again: retry")

@@ -29,6 +29,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "handoff",
             "detectors",
             "roles",
+            "steps",
             "transitions",
             "scheduler",
             "commands",

@@ -7,15 +7,19 @@ is told and `prompt` in which words, `handbook` its roles, `reports` what is lef
 """
 
 from gitflow_agents.render.briefs import (
+    Before,
     Beside,
     Brief,
     Doc,
     Repair,
+    StepFacts,
+    before,
     brief,
     brief_reference,
     filter_reference,
     task_yaml,
 )
+from gitflow_agents.render.briefs import values as brief_values
 from gitflow_agents.render.details import (
     provides,
     provides_json,
@@ -63,14 +67,18 @@ from gitflow_agents.render.text import clean, count, duration, money, one_line, 
 __all__ = [
     "FILTERS",
     "PACKAGED",
+    "Before",
     "Beside",
     "Brief",
     "Doc",
     "Repair",
+    "StepFacts",
     "Template",
     "approvals",
+    "before",
     "brief",
     "brief_reference",
+    "brief_values",
     "clean",
     "count",
     "done_report",

@@ -12,13 +12,25 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from gitflow_agents.handoff import source, variable
-from gitflow_agents.models import Attempt, Decision, Output, Plan, Status, Task, fold, person
+from gitflow_agents.models import (
+    Attempt,
+    Decision,
+    Output,
+    Plan,
+    Report,
+    Review,
+    Status,
+    Task,
+    fold,
+    person,
+)
 from gitflow_agents.render.facts import estimated
 from gitflow_agents.render.prompt import FILTERS, Said, Template, variables
 from gitflow_agents.render.text import clean, duration, inline, one_line, short, shortened
 from gitflow_agents.roles import Handbook, Role
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.spec import to_yaml
+from gitflow_agents.steps import Member
 
 MOST_NEIGHBOURS = 200
 """Ids in `parallel_with`: a wave of thousands would say nothing more."""
@@ -63,7 +75,14 @@ def task_yaml(snapshot: Snapshot, task_id: str, branch: str, attempt: int) -> by
     }
     role = plan.setting(task, "role")
     outputs = [output.model_dump(mode="json", exclude_defaults=True) for output in task.outputs]
-    more = {"role": role, "docs": task.docs, "inputs": task.inputs, "outputs": outputs}
+    steps = [step.role for step in plan.setting(task, "steps")]
+    more = {
+        "role": role,
+        "steps": steps,
+        "docs": task.docs,
+        "inputs": task.inputs,
+        "outputs": outputs,
+    }
     head |= {key: value for key, value in more.items() if value}
     if task.kind != "change":
         head["kind"] = task.kind
@@ -190,6 +209,29 @@ class RoleFacts:
     tools: tuple[str, ...]
 
 
+_NOTHING = Said("")
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an agent of this attempt did before this step."""
+
+    who: Said
+    changed: Said
+    report: Said
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """The step that this agent does; all of it is empty for the task's own agent."""
+
+    number: int = 0
+    of: int = 0
+    prompt: Said = _NOTHING
+    is_review: bool = False
+    before: tuple[Before, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """A task whose merge this one stands on."""
@@ -237,6 +279,7 @@ class Brief:
     task: TaskFacts
     plan: PlanFacts
     role: RoleFacts
+    step: StepFacts
     attempt: int
     branch: Said
     flow: Said
@@ -308,6 +351,15 @@ ABOUT: Mapping[str, str] = {
     "role.prompt": "what the role's file says to the agent; it is an instruction",
     "role.rules": "what is held against the result, as sentences",
     "role.tools": "what its agent may use; empty for anything",
+    "step": "the step that the brief is for; all of it is empty for the task's own agent",
+    "step.number": "which of the steps it is; 0 for the task's own agent",
+    "step.of": "how many steps there are",
+    "step.prompt": "what the plan wants of this step, or empty",
+    "step.is_review": "whether it judges the work and has to give a verdict",
+    "step.before": "who was there before it in this attempt, the task's own agent first",
+    "step.before[].who": "the agent and its role",
+    "step.before[].changed": "which files it changed, and by how much",
+    "step.before[].report": "what it reported",
     "attempt": "the number of this attempt",
     "branch": "the task's branch",
     "flow": "the branch that results are merged to",
@@ -396,11 +448,17 @@ def values(
     attempt: int,
     handbook: Handbook,
     beside: Beside,
+    member: Member | None = None,
+    step: StepFacts = StepFacts(),
 ) -> Brief:
-    """Return all that a template can name."""
+    """Return all that a template can name, for the task's own agent or that of a step."""
     plan, state, record = snapshot.plan, snapshot.state, snapshot.record(task_id)
-    role = handbook.role(plan, plan.by_id[task_id])
-    task = handbook.terms(plan, plan.by_id[task_id])
+    role: Role | None
+    if member is None:
+        role = handbook.role(plan, plan.by_id[task_id])
+        task = handbook.terms(plan, plan.by_id[task_id])
+    else:
+        task, role = member
     earlier = [past for past in record.attempts if past.number < attempt]
     refusal = record.message.strip()
     if not record.reason or refusal in [past.message.strip() for past in earlier]:
@@ -423,6 +481,7 @@ def values(
             _texts(plan.protected_paths),
         ),
         role=_role(plan.setting(task, "role") or "", role),
+        step=step,
         attempt=attempt,
         branch=Said(branch),
         flow=Said(state.flow),
@@ -507,6 +566,17 @@ def _role(name: str, role: Role | None) -> RoleFacts:
         return RoleFacts("", Said(""), "", (), ())
     prompt = clean(role.prompt).strip()
     return RoleFacts(name, Said(role.description), prompt, role.rules, role.tools or ())
+
+
+def before(who: str, changed: str, report: Report) -> Before:
+    """Return what an agent of an attempt left for the steps after it."""
+    said = [shortened(report.summary.strip(), _SUMMARY)]
+    if isinstance(report, Review):
+        said += [f"verdict: {report.verdict}", *(f"because {each}" for each in report.reasons)]
+    for word, lines in (("risk", report.risks), ("follow-up", report.follow_ups)):
+        said += [f"{word}: {each}" for each in lines]
+    text = "\n".join(line for line in said if line)
+    return Before(Said(who), Said(shortened(changed, _MESSAGE)), Said(shortened(text, _SUMMARY)))
 
 
 def _needs(snapshot: Snapshot, task_id: str) -> tuple[Need, ...]:

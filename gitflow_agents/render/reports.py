@@ -9,7 +9,7 @@ from typing import Any
 
 from gitflow_agents.graph import estimate
 from gitflow_agents.handoff import text
-from gitflow_agents.models import SCHEMA, DoneReport, Ran, Status
+from gitflow_agents.models import SCHEMA, DoneReport, Ran, Status, StepReport
 from gitflow_agents.render.facts import estimated, on_flow, worked
 from gitflow_agents.render.text import (
     bullets,
@@ -84,6 +84,10 @@ def _parts(report: DoneReport) -> Iterator[str]:
         )
         or "None."
     )
+    if report.steps:
+        yield "## Steps"
+        for number, step in enumerate(report.steps):
+            yield "\n\n".join(_step(number, step))
     yield "## Commands"
     yield "\n".join(_outcomes(report.commands)) or "None were run."
     last = {(ran.kind, ran.command): ran for ran in report.commands}
@@ -103,6 +107,28 @@ def _parts(report: DoneReport) -> Iterator[str]:
         yield "## Outputs"
         said = ((name, text(value)) for name, value in report.outputs.items())
         yield "\n".join(f"- {code(name)}: {code(value) or 'empty'}" for name, value in said)
+
+
+def _step(number: int, step: StepReport) -> Iterator[str]:
+    """Yield the parts of what is told of an agent of an attempt with steps."""
+    role = f", {code(step.role)}" if step.role else ""
+    yield f"### {f'Step {number}' if number else 'The task'}{role}"
+    ended = f"{step.outcome} ({step.reason})" if step.reason else step.outcome
+    lines = [
+        f"- outcome: {ended}" + (f": {inline(step.message)}" if step.message else ""),
+        f"- agent: {code(step.agent)}{f', model {code(step.model)}' if step.model else ''}",
+        f"- time: {duration(step.seconds)}",
+        f"- cost: {'unknown' if step.cost_usd is None else money(step.cost_usd)}",
+    ]
+    if step.turns is not None:
+        lines.append(f"- turns: {step.turns}")
+    if step.verdict is not None:
+        lines.append(f"- verdict: {step.verdict}")
+        lines += [f"  - {inline(reason)}" for reason in step.reasons]
+    lines += [f"- changed: {', '.join(map(code, step.files_touched)) or 'nothing'}"]
+    yield "\n".join(lines)
+    if number and step.summary.strip():
+        yield fence(step.summary)
 
 
 def _outcomes(commands: Iterable[Ran]) -> list[str]:

@@ -140,6 +140,17 @@ class Handbook:
             )
         return self.roles[name]
 
+    def of_steps(self, plan: Plan, task: Task) -> tuple[Role, ...]:
+        """Return the role of each step of a task; FlowError when one is gone."""
+        steps = plan.setting(task, "steps")
+        gone = [step.role for step in steps if step.role not in self.roles]
+        if gone:
+            raise FlowError(
+                f"there is no role {gone[0]}, which a step of {task.id} has",
+                hint="bring its file back to the default branch, or give the step another role",
+            )
+        return tuple(self.roles[step.role] for step in steps)
+
     def terms(self, plan: Plan, task: Task) -> Task:
         """Return a task as its role lets it be."""
         return effective(plan, task, self.role(plan, task))
@@ -185,6 +196,11 @@ def tools(asked: tuple[str, ...] | None, allowed: tuple[str, ...] | None) -> tup
     if asked is None or allowed is None:
         return allowed if asked is None else asked
     return tuple(tool for tool in asked if tool in allowed)
+
+
+def may_change(role: Role, path: str) -> bool:
+    """Say whether a path is among those that a role may change."""
+    return role.may_change is None or _is_any(path, role.may_change)
 
 
 def refusal(name: str, role: Role, touched: Sequence[Touched]) -> str:
@@ -276,5 +292,6 @@ __all__ = [
     "effective",
     "kind",
     "matches",
+    "may_change",
     "refusal",
 ]

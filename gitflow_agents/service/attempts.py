@@ -6,11 +6,12 @@ them merges anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
-from gitflow_agents import handoff, leaks, merge, render, scheduler, spec, testfirst
+from gitflow_agents import handoff, leaks, merge, render, scheduler, spec, steps, testfirst
 from gitflow_agents.errors import GitFailed
-from gitflow_agents.execute import Order, Result, read_not_ours
+from gitflow_agents.execute import Order, Result, StepOrder, read_not_ours
 from gitflow_agents.models import (
     EVERYWHERE,
     ZERO,
@@ -21,7 +22,7 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
 )
-from gitflow_agents.render.prompt import TemplateFailed
+from gitflow_agents.render.prompt import Said, TemplateFailed
 from gitflow_agents.runner import Stop, end_all, new_lease
 from gitflow_agents.service import briefing
 from gitflow_agents.service.delivery import Parcel, keep, send, tell
@@ -93,7 +94,8 @@ class Attempts:
         terms = self.desk.handbook.terms(plan, plan.by_id[task])
         name = terms.name
         now = self.desk.clock()
-        timeout = plan.setting(terms, "timeout").seconds
+        crew = self._crew(record, branch, number, attempts)
+        timeout = plan.setting(plan.by_id[task] if crew else terms, "timeout").seconds
         lease = new_lease(now + timeout + LEASE_MARGIN)
         attempt = Attempt(
             number=number,
@@ -156,7 +158,57 @@ class Attempts:
             inputs=inputs,
             role=role,
             session=session,
+            crew=crew,
         )
+
+    def _crew(
+        self, record: TaskRecord, branch: str, number: int, attempts: tuple[Attempt, ...]
+    ) -> tuple[StepOrder, ...]:
+        """Return the steps that follow the task's own agent, each with its brief."""
+        snapshot, repository = self.desk.snapshot, self.desk.store.repository
+        plan, task = snapshot.plan, snapshot.plan.by_id[record.id]
+        asked = plan.setting(task, "steps")
+        if not asked:
+            return ()
+        docs, _ = briefing.docs_of(
+            repository, repository.commit(snapshot.state.flow_sha).tree, task
+        )
+        beside = render.Beside(
+            kept=tuple(a.kept for a in attempts if a.kept),
+            conflict=() if record.fresh else self._former_work(record)[1],
+            docs=docs,
+            inputs=handoff.inputs(task, snapshot.records)[0],
+        )
+        found = []
+        for at, (step, role) in enumerate(
+            zip(asked, self.desk.handbook.of_steps(plan, task), strict=True), 1
+        ):
+            member = steps.member(plan, task, step, role)
+            facts = render.StepFacts(at, len(asked), Said(step.prompt), steps.is_review(role))
+            found.append(StepOrder(member, self._step_brief(member, facts, branch, number, beside)))
+        return tuple(found)
+
+    def _step_brief(
+        self,
+        member: steps.Member,
+        facts: render.StepFacts,
+        branch: str,
+        number: int,
+        beside: render.Beside,
+    ) -> Callable[[tuple[render.Before, ...]], str]:
+        """Return what writes the brief of a step, once it is known what was done before it."""
+        template = briefing.template_of(self.desk.handbook)
+        values = render.brief_values(
+            self.desk.snapshot,
+            member.task.id,
+            branch=branch,
+            attempt=number,
+            handbook=self.desk.handbook,
+            beside=beside,
+            member=member,
+            step=facts,
+        )
+        return lambda before: template.render(replace(values, step=replace(facts, before=before)))
 
     def _session(self, record: TaskRecord, attempt: Attempt) -> str:
         """Return the memory that an attempt goes on with: its agent's own, of the one before.
@@ -345,18 +397,19 @@ class Attempts:
             return None
         # A refused result leaves only its event on the branch; the work is kept beside it.
         aside = report.reason in UNWANTED
-        event = self._event(order, report, order.claim if aside else last)
+        event = self._event(order, report, order.claim if aside else last, result.briefs)
         kept = attempt_ref(plan.plan, task.id, order.number)
         beside = ((kept, ZERO, last),) if aside and last != order.claim else ()
 
         def without(why: str) -> str:
-            return self._event(order, _failed(report, Reason.PUSH_REFUSED, why), order.claim)
+            told = _failed(report, Reason.PUSH_REFUSED, why)
+            return self._event(order, told, order.claim, result.briefs)
 
         return Parcel(
             task.id, order.number, order.branch, order.claim, event, last, beside, without
         )
 
-    def _event(self, order: Order, report: DoneReport, parent: str) -> str:
+    def _event(self, order: Order, report: DoneReport, parent: str, briefs: tuple[str, ...]) -> str:
         """Write the commit that tells how an attempt ended, on top of its work."""
         repository, task = self.desk.store.repository, order.task.id
         files = {
@@ -364,6 +417,9 @@ class Attempts:
                 report.model_dump(mode="json", by_alias=True, exclude_none=True)
             ),
             f"{BRIEFING}/report.md": render.done_report(report).encode(),
+        }
+        files |= {
+            f"{BRIEFING}/steps/{number}.md": text.encode() for number, text in enumerate(briefs, 1)
         }
         edits: dict[str, Entry | None] = {
             path: Entry(FILE, repository.write_blob(data)) for path, data in files.items()
@@ -401,8 +457,10 @@ class Attempts:
             task,
             self.desk.config,
             result.tree,
-            order.role,
+            None if order.crew else order.role,
         )
+        if refused is None:
+            refused = self._unproved(order, result)
         if refused is None and (why := handoff.wrong(task, report.outputs)):
             more = f"; {report.report_problem}" if report.report_problem else ""
             return merge.Refused(Reason.CHECKS_FAILED, f"{why}{more}")
@@ -418,10 +476,35 @@ class Attempts:
         attempts = self.desk.snapshot.record(task).attempts
         return tuple((a.base, a.tip) for a in attempts if a.number < before and a.base and a.tip)
 
+    def _unproved(self, order: Order, result: Result) -> merge.Refused | None:
+        """Return what the steps and the quality of a task ask for and its result has not."""
+        plan, task, report = order.plan, order.task, result.report
+        if report.already_provided:
+            return None
+        crew = tuple(step.member for step in order.crew)
+        for number, stage in enumerate(result.stages if crew else ()):
+            over = stage.role and merge.overstepped(stage.changes, plan, stage.task, stage.role)
+            if over:
+                where = f"step {number} ({stage.task.role}): " if number else ""
+                return merge.Refused(over.reason, f"{where}{over.message}")
+        if crew and [step.outcome for step in report.steps] != ["succeeded"] * (len(crew) + 1):
+            return merge.Refused(Reason.UNVERIFIED, "not all of its steps have succeeded")
+        if plan.setting(task, "quality") != "full":
+            return None
+        proofs = [ran for ran in report.commands if ran.kind in ("verify", "check")]
+        if not proofs and task.kind != "research":
+            said = "`quality: full` wants a command that verifies it, and none was run"
+            return merge.Refused(Reason.UNVERIFIED, said)
+        if not steps.is_reviewed(plan, task, crew, self.desk.config.agents):
+            said = "`quality: full` wants a review by another agent or model, and there was none"
+            return merge.Refused(Reason.UNVERIFIED, said)
+        return None
+
     def _our_commits(self, order: Order, result: Result) -> tuple[str, merge.Refused | None]:
         repository = self.desk.store.repository
         subject = f"{order.task.id}: {one_line(order.task.name)[:160]}"
-        author = f"{result.report.agent} <{result.report.agent}@agent.gitflow-agents.localhost>"
+        last_task = result.stages[-1].task if result.stages else order.task
+        author = steps.author(order.plan, last_task)
         try:
             last = merge.recreate(repository, order.claim, result.tip, result.tree, subject, author)
             return last, None
@@ -521,7 +604,9 @@ class Attempts:
                 **said,
             )
             return
-        log = order.folder / "output.log" if order else None
+        number = len(report.steps) - 1
+        folder = f"step-{number}" if number > 0 else "."
+        log = order.folder / folder / "output.log" if order else None
         tail = _detail(report)
         more = [f"next: gitflow-agents show {name}/{task}"]
         if log is not None and log.exists():

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, islice, pairwise
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from gitflow_agents import handoff
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.graph import Graph, contended, overlaps, schedule
-from gitflow_agents.models import CLIS, WITHOUT_COST, Config, Plan, Task, fold
+from gitflow_agents.models import CLIS, WITHOUT_COST, Config, Plan, Step, Task, fold
 from gitflow_agents.roles import Role, effective
 from gitflow_agents.spec.names import (
     bad_branch,
@@ -30,6 +30,7 @@ from gitflow_agents.spec.names import (
 )
 from gitflow_agents.spec.source import Map, Path, Seq, Source, no_collections
 from gitflow_agents.spec.wording import checked, near, short, spellings
+from gitflow_agents.steps import Member, is_reviewed, member, own_reviews
 
 NO_ROLES: Mapping[str, Role] = MappingProxyType({})
 MOST_TASKS = 20_000
@@ -192,6 +193,24 @@ class _Seen:
         role = self.roles.get(self.plan.setting(task, "role") or "")
         return str(self.plan.setting(effective(self.plan, task, role), "agent"))
 
+    def crew(self, task: Task) -> list[Member]:
+        """Return the steps of a task; those with an unknown role or agent are told elsewhere."""
+        asked = [(step, self.roles.get(step.role)) for step in self.plan.setting(task, "steps")]
+        found = [member(self.plan, task, step, role) for step, role in asked if role is not None]
+        allowed = self.config.agents.allowed
+        return [each for each in found if self.plan.setting(each.task, "agent") in allowed]
+
+    def steps(self) -> Iterator[tuple[Callable[[str], Path], Step]]:
+        """Yield each step as it is written, with what finds the place of a key of it."""
+        for at, step in enumerate(self.plan.defaults.steps):
+            yield partial(self.top, "defaults", "steps", at), step
+        for place, task in self.tasks():
+            for at, step in enumerate(task.steps or ()):
+                yield partial(self._step_key, place, at), step
+
+    def _step_key(self, place: int, at: int, key: str) -> Path:
+        return self.path(place, "steps", at, key)
+
     def tasks(self) -> Iterator[tuple[int, Task]]:
         """Yield each task with its place in the file's list."""
         return zip(self.places, self.plan.tasks, strict=True)
@@ -293,6 +312,39 @@ def _agents(seen: _Seen) -> Iterator[Problem]:
         if task.budget_usd is not None and name in WITHOUT_COST:
             reason = f"{name} does not tell what it costs, so `budget_usd` cannot end it"
             yield seen.warn(seen.path(place, "budget_usd"), reason, "set `max_turns` or `timeout`")
+
+
+def _step_agents(seen: _Seen) -> Iterator[Problem]:
+    """Whoever does a step has to be allowed, and able to do it."""
+    plan, allowed = seen.plan, seen.config.agents.allowed
+    for path, step in seen.steps():
+        role = seen.roles.get(step.role)
+        if role is None:
+            continue
+        name = plan.setting(member(plan, _ANY, step, role).task, "agent")
+        called = f"the step `{short(step.role)}`"
+        if name not in allowed:
+            if name != plan.defaults.agent:
+                yield _unknown_agent(seen, path("role" if step.agent is None else "agent"), name)
+        elif name == "command":
+            if step.run is None:
+                reason = f"{called} has no `run`, so nobody can do it"
+                mend = "add `run: <a shell command>`, or name its `agent`"
+                yield seen.source.problem(path("role"), reason, mend)
+            for key in ("model", "tools"):
+                if getattr(step, key) is not None:
+                    reason = f"{called} is done by `command`, which takes no `{key}`"
+                    yield seen.source.problem(path(key), reason, "remove it")
+        elif step.run is not None:
+            reason = f"{called} is done by {name}, which runs no `run`"
+            mend = "remove `run`, or write `agent: command`"
+            yield seen.source.problem(path("run"), reason, mend)
+        elif step.tools and (more := _not_allowed(seen, name, step.tools)):
+            yield seen.source.problem(path("tools"), *more)
+
+
+_ANY = Task(id="any")
+"""A task of which nothing is asked but the plan's defaults."""
 
 
 def _unknown_agent(seen: _Seen, path: Path, name: str) -> Problem:
@@ -545,6 +597,7 @@ def _roles(seen: _Seen) -> Iterator[Problem]:
     if seen.plan.defaults.role:
         asked.append((("defaults", "role"), seen.plan.defaults.role))
     asked += [(seen.path(place, "role"), task.role) for place, task in seen.tasks() if task.role]
+    asked += [(path("role"), step.role) for path, step in seen.steps()]
     for path, name in asked:
         if name not in seen.roles:
             other = near(name, seen.roles)
@@ -563,6 +616,35 @@ def _test_first(seen: _Seen) -> Iterator[Problem]:
             path = seen.path(place, "tdd") if task.tdd else ("defaults", "tdd")
             reason = f"nothing runs the tests of {_called(task.id)}, which has `tdd`"
             yield seen.source.problem(path, reason, "add the command to its `verify`")
+
+
+def _quality(seen: _Seen) -> Iterator[Problem]:
+    """What `quality: full` asks for has to be in the plan before anything is spent."""
+    plan, agents = seen.plan, seen.config.agents
+    for place, task in seen.tasks():
+        if plan.setting(task, "quality") != "full":
+            continue
+        asked = f"`quality: full` of {_called(task.id)} wants"
+        path = seen.path(place, "quality")
+        own = effective(plan, task, seen.roles.get(plan.setting(task, "role") or ""))
+        if own.kind != "research":
+            if not plan.verify(task) and not any(one.check for one in task.provides):
+                reason = f"{asked} a command that verifies it"
+                mend = "add `verify`, or a `check` to what it provides"
+                yield seen.source.problem(path, reason, mend)
+            if not task.files and not plan.setting(task, "working_directory"):
+                reason = f"{asked} `files`, outside which nothing may change"
+                yield seen.source.problem(path, reason, "add `files`")
+        crew = seen.crew(task)
+        is_known = seen.agent(task) in agents.allowed
+        is_known = is_known and len(crew) == len(plan.setting(task, "steps"))
+        if is_known and not is_reviewed(plan, own, crew, agents):
+            yield seen.source.problem(
+                path,
+                f"{asked} a review by another agent or model than the one that did it, after every "
+                "step that may change something",
+                "end `steps` with `{role: review, agent: …}`",
+            )
 
 
 def _outputs(seen: _Seen) -> Iterator[Problem]:
@@ -630,6 +712,7 @@ RULES: tuple[Rule, ...] = (
     _paths,
     _roles,
     _test_first,
+    _quality,
     _outputs,
     _inputs,
 )
@@ -655,13 +738,27 @@ def _unverified(seen: _Seen) -> Iterator[Problem]:
     for place, task in seen.tasks():
         has_check = any(capability.check for capability in task.provides)
         is_verified = has_check or seen.plan.verify(task)
-        if task.kind == "research":
-            continue  # its report is what is wanted
+        if task.kind == "research" or seen.plan.setting(task, "quality") != "basic":
+            continue  # its report is what is wanted, or nothing more, or it is an error
         if not is_verified and not seen.source.root["tasks"][place].get("verify"):
             yield seen.warn(
                 seen.path(place, "verify"),
                 f"nothing verifies {_called(task.id)}",
                 "add `verify`, a `check` to what it provides, or a `gate`",
+            )
+
+
+def _reviewed_by_itself(seen: _Seen) -> Iterator[Problem]:
+    plan, agents = seen.plan, seen.config.agents
+    for place, task in seen.tasks():
+        if plan.setting(task, "quality") != "basic" or seen.agent(task) not in agents.allowed:
+            continue
+        own = effective(plan, task, seen.roles.get(plan.setting(task, "role") or ""))
+        for at in own_reviews(plan, own, seen.crew(task), agents):
+            yield seen.warn(
+                seen.path(place, "steps", at),
+                f"{_called(task.id)} is reviewed by the agent and model that did it",
+                "name another `agent` or `model` for the review",
             )
 
 
@@ -861,6 +958,8 @@ def _listed(ids: list[str]) -> str:
 ADVICE: tuple[Rule, ...] = (
     _commands,
     _agents,
+    _step_agents,
+    _reviewed_by_itself,
     _size,
     _unverified,
     _unsaid,

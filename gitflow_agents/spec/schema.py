@@ -27,6 +27,7 @@ from gitflow_agents.models import (
     Output,
     Plan,
     Sayings,
+    Step,
     Task,
 )
 from gitflow_agents.roles import Role
@@ -58,6 +59,10 @@ _SHARED = {
     "priority": "When slots are short, `high` starts first.",
     "working_directory": "The folder that the agent starts in, made if it is missing.",
     "role": "What its agent is for, and what its result may hold: a name that `roles` lists.",
+    "steps": "More agents on the same branch, one after the other, after the task's own, at most "
+    "8. The name of a role stands for a step with that role.",
+    "quality": "`basic`; `full` wants a command that verifies it, a review by another agent or "
+    "model, no change outside `files`, and tests with new code; `none` warns of nothing.",
 }
 _COMMANDS = {
     "setup": "Shell commands in every fresh worktree, before the agent and before the gate.",
@@ -143,6 +148,15 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "type": "`string`, `number` or `boolean`.",
         "choices": "The only texts that it can be.",
         "pattern": "A regular expression that all of the text has to match.",
+    },
+    Step: {
+        "role": "What its agent is for, and what it may change. One that may change nothing judges "
+        "the work, and has to give a verdict.",
+        "agent": "Who does it; the role's or the plan's default if left out.",
+        "model": "Which model, in the agent's own words.",
+        "tools": "What its agent may use, of what config and role allow.",
+        "run": "The shell command of a step that `command` does.",
+        "prompt": "What is wanted of this step, for its agent.",
     },
     Role: {
         "description": "What it is for, in a sentence.",
@@ -252,6 +266,7 @@ def reference() -> str:
         ("`limits`", Limits),
         ("A capability in `provides`", Capability),
         ("An entry of `outputs`", Output),
+        ("An entry of `steps`", Step),
         ("An entry of `decisions`", Decision),
         ("The config", Config),
         ("The config's `limits`", ConfigLimits),

@@ -31,7 +31,7 @@ from gitflow_agents.spec.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
 
-_LATER_IN_A_PLAN = frozenset("approvers steps merge runner quality repository epic".split())
+_LATER_IN_A_PLAN = frozenset("approvers merge runner repository epic".split())
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
@@ -201,6 +201,9 @@ def sentence(
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return Said(f"`{name}` is {text}, and has to be {words} {context[bound]:g}")
+    if kind == "too_long":
+        many, most = context["actual_length"], context["max_length"]
+        return Said(f"`{name}` has {many} entries, and may have {most}", "remove some")
     if kind == "finite_number":
         return Said(f"`{name}` is {text}, and has to be finite")
     if kind == "value_error":

@@ -323,6 +323,12 @@ class Worktree:
         is_rule = path.name == ".gitattributes"
         return is_rule or _blob_sha(data) != change.new.sha
 
+    def stat(self, old: str, new: str) -> str:
+        """Return which files differ between two trees, and by how much, as git shows it."""
+        how = ("--stat=100", "--no-ext-diff", "--no-textconv", "--no-color", "-r")
+        code, out, _ = self.git.attempt("diff-tree", *how, old, new)
+        return "" if code else os.fsdecode(out).rstrip("\n")
+
     def untracked(self, *, ignored: bool) -> tuple[str, ...]:
         """Return what is there beside the tree, whole folders as one; ignored files if asked."""
         which = () if ignored else ("--exclude-standard",)
