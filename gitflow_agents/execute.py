@@ -591,6 +591,9 @@ class _Attempt:
         is_judge = bool(seat.step) and steps.is_review(seat.role)
         file = seat.folder / "report.yaml"
         report, complaint = read_report(file, Review if is_judge else Report)
+        said = steps.spoken(outcome.words) if is_judge else ""
+        if said and not complaint and report == Review():
+            report, complaint = _report(said.encode(), Review)
         if not report.summary.strip():
             report = report.model_copy(update={"summary": clean(outcome.words)})
         if complaint:
@@ -1066,6 +1069,10 @@ def read_report(path: Path, kind: type[Report] = Report) -> tuple[Report, str]:
         return kind(), f"the agent's report cannot be read: {e.strerror}"
     if len(data) > REPORT_BYTES:
         return kind(), "the agent's report is larger than 64 KiB and was left out"
+    return _report(data, kind)
+
+
+def _report(data: bytes, kind: type[Report]) -> tuple[Report, str]:
     if not data.strip():
         return kind(), ""
     try:

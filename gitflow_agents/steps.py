@@ -7,11 +7,12 @@ by what it changed itself.  A step whose role may change nothing is a review: it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from gitflow_agents.models import Agents, Plan, Reason, Review, Step, Task
-from gitflow_agents.roles import CODE, Role, Touched, effective, kind
+from gitflow_agents.roles import CODE, Handbook, Role, Touched, effective, kind
 
 
 class Member(NamedTuple):
@@ -42,6 +43,15 @@ def member(plan: Plan, task: Task, step: Step, role: Role) -> Member:
         "timeout": plan.setting(task, "timeout"),
     }
     return Member(effective(plan, task.model_copy(update=changes), role), role)
+
+
+def crew(plan: Plan, task: Task, book: Handbook) -> tuple[Member, ...]:
+    """Return the steps of a task; FlowError when a role of one is gone."""
+    steps = plan.setting(task, "steps")
+    if not steps:
+        return ()
+    roles = book.of_steps(plan, task)
+    return tuple(member(plan, task, *each) for each in zip(steps, roles, strict=True))
 
 
 def signature(plan: Plan, task: Task) -> str:
@@ -99,6 +109,15 @@ def verdict(review: Review, complaint: str = "") -> tuple[Reason, str] | None:
     return Reason.REJECTED, f"it refused the work: {why}"
 
 
+_LAST_FENCE = re.compile(r"^```(?:ya?ml)?[ \t]*\n((?:(?!```).*\n)*)```\s*\Z", re.MULTILINE)
+
+
+def spoken(words: str) -> str:
+    """Return the YAML in the fence that ends an agent's last words: some may write no file."""
+    found = _LAST_FENCE.search(words)
+    return found[1] if found else ""
+
+
 def untested(touched: Sequence[Touched]) -> str:
     """Return a path of new code that no change of a test comes with, or an empty string."""
     kept = [one.path for one in touched if one.how != "deletes"]
@@ -111,11 +130,13 @@ __all__ = [
     "Member",
     "Worker",
     "author",
+    "crew",
     "is_review",
     "is_reviewed",
     "member",
     "own_reviews",
     "signature",
+    "spoken",
     "untested",
     "verdict",
     "worker",

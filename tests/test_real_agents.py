@@ -240,6 +240,48 @@ def test_who_only_says_that_it_is_done_has_failed_and_goes_on_from_there(
         assert (remembers, sessions[0]) == (True, sessions[1])
 
 
+@pytest.mark.parametrize(("author", "judge"), [("claude", "codex"), ("codex", "claude")])
+def test_another_agent_reviews_the_work_and_its_refusal_is_told_to_the_next_attempt(
+    author: str, judge: str, stage: Callable[[str], Stage]
+) -> None:
+    stage(judge)
+    at, kind = stage(author), KINDS[judge]
+    said = "verdict: {}\nreasons: [it greets nobody]"
+
+    def script(verdict: str) -> tuple[Move, ...]:
+        text = said.format(verdict)
+        if judge == "codex":  # its role lets it read and run, so its sandbox lets it write no file
+            return Run("cat hello.txt"), Say(f"I looked.\n```yaml\n{text}\n```")
+        return Run(f"printf '{text}' >$GITFLOW_REPORT"), Say("I looked.")
+
+    other = at.stack.enter_context(serving(*script("refuse")))
+    for name, value in kind.env.items():
+        at.monkeypatch.setenv(name, value.replace("@URL@", other.url))
+    at.set(*WORK, task=f"steps: [{{role: review, agent: {judge}, model: {kind.model}}}]")
+    path = ".github/gitflow-agents.yml"
+    config = json.loads((at.repo.path / path).read_text())
+    config["agents"][judge] = {"args": [arg.replace("@URL@", other.url) for arg in kind.args]}
+    at.repo.write(path, json.dumps(config))
+    at.repo.commit("the reviewer too")
+    done = at.run()
+    assert (done.exit_code, at.reasons) == (4, ["rejected"])
+    assert f"a: step 1/1 review: started, by {judge}" in done.stdout
+    why = "step 1 (review): it refused the work: it greets nobody"
+    assert at.attempts[0]["message"] == why
+    asked = other.prompts[0].said
+    for words in ("## Your step: 1 of 1", "hello.txt | 1 +", "I wrote hello.txt."):
+        assert words in asked
+    other.script, before = script("approve"), len(at.model.asked)
+    at.model.script = (Run("echo hello world >hello.txt"), Say("I greeted the world."))
+    at.cli("retry", "p/a")
+    assert (at.run().exit_code, at.reasons) == (0, ["rejected", None])
+    assert why in "".join(each.said for each in at.model.asked[before:])
+    report = at.repo.show(at.attempts[1]["report"], ".gitflow/report.md")
+    assert "### Step 1, `review`" in report
+    assert "- verdict: approve" in report
+    assert at.repo.show("flow/p", "hello.txt") == "hello world\n"
+
+
 # --- limits ---------------------------------------------------------------------------------------
 
 

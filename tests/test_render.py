@@ -1259,6 +1259,8 @@ def test_show_task_as_json_is_the_whole_record() -> None:
         "agent": "command",
         "kind": "change",
         "role": None,
+        "steps": [],
+        "quality": "basic",
         "docs": [],
         "inputs": {},
         "outputs": {},

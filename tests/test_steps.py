@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gitflow_agents import steps
-from gitflow_agents.errors import InvalidFile
+from gitflow_agents.errors import FlowError, InvalidFile
 from gitflow_agents.models import Agents, Config, Plan, Reason, Review
 from gitflow_agents.roles import Touched
 from gitflow_agents.service.briefing import Roles
@@ -188,6 +188,19 @@ def test_only_an_approval_lets_work_pass(
     assert steps.verdict(Review.model_validate(review)) == said
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("Bad.\n```yaml\nverdict: refuse\n```\n", "verdict: refuse\n"),
+        ("```\na\n```\nthen\n```\nverdict: approve\n```", "verdict: approve\n"),
+        ("```yaml\nverdict: approve\n```\nis what the file says, and I do not.", ""),
+        ("verdict: approve", ""),
+    ],
+)
+def test_who_may_write_no_file_ends_with_its_verdict(words: str, said: str) -> None:
+    assert steps.spoken(words) == said
+
+
 def test_a_model_of_the_config_tells_a_reviewer_apart() -> None:
     agents = Agents.model_validate({"claude": {"model": "big"}})
     value = {"plan": "p", "goal": "g", "tasks": [{"id": "1", "agent": "claude"}]}
@@ -356,6 +369,53 @@ def test_work_that_a_step_did_before_is_not_held_against_the_author(repo: Repo) 
     engine.act(repo, "retry", "1")
     engine.finished(repo, engine.go(repo, "p"))
     assert [one.get("files_touched") for one in done(repo)["steps"]] == [["a.py"], [], []]
+
+
+def test_a_step_whose_agent_is_not_installed_is_told_before_anything_starts(
+    repo: Repo,
+) -> None:
+    engine.config(repo, agents={"nobody": {"command": ["no-such-program"], "install": "get it"}})
+    engine.plan(repo, task("1", "echo 1 > a", steps=[{"role": "review", "agent": "nobody"}]))
+    with pytest.raises(FlowError, match="1 cannot be done here: no-such-program is not installed"):
+        engine.go(repo)
+    assert "attempts" not in engine.state(repo)
+    assert repo.git("branch", "--list", "task/*") == ""
+
+
+def test_a_role_of_a_step_that_is_gone_stops_the_next_run(repo: Repo) -> None:
+    path = ".github/gitflow-agents/roles/shouter.yaml"
+    repo.write(path, "description: Shouts\n")
+    repo.git("add", path)
+    repo.git("commit", "--quiet", "--message", "a role")
+    engine.plan(repo, task("1", "exit 1", steps=[step("shouter", "true")]))
+    assert engine.go(repo).code == 4
+    repo.git("rm", "--quiet", path)
+    repo.git("commit", "--quiet", "--message", "no shouting")
+    engine.act(repo, "retry", "1")
+    with pytest.raises(FlowError, match="there is no role shouter, which a step of 1 has"):
+        engine.go(repo, "p")
+
+
+def test_steps_of_the_defaults_are_for_tasks_without_steps_of_their_own(repo: Repo) -> None:
+    engine.plan(
+        repo,
+        task("1", "echo 1 > a"),
+        task("2", "echo 2 > b", steps=[]),
+        defaults={"steps": [step("review", REFUSE)]},
+    )
+    assert engine.go(repo).code == 4
+    assert failure(repo, "1")[0] == "rejected"
+    assert engine.record(repo, "2")["status"] == "completed"
+
+
+def test_work_in_review_is_told_that_it_was_done_under_other_steps(repo: Repo) -> None:
+    one = task("1", "echo 1 > a")
+    engine.plan(repo, one, approval=["merge"])
+    assert engine.go(repo).code == 4
+    engine.plan(repo, {**one, "steps": [step("review", APPROVE)]}, approval=["merge"])
+    played = engine.go(repo)
+    said = "1 is in review, done under the old `steps` and `quality`; `retry` has the new ones"
+    assert [said in each.detail for each in played.told].count(True) == 1
 
 
 def test_nobody_is_asked_to_test_or_review_what_is_not_there(repo: Repo) -> None:

@@ -161,6 +161,7 @@ def show_task(
         *_rows("Verified", plan.verify(task)),
         *_rows("Failed at", [_red(ran) for ran in record.evidence if ran.kind == "red"]),
         *_rows("Done when", task.acceptance),
+        *_rows("Steps", [step.role for step in plan.setting(task, "steps")]),
     ]
     lines += _block("Description", task.description)
     lines += _attempts(record.attempts, now, is_lost(snapshot, task_id))
@@ -266,6 +267,8 @@ def show_task_json(
         "agent": plan.setting(task, "agent"),
         "kind": task.kind,
         "role": plan.setting(task, "role"),
+        "steps": [step.model_dump(mode="json") for step in plan.setting(task, "steps")],
+        "quality": plan.setting(task, "quality"),
         "docs": list(task.docs),
         "inputs": dict(task.inputs),
         "outputs": {output.name: record.outputs.get(output.name) for output in task.outputs},

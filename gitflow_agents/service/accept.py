@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gitflow_agents import render, replan, spec
+from gitflow_agents import render, replan, spec, steps
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.execute import command_of
 from gitflow_agents.models import ZERO, Config, Plan, PlanState
@@ -169,6 +169,8 @@ def revise(
 
 def all_can_start(plan: Plan, config: Config, book: Handbook) -> None:
     """Raise FlowError when somebody has to be told first what a task runs, or its role is gone."""
+    for task in plan.tasks:
+        steps.crew(plan, task, book)
     idle = [
         task.id
         for task in plan.tasks

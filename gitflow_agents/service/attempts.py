@@ -180,11 +180,10 @@ class Attempts:
             inputs=handoff.inputs(task, snapshot.records)[0],
         )
         found = []
-        for at, (step, role) in enumerate(
-            zip(asked, self.desk.handbook.of_steps(plan, task), strict=True), 1
-        ):
-            member = steps.member(plan, task, step, role)
-            facts = render.StepFacts(at, len(asked), Said(step.prompt), steps.is_review(role))
+        members = steps.crew(plan, task, self.desk.handbook)
+        for at, (step, member) in enumerate(zip(asked, members, strict=True), 1):
+            is_review = steps.is_review(member.role)
+            facts = render.StepFacts(at, len(asked), Said(step.prompt), is_review)
             found.append(StepOrder(member, self._step_brief(member, facts, branch, number, beside)))
         return tuple(found)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from gitflow_agents import agents
+from gitflow_agents import agents, steps
 from gitflow_agents.agents import Standing
 from gitflow_agents.commands import names
 from gitflow_agents.errors import FlowError
@@ -70,8 +70,10 @@ def lacking(
     """Return what is not installed, each in a sentence, with the tasks that want it."""
     wanted: dict[str, list[str]] = {}
     for task in tasks:
-        terms = book.terms(plan, plan.by_id[task])
-        wanted.setdefault(plan.setting(terms, "agent"), []).append(task)
+        crew = steps.crew(plan, plan.by_id[task], book)
+        members = (book.terms(plan, plan.by_id[task]), *(member.task for member in crew))
+        for name in dict.fromkeys(plan.setting(member, "agent") for member in members):
+            wanted.setdefault(name, []).append(task)
     found = {}
     for name, who in wanted.items():
         cli = agents.find(name, config.agents) if name in config.agents.allowed else None

@@ -21,7 +21,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from gitflow_agents import scheduler
+from gitflow_agents import scheduler, steps
 from gitflow_agents.commands import names
 from gitflow_agents.errors import ExitCode, GitFailed
 from gitflow_agents.execute import Order, Result
@@ -214,7 +214,9 @@ class Run:
         state, plan = snapshot.state, snapshot.plan
         is_local = desk.store.refs.is_local
         authority = "" if is_local else f"\nauthority: {snapshot.authority}, a remote"
-        terms = (desk.handbook.terms(plan, task) for task in plan.tasks)
+        terms = [desk.handbook.terms(plan, task) for task in plan.tasks]
+        crews = (steps.crew(plan, task, desk.handbook) for task in plan.tasks)
+        terms += [member.task for crew in crews for member in crew]
         agents = sorted({plan.setting(task, "agent") for task in terms})
         self.tell(
             Told(
@@ -307,7 +309,8 @@ class Run:
             desk.notice(None)
             clear = partial(desk.executor.clear, order)
             # What a model said is worth more than what a command printed.
-            is_model = order.plan.setting(order.task, "agent") != "command"
+            tasks = (order.task, *(step.member.task for step in order.crew))
+            is_model = any(order.plan.setting(each, "agent") != "command" for each in tasks)
             if published and self._succeeded(published):
                 return partial(clear, keep_output=is_model)
             # Of a failure is told where its output is, so what is kept must be settled by then.

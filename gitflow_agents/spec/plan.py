@@ -751,7 +751,9 @@ def _unverified(seen: _Seen) -> Iterator[Problem]:
 def _reviewed_by_itself(seen: _Seen) -> Iterator[Problem]:
     plan, agents = seen.plan, seen.config.agents
     for place, task in seen.tasks():
-        if plan.setting(task, "quality") != "basic" or seen.agent(task) not in agents.allowed:
+        if plan.setting(task, "quality") != "basic" or not plan.setting(task, "steps"):
+            continue
+        if seen.agent(task) not in agents.allowed:
             continue
         own = effective(plan, task, seen.roles.get(plan.setting(task, "role") or ""))
         for at in own_reviews(plan, own, seen.crew(task), agents):
