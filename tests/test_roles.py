@@ -20,8 +20,8 @@ from tests.repos import Cli, Repo
 
 How = Literal["adds", "edits", "deletes"]
 ROLES = Roles({})
-W4 = {"architect", "implement", "test", "review", "fix", "refactor", "document"}
-G21 = {"builder", "guardian", "surgeon", "shipper", "brain", "lina", "genie"}
+STAGES = {"architect", "implement", "test", "review", "fix", "refactor", "document"}
+CREW = {"builder", "guardian", "surgeon", "shipper", "brain", "lina", "genie"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def permits(name: str, deed: Deed) -> bool:
 
 
 def test_the_seven_kinds_of_work_and_the_seven_of_the_team_come_with_the_package() -> None:
-    assert ROLES.keys() == W4 | G21
+    assert ROLES.keys() == STAGES | CREW
     assert DEEDS.keys() == ROLES.keys()
 
 
@@ -216,7 +216,7 @@ def test_a_role_of_the_repository_counts_as_the_packaged_ones_do(repo: Repo, cli
         "- it may change `loud.txt`\n"
     ) in said
     listed = json.loads(cli("roles", "--json").stdout)["roles"]
-    assert [each["name"] for each in listed] == sorted(W4 | G21 | {"shouter"})
+    assert [each["name"] for each in listed] == sorted(STAGES | CREW | {"shouter"})
     sources = {each["name"]: each["source"] for each in listed}
     assert sources["document"] == ".github/gitflow-agents/roles/document.yaml"
     assert sources["review"] == "packaged"
