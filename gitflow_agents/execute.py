@@ -101,7 +101,8 @@ class Order:
 class Stage:
     """What one agent of an attempt did: the task's own first, then each step.
 
-    `tree` is the whole worktree when it had ended, `changes` what is its own doing.
+    `tip` is the commit that it led to, with the whole worktree as its tree; `changes` what is its
+    own doing.
     """
 
     task: Task
@@ -109,6 +110,7 @@ class Stage:
     outcome: Outcome
     report: Report
     seconds: float
+    tip: str = ""
     tree: str = ""
     changes: tuple[Change, ...] = ()
 
@@ -553,7 +555,7 @@ class _Attempt:
             for earlier, stage in zip(self._trees, self.stages, strict=False)
         )
         try:
-            text = step.brief(done)
+            text = leaks.hidden(step.brief(done), self.executor.secrets)
         except TemplateFailed as e:
             said = f"{e.message}; {e.hint}"
             refused = Outcome(Reason.PRECONDITION_FAILED, said, None, "")
@@ -613,6 +615,8 @@ class _Attempt:
         order, repository = self.order, self.executor.repository
         role = order.plan.setting(stage.task, "role") if self.stages else ""
         outcome, tip = stage.outcome, self._tip()
+        if self.stages and not repository.is_ancestor(self.stages[-1].tip, tip):
+            tip = self.stages[-1].tip  # what others did stays theirs, whoever rewrote it
         self.worktree.detach(tip)
         offence = self._offence()
         tree = repository.commit(tip).tree
@@ -634,7 +638,7 @@ class _Attempt:
         if offence is not None:
             outcome = replace(outcome, reason=offence[0], message=offence[1])
         changes = self._own_changes(stage, tree)
-        return replace(stage, outcome=outcome, tree=tree, changes=changes)
+        return replace(stage, outcome=outcome, tip=tip, tree=tree, changes=changes)
 
     def _own_changes(self, stage: Stage, tree: str) -> tuple[Change, ...]:
         """Return what an agent changed: the task's own also what earlier attempts left it.

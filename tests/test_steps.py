@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -435,6 +436,32 @@ def test_a_budget_is_for_all_agents_of_an_attempt(repo: Repo) -> None:
     assert failure(repo) == ("budget", message)
 
 
+def test_the_time_is_for_all_agents_of_an_attempt(repo: Repo) -> None:
+    mark = repo.path / ".git/worked"
+    engine.plan(
+        repo, task("1", f"echo 1 > a; touch {mark}", timeout="1h", steps=[step("review", APPROVE)])
+    )
+    played = engine.go(repo, elapsed=lambda: time.monotonic() + 3600 * mark.exists())
+    assert played.code == 4
+    message = "step 1 (review): it was not started: no time is left for it"
+    assert failure(repo) == ("timeout", message)
+
+
+def test_a_step_cannot_take_the_work_of_others_for_its_own(repo: Repo) -> None:
+    steal = "git commit -q --amend --reset-author -m mine --allow-empty"
+    engine.plan(
+        repo,
+        task("1", "echo 1 > a.py", steps=[step("test", f"{TESTS}; {steal}"), step("test", steal)]),
+    )
+    engine.finished(repo, engine.go(repo))
+    merge = engine.record(repo, "1")["merge"]
+    log = repo.git("log", "--format=%an: %s", f"{merge}^1..{merge}^2").splitlines()
+    assert [line for line in log if line.startswith("command")] == [
+        "command (test): 1: test: Task 1",
+        "command: 1: Task 1",
+    ]
+
+
 def test_full_quality_holds_a_result_to_files_and_tests(repo: Repo) -> None:
     engine.plan(
         repo,
@@ -450,6 +477,21 @@ def test_full_quality_holds_a_result_to_files_and_tests(repo: Repo) -> None:
     assert failure(repo, "3") == ("path-violation", said)
 
 
+def test_a_secret_that_an_agent_tells_reaches_no_other(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "s3cr3t-0f-n0b0dy-3ls3"
+    monkeypatch.setenv("OUR_TOKEN", secret)
+    engine.config(repo, agents={"command": {"env": ["OUR_TOKEN"]}})
+    say = 'echo 1 > a; echo "summary: it is $OUR_TOKEN" > $GITFLOW_REPORT'
+    engine.plan(repo, task("1", say, steps=[step("review", f"cat $GITFLOW_BRIEF; {APPROVE}")]))
+    engine.finished(repo, engine.go(repo))
+    event = engine.record(repo, "1")["attempts"][-1]["report"]
+    told = [repo.show(event, f".gitflow/{name}") for name in ("steps/1.md", "report.yaml")]
+    assert [(secret in text, "[a secret was here]" in text) for text in told] == [(False, True)] * 2
+
+
+@pytest.mark.slow
 def test_a_stop_in_a_step_keeps_what_the_steps_before_it_did(repo: Repo) -> None:
     wait = f"touch {repo.path}/.git/there; " + engine.until("false", 60)
     engine.plan(
