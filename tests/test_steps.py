@@ -106,6 +106,13 @@ def test_a_step_gets_no_more_tools_than_the_config_allows() -> None:
     assert found == ["tasks[0].steps[0].tools: the config does not allow claude to use web"]
 
 
+def test_a_budget_that_cannot_end_a_step_is_warned_of() -> None:
+    asked = {**task("1", "true", verify=["true"]), "budget_usd": 2}
+    found = told({**asked, "steps": [{"role": "review", "agent": "codex"}]})
+    said = "codex does not tell what it costs, so `budget_usd` cannot end it"
+    assert found == [f"tasks[0].budget_usd: {said}"]
+
+
 def test_who_reviews_its_own_work_is_warned_of() -> None:
     claude = {"id": "1", "description": "d", "verify": ["true"], "agent": "claude", "model": "a"}
     assert told({**claude, "steps": [{"role": "review", "agent": "claude", "model": "b"}]}) == []
@@ -278,7 +285,9 @@ def test_each_step_commits_under_its_own_name_and_is_told_what_was_done(repo: Re
         ),
         ("review", "succeeded", "approve", []),
     ]
-    assert "### Step 2, `review`" in repo.show(event, ".gitflow/report.md")
+    page = repo.show(event, ".gitflow/report.md")
+    assert "### Step 2, `review`" in page
+    assert "- cost: $0.75 and more (1 of 3 agents did not say)\n" in page
     assert [each.text for each in played.told if each.event == "attempt_progress"] == [
         "1: step 1/2 test: started, by command",
         "1: step 2/2 review: started, by command",

@@ -52,7 +52,7 @@ def _attempt(report: DoneReport) -> Iterator[str]:
         f"- outcome: {outcome}" + (f": {inline(report.message)}" if report.message else ""),
         f"- agent: {code(report.agent)}{f', model {code(report.model)}' if report.model else ''}",
         f"- time: {utc(report.started_at)} to {utc(report.ended_at)} ({spent})",
-        f"- cost: {'unknown' if report.cost_usd is None else money(report.cost_usd)}",
+        f"- cost: {_cost(report)}",
     ]
     if report.turns is not None:
         lines.append(f"- turns: {report.turns}")
@@ -107,6 +107,14 @@ def _parts(report: DoneReport) -> Iterator[str]:
         yield "## Outputs"
         said = ((name, text(value)) for name, value in report.outputs.items())
         yield "\n".join(f"- {code(name)}: {code(value) or 'empty'}" for name, value in said)
+
+
+def _cost(report: DoneReport) -> str:
+    if report.cost_usd is None:
+        return "unknown"
+    silent = sum(step.cost_usd is None for step in report.steps)
+    more = f" and more ({silent} of {count(len(report.steps), 'agent')} did not say)"
+    return f"{money(report.cost_usd)}{more if silent else ''}"
 
 
 def _step(number: int, step: StepReport) -> Iterator[str]:

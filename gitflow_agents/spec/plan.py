@@ -309,7 +309,10 @@ def _agents(seen: _Seen) -> Iterator[Problem]:
             yield seen.source.problem(seen.path(place, "run"), reason, mend)
         elif task.tools and (more := _not_allowed(seen, name, task.tools)):
             yield seen.source.problem(seen.path(place, "tools"), *more)
-        if task.budget_usd is not None and name in WITHOUT_COST:
+        if task.budget_usd is None:
+            continue
+        names = [name, *(plan.setting(each.task, "agent") for each in seen.crew(task))]
+        for name in dict.fromkeys(one for one in names if one in WITHOUT_COST):
             reason = f"{name} does not tell what it costs, so `budget_usd` cannot end it"
             yield seen.warn(seen.path(place, "budget_usd"), reason, "set `max_turns` or `timeout`")
 
