@@ -46,7 +46,7 @@ def view(width: int, height: int, **said: str) -> list[str]:
 
 def test_what_waits_for_a_person_comes_first_then_what_runs_then_what_waits() -> None:
     assert view(80, 24, task3="tests: 4 of 9") == [
-        "p v1: running, 14 % (1 of 7 merged), about 28m 20s left",
+        "p v1: running, 14 % (1 of 7 merged), about 29m left",
         "Waiting for you: 1 thing",
         "  2 failed (agent-error)",
         "    $ gitflow-agents retry p/2",

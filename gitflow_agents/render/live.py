@@ -5,6 +5,7 @@ What waits for a person comes first and is cut last; then what runs, what is tes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from gitflow_agents.graph import estimate, schedule
@@ -57,7 +58,10 @@ def _head(snapshot: Snapshot, limits: Limits, now: float) -> str:
         f"{plan.plan} v{state.revision}: {status}, {percent(snapshot)} % ({done} of {total} merged)"
     )
     left = forecast(snapshot, limits, now)
-    return f"{text}, about {duration(left)} left" if left and status == "running" else text
+    if not left or status != "running":
+        return text
+    about = math.ceil(left / 60) * 60 if left > 60 else left  # nobody knows the seconds of minutes
+    return f"{text}, about {duration(about)} left"
 
 
 def forecast(snapshot: Snapshot, limits: Limits, now: float) -> float:
