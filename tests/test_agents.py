@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gitflow_agents.agents import BUILT_IN, Cli, Job, failure_of
-from gitflow_agents.agents.headless import Said, heard, verdict
+from gitflow_agents.agents.headless import Said, heard, plain, verdict
 from gitflow_agents.models import Reason, Task, Tokens
 from gitflow_agents.runner import Caps, Ended, Stop
 from tests import repos
@@ -603,6 +603,10 @@ def test_the_agents_are_listed_with_version_and_key_and_no_key_is_shown(
         ("codex", True),
         ("gemini", False),
     ]
+
+
+def test_what_is_printed_for_programs_is_not_shown_to_a_person() -> None:
+    assert plain('{"type": "x"}\nwarning: y\n{broken\n{"type": "z"}\n') == ("warning: y\n{broken")
 
 
 def test_every_agent_is_known_by_the_name_of_its_adapter() -> None:

@@ -189,7 +189,7 @@ class Headless:
         reason, message = verdict(cli, said, ended, job.caps)
         if in_circles and ended.stopped_for is Reason.STALLED:
             message = in_circles
-        output = tail(said.text if said.text else ended.output)
+        output = tail(said.text or plain(ended.output))
         return Outcome(
             reason,
             hidden(message, secrets),
@@ -256,6 +256,11 @@ def event_of(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def plain(output: str) -> str:
+    """Return an output without what agents print for programs: a person cannot read it."""
+    return "\n".join(line for line in output.splitlines() if not event_of(line))
 
 
 def inner(value: Any, *path: str) -> Any:
