@@ -414,6 +414,30 @@ def test_an_agent_that_moves_a_ref_of_a_person_has_failed_and_the_message_names_
     refused(shared, played, "path-violation", message)
 
 
+def test_what_stands_in_for_an_object_deceives_nobody(repo: Repo) -> None:
+    key = "ghp_" + "A1b2C3d4E5f6" * 3
+    (secret, harmless) = (
+        repo.git("hash-object", "-w", str(repo.write("x", text))).strip()
+        for text in (f"{key}\n", "nothing to see\n")
+    )
+    (repo.path / "x").unlink()
+    repo.git("replace", secret, harmless)
+    played = lie(repo, f"K=ghp; echo ${{K}}{key[3:]} > a.txt")
+    (left,) = (repo.path / ".worktrees/p").iterdir()
+    assert played.code == 4
+    assert engine.record(repo, "1")["message"] == (
+        f"a.txt, line 1, holds what looks like a secret (GitHub Token); the work is in {left} only"
+    )
+
+
+def test_an_agent_that_lets_something_stand_in_for_an_object_has_failed(repo: Repo) -> None:
+    blob = repo.sha("main:README.md")
+    played = lie(repo, f"{WORK}git replace {blob} $(echo x | git hash-object -w --stdin)")
+    ref = f"refs/replace/{blob}"
+    message = f"{ref} moved while it ran, from nothing to {repo.sha(ref)[:12]}"
+    refused(repo, played, "path-violation", message)
+
+
 # --- the tool's own refs --------------------------------------------------------------------------
 
 

@@ -30,11 +30,13 @@ from gitflow_agents.store.remote import UNSENT
 from gitflow_agents.store.state import HEADS, one_line
 
 STASH = "refs/stash"
-WATCHED = (HEADS, "refs/tags/", STASH, UNSENT)
+STAND_INS = "refs/replace/"
+"""Where git finds what to show in the place of an object, to all who do not ask it not to."""
+WATCHED = (HEADS, "refs/tags/", STASH, STAND_INS, UNSENT)
 OURS = (f"{HEADS}gitflow/", f"{HEADS}task/", UNSENT)
 ADDRESS = "attempt.gitflow-agents.localhost"
 """Ends the committer address of an attempt's git, so that a reflog tells who moved a ref."""
-MOVERS = frozenset("branch tag update-ref stash push fetch reflog fast-import".split())
+MOVERS = frozenset("branch tag update-ref stash push fetch reflog fast-import replace".split())
 """The git commands by which refs are deleted."""
 SOMEBODY = "?"
 """The culprit where it was one of the attempts, and there is no telling which."""

@@ -338,9 +338,14 @@ def _git_without(names: Iterable[str]) -> list[str]:
 
 
 def pinned(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that set the pinned configuration, and `extra`, for one git."""
+    """Return the variables that set the pinned configuration, and `extra`, for one git.
+
+    It shows every object as it is, and none that stands in for it: what was looked at has to be
+    what others get.
+    """
     settings = {**PINNED, **(extra or {})}
     values = {"GIT_CONFIG_COUNT": str(len(settings)), "GIT_TERMINAL_PROMPT": "0"}
+    values["GIT_NO_REPLACE_OBJECTS"] = "1"
     for place, (key, value) in enumerate(settings.items()):
         values[f"GIT_CONFIG_KEY_{place}"] = key
         values[f"GIT_CONFIG_VALUE_{place}"] = value
