@@ -50,7 +50,7 @@ from gitflow_agents.store import (
 )
 from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE
 from gitflow_agents.store.state import BRIEFING, HEADS, one_line
-from gitflow_agents.store.worktrees import Saved
+from gitflow_agents.store.worktrees import Prints, Saved
 
 REPORT_BYTES = 64 * 1024
 DEFAULT_GATE_SECONDS = 3600.0
@@ -467,6 +467,9 @@ class _Attempt:
     """The agent was started; before that there is nothing to keep."""
     stages: tuple[Stage, ...] = ()
     briefs: tuple[str, ...] = ()
+    steering: Mapping[str, Prints] = field(default_factory=dict)
+    """What was beside the tree before any agent came, and would steer it."""
+    taken_away: tuple[str, ...] = ()
     working_since: float = 0.0
 
     def work(self, on_progress: Callable[[str], None] | None) -> Result:
@@ -494,6 +497,8 @@ class _Attempt:
         if is_provided:
             said = "what it provides is there already; its checks passed before any work"
             return self._result(bench, Outcome(None, said, None, ""), Report(), provided=True)
+        if order.crew:
+            self.steering = self._steering()
         self.began_work = True
         self.working_since = self.executor.elapsed()
         complaint = self._stage(bench, self._own_seat, on_progress)
@@ -561,12 +566,32 @@ class _Attempt:
             refused = Outcome(Reason.PRECONDITION_FAILED, said, None, "")
             self.stages += (Stage(task, role, refused, Report(), 0.0),)
             return
+        self._take_away()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         seat.brief.write_text(text)
         self.briefs += (text,)
         tell(f"started, by {plan.setting(task, 'agent')}")
         self._stage(bench, seat, tell)
+
+    def _steering(self) -> dict[str, Prints]:
+        """Return what is beside the tree and steers agents that start here: ignored files."""
+        plan, config = self.order.plan, self.executor.config
+        paths = self.worktree.untracked(ignored=True)
+        return {
+            path: self.worktree.prints(path)
+            for path in paths
+            if not path.startswith(BRIEFING) and merge.is_protected(path, plan, config)
+        }
+
+    def _take_away(self) -> None:
+        """Move aside what an agent left beside the tree to steer those that follow it."""
+        for path, prints in self._steering().items():
+            if prints != self.steering.get(path):
+                aside = self.order.folder / "taken-away" / str(len(self.taken_away))
+                aside.parent.mkdir(exist_ok=True)
+                shutil.move(self.worktree.path / path.rstrip("/"), aside)
+                self.taken_away += (path,)
 
     @property
     def _trees(self) -> tuple[str, ...]:
@@ -593,9 +618,8 @@ class _Attempt:
         is_judge = bool(seat.step) and steps.is_review(seat.role)
         file = seat.folder / "report.yaml"
         report, complaint = read_report(file, Review if is_judge else Report)
-        said = steps.spoken(outcome.words) if is_judge else ""
-        if said and not complaint and report == Review():
-            report, complaint = _report(said.encode(), Review)
+        if is_judge and not complaint:
+            report, complaint = judged(report, outcome.words)
         if not report.summary.strip():
             report = report.model_copy(update={"summary": clean(outcome.words)})
         if complaint:
@@ -665,6 +689,8 @@ class _Attempt:
 
     def _unfit(self, stage: Stage, complaint: str) -> tuple[Reason, str] | None:
         """Return why what an agent did lets the attempt not go on, or None."""
+        if refused := merge.steering(stage.changes, self.order.plan, self.executor.config):
+            return refused.reason, refused.message
         if stage.role is not None:
             over = merge.overstepped(stage.changes, self.order.plan, stage.task, stage.role)
             if over is not None:
@@ -921,6 +947,10 @@ class _Attempt:
         """Yield what a person should know of the attempt, beside what its agent says."""
         if outcome.left_behind:
             yield LEFT_BEHIND
+        if self.taken_away:
+            some = ", ".join(map(clean, self.taken_away[:5]))
+            aside = self.order.folder / "taken-away"
+            yield f"ignored files that steer agents were moved from a step's way to {aside}: {some}"
         if swung := detectors.swings(self._history(tip)):
             some = ", ".join(map(clean, swung[:5])) + (", …" if swung[5:] else "")
             yield f"it went to and fro, and brought back what it had taken back: {some}"
@@ -1074,6 +1104,25 @@ def read_report(path: Path, kind: type[Report] = Report) -> tuple[Report, str]:
     if len(data) > REPORT_BYTES:
         return kind(), "the agent's report is larger than 64 KiB and was left out"
     return _report(data, kind)
+
+
+def judged(report: Report, words: str) -> tuple[Report, str]:
+    """Return a review as its report and its agent's last words have it, and what is wrong with it.
+
+    Where they do not agree there is none: something else than the agent may have written one.
+    """
+    if steps.is_torn(words):
+        return Review(), "its last words hold more than one verdict"
+    said = steps.spoken(words)
+    if not said:
+        return report, ""
+    told, complaint = _report(said.encode(), Review)
+    if report == Review():
+        return told, complaint
+    verdicts = {getattr(one, "verdict", None) for one in (report, told)} - {None}
+    if len(verdicts) > 1:
+        return Review(), "its report and its last words do not agree"
+    return report, ""
 
 
 def _report(data: bytes, kind: type[Report]) -> tuple[Report, str]:

@@ -36,7 +36,9 @@ PROTECTED = (
     ".mcp.json",
     ".aider*",
     "AGENTS.md",
+    "AGENTS.override.md",
     "CLAUDE.md",
+    "CLAUDE.local.md",
     "GEMINI.md",
     ".cursorrules",
     ".windsurfrules",
@@ -93,11 +95,8 @@ def refusal(
 
     `role` is the one that the agent had; a person has none.
     """
-    protected = sorted(c.path for c in changes if is_protected(c.path, plan, config))
-    if protected:
-        workflows = [path for path in protected if path.startswith(".github/workflows/")]
-        reason = Reason.NEEDS_WORKFLOW_PERMISSION if workflows else Reason.PROTECTED_PATH
-        return Refused(reason, f"the result changes what a task may not: {_some(protected)}")
+    if refused := steering(changes, plan, config):
+        return refused
     for change in changes:
         new = change.new
         if new is None:
@@ -136,6 +135,16 @@ def refusal(
         said = f"`quality: full` wants a change of tests with that of code, such as {path}"
         return Refused(Reason.UNVERIFIED, one_line(said))
     return None
+
+
+def steering(changes: Sequence[Change], plan: Plan, config: Config) -> Refused | None:
+    """Return that changes touch what steers agents or runs, or None."""
+    protected = sorted(c.path for c in changes if is_protected(c.path, plan, config))
+    if not protected:
+        return None
+    workflows = [path for path in protected if path.startswith(".github/workflows/")]
+    reason = Reason.NEEDS_WORKFLOW_PERMISSION if workflows else Reason.PROTECTED_PATH
+    return Refused(reason, f"the result changes what a task may not: {_some(protected)}")
 
 
 def overstepped(changes: Sequence[Change], plan: Plan, task: Task, role: Role) -> Refused | None:

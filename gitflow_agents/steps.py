@@ -112,6 +112,14 @@ def verdict(review: Review, complaint: str = "") -> tuple[Reason, str] | None:
 _LAST_FENCE = re.compile(r"^```(?:ya?ml)?[ \t]*\n((?:(?!```).*\n)*)```\s*\Z", re.MULTILINE)
 
 
+_VERDICT = re.compile(r"^\W*verdict\W*:", re.MULTILINE | re.IGNORECASE)
+
+
+def is_torn(words: str) -> bool:
+    """Say whether last words hold more than one verdict: one may be quoted from the work."""
+    return len(_VERDICT.findall(words)) > 1
+
+
 def spoken(words: str) -> str:
     """Return the YAML in the fence that ends an agent's last words: some may write no file."""
     found = _LAST_FENCE.search(words)
@@ -133,6 +141,7 @@ __all__ = [
     "crew",
     "is_review",
     "is_reviewed",
+    "is_torn",
     "member",
     "own_reviews",
     "signature",

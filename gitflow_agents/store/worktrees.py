@@ -66,6 +66,10 @@ class FilterMissing(GitFailed):
     """A filter without which git handles no file that needs it, and whose program is not there."""
 
 
+Prints = tuple[tuple[str, int, int, int], ...]
+"""Of some files: path, number, size, and when each was changed."""
+
+
 class Saved(NamedTuple):
     """What a worktree held: its tree, and what it had of repositories of its own.
 
@@ -328,6 +332,17 @@ class Worktree:
         how = ("--stat=100", "--no-ext-diff", "--no-textconv", "--no-color", "-r")
         code, out, _ = self.git.attempt("diff-tree", *how, old, new)
         return "" if code else os.fsdecode(out).rstrip("\n")
+
+    def prints(self, path: str) -> Prints:
+        """Return what tells a file, or all the files of a folder, from what is written later."""
+        top = self.path / path.rstrip("/")
+        paths = (top, *sorted(top.rglob("*"))) if top.is_dir() and not top.is_symlink() else (top,)
+        found = []
+        for each in paths:
+            with contextlib.suppress(OSError):
+                about = each.lstat()
+                found.append((str(each), about.st_ino, about.st_size, about.st_ctime_ns))
+        return tuple(found)
 
     def untracked(self, *, ignored: bool) -> tuple[str, ...]:
         """Return what is there beside the tree, whole folders as one; ignored files if asked."""
