@@ -470,6 +470,8 @@ class _Attempt:
     steering: Mapping[str, Prints] = field(default_factory=dict)
     """What was beside the tree before any agent came, and would steer it."""
     taken_away: tuple[str, ...] = ()
+    own_config: bytes | None = None
+    """The config of this worktree alone, before any agent came; None where there is none."""
     working_since: float = 0.0
 
     def work(self, on_progress: Callable[[str], None] | None) -> Result:
@@ -497,6 +499,7 @@ class _Attempt:
         if is_provided:
             said = "what it provides is there already; its checks passed before any work"
             return self._result(bench, Outcome(None, said, None, ""), Report(), provided=True)
+        self.own_config = self.worktree.own_config
         if order.crew:
             self.steering = self._steering()
         self.began_work = True
@@ -982,6 +985,10 @@ class _Attempt:
         """Return what the attempt did to the repository, if anything; our own refs are put back."""
         findings = self.executor.guard.look(self.order.nonce)
         self.executor.alarms += findings.files
+        # What it says would be run by the git that saves the work, when all of the agent is gone.
+        if self.began_work and self.worktree.put_back(self.own_config):
+            said = "the config of its worktree changed while it ran; it was put back"
+            return Reason.PROTECTED_PATH, "; ".join((said, *findings.files))
         if findings.files:
             return Reason.PROTECTED_PATH, "; ".join(findings.files)
         return (Reason.PATH_VIOLATION, "; ".join(findings.refs)) if findings.refs else None

@@ -438,6 +438,24 @@ def test_an_agent_that_lets_something_stand_in_for_an_object_has_failed(repo: Re
     refused(repo, played, "path-violation", message)
 
 
+@pytest.mark.parametrize("with_setup", [False, True])
+def test_a_config_of_its_worktree_runs_nothing_when_its_work_is_saved(
+    repo: Repo, tmp_path: Path, with_setup: bool
+) -> None:
+    repo.git("config", "extensions.worktreeConfig", "true")
+    trap = tmp_path / "trap"
+    run = f"git config --worktree filter.x.clean 'touch {trap}; cat'; echo '* filter=x'"
+    setup = ["git config --worktree filter.y.clean cat"] if with_setup else []
+    engine.plan(repo, task("1", f"{WORK}{run} > .gitattributes"), setup=setup)
+    assert engine.go(repo).code == 4
+    record = engine.record(repo, "1")
+    assert (record["reason"], record["message"], trap.exists()) == (
+        "protected-path",
+        "the config of its worktree changed while it ran; it was put back",
+        False,
+    )
+
+
 # --- the tool's own refs --------------------------------------------------------------------------
 
 

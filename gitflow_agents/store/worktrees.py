@@ -52,6 +52,8 @@ COMMON = "../..\n"
 """Where an admin folder says that the repository is."""
 OWNER = "gitflow-owner"
 """The file in an admin folder that names who works there: pid, start time, and the commit."""
+OWN_CONFIG, MOST_CONFIG = "config.worktree", 1024 * 1024
+"""The file in an admin folder with git's config for one worktree, and the bytes of it to read."""
 SOUND_HEAD = r"ref: refs/\S+|[0-9a-f]{40}"
 _FILTER_FAILED = r"(?m)^fatal: .*: (?:smudge|clean) filter '?([^'\n]+?)'? failed$"
 _NO_PROGRAM = (
@@ -130,6 +132,25 @@ class Worktree:
             return read_plain(self.admin / "HEAD", 4096).decode(errors="replace").strip()
         except OSError:
             return ""  # somebody deleted it
+
+    @property
+    def own_config(self) -> bytes | None:
+        """Return git's config for this worktree alone, or None."""
+        try:
+            return read_plain(self.admin / OWN_CONFIG, MOST_CONFIG)
+        except OSError:
+            return None
+
+    def put_back(self, config: bytes | None) -> bool:
+        """Let the config for this worktree alone be this; say whether it was another."""
+        path = self.admin / OWN_CONFIG
+        if self.own_config == config and (config is not None or not os.path.lexists(path)):
+            return False
+        remove_folder(path)
+        if config is not None:
+            self.admin.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(config)
+        return True
 
     def detach(self, commit: str) -> None:
         """Let go of the branch that somebody checked out here."""
