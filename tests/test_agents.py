@@ -191,6 +191,16 @@ def test_the_exit_code_of_gemini_says_what_its_words_do_not(
     assert verdict(cli, heard(cli, lines(error)), Ended(code, 1, ""), Caps(1))[0] == reason
 
 
+def test_gemini_that_gave_up_in_circles_has_failed_although_it_says_success() -> None:
+    gave_up = {"type": "error", "severity": "warning", "message": "Loop detected, stopping"}
+    cli, ended = BUILT_IN["gemini"], Ended(0, 1, "")
+    said = heard(cli, lines(gave_up, {"type": "result", "status": "success"}))
+    assert verdict(cli, said, ended, Caps(1)) == (
+        Reason.STALLED,
+        "gemini: Loop detected, stopping",
+    )
+
+
 def step(reason: str, **more: Any) -> dict[str, Any]:
     """Return the end of a step of opencode's."""
     part = {"reason": reason, "tokens": {"input": 10, "output": 2, "cache": {"read": 1}}, **more}

@@ -105,7 +105,11 @@ def hear(said: Said, line: str) -> Said:
             said = _turn(said)
             return replace(said, text=words(said.text + str(event.get("content") or "")))
         case "error":
-            return replace(said, error=str(event.get("message") or ""))
+            told = str(event.get("message") or "")
+            # It gives up by itself, with exit code 0 and a result that says success.
+            if told.startswith("Loop detected"):
+                return said.failing(Reason.STALLED, told)
+            return replace(said, error=told)
         case "result":
             return _end(said, event)
     return said
