@@ -359,7 +359,8 @@ def run(
         if transcript is None:
             sink = stack.enter_context(tempfile.TemporaryFile())
         else:
-            sink = stack.enter_context(open(transcript, "w+b"))
+            # What an agent prints may hold what only its owner should read.
+            sink = stack.enter_context(open(transcript, "w+b", opener=_private))
         source = stack.enter_context(open(stdin or os.devnull, "rb"))
         reader, writer = os.pipe()
         before = present()
@@ -457,6 +458,10 @@ def _over(told: Heard, size: int, caps: Caps) -> Reason | None:
     if caps.output is not None and size > caps.output:
         return Reason.TOO_LARGE
     return Reason.STALLED if told.is_stuck else None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _end(process: subprocess.Popen[bytes], pump: _Pump, mark: str) -> None:

@@ -223,6 +223,7 @@ def test_a_flood_of_output_is_bounded_and_its_two_ends_are_kept(
     log = tmp_path / "output.log"
     flood = "import os\nfor n in range(200_000): os.write(1, b'%09d\\n' % n)"
     ended = run(f'exec {sys.executable} -c "{flood}"', transcript=log)
+    assert log.stat().st_mode & 0o777 == 0o600
     assert (ended.code, ended.stopped_for) == (0, None)
     assert ended.output == log.read_text()
     head, dropped, rest = re.split(r"\n?\[\.\.\. (\d+) bytes left out \.\.\.\]\n", ended.output)
