@@ -261,7 +261,8 @@ def _waited(bench: Bench, count: int) -> tuple[float, float, float]:
     try:
         started = seen / "started"
         _until(lambda: started.exists() and started.read_text().count("\n") == count)
-        began = {row["task"]: row["at"] for row in map(json.loads, started.open())}
+        rows = map(json.loads, started.read_text().splitlines())
+        began = {row["task"]: row["at"] for row in rows}
         with inside.opened(repo) as service:
             records = service.open(NAME).records
         first = max(at - records[task].attempts[-1].started_at for task, at in began.items())
