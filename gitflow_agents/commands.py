@@ -488,14 +488,17 @@ def _named(snapshot: Snapshot, word: str) -> Iterable[str]:
         hits = [task for task in order if fnmatch.fnmatchcase(task, word)]
         if hits:
             return hits
+    raise no_such_task(snapshot, word)
+
+
+def no_such_task(snapshot: Snapshot, word: str) -> Refused:
+    """Return what is said where a word is no task of a plan."""
+    order = snapshot.plan.order
     folded = [task for task in order if task.casefold() == word.casefold()]
     near = folded or get_close_matches(word, order, 3)
     some = f"near ids: {', '.join(near)}" if near else f"some ids: {', '.join(list(order)[:5])}"
-    raise Refused(
-        "no-such-task",
-        f"plan {snapshot.plan.plan} has {len(order)} tasks, and none is {word!r}",
-        hint=some,
-    )
+    tasks = "1 task, and it is not" if len(order) == 1 else f"{len(order)} tasks, and none is"
+    return Refused("no-such-task", f"plan {snapshot.plan.plan} has {tasks} {word!r}", hint=some)
 
 
 def _blocked(snapshot: Snapshot) -> set[str]:

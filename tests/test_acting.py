@@ -693,3 +693,11 @@ def test_a_rehearsed_end_of_the_plan_is_not_told_as_done(repo: Repo, cli: Cli) -
     engine.plan(repo, task("1", "exit 1"))
     engine.go(repo)
     assert cli("stop", "p/plan", "--dry-run").stdout == "would: plan p is closed\n"
+
+
+def test_a_word_that_is_not_the_only_task_is_told_so(repo: Repo) -> None:
+    engine.plan(repo, task("1", "echo 1 > a"))
+    engine.go(repo)
+    for words in (("explain", "p/9"), ("hold", "p/9")):
+        said = Cli(repo)(*words, check=False).stderr
+        assert said == "error: plan p has 1 task, and it is not '9'\nhint: some ids: 1\n"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gitflow_agents import cache, handoff, render, scheduler, spec
-from gitflow_agents.commands import Act, AddTask, Refused, is_group, names
+from gitflow_agents.commands import Act, AddTask, Refused, is_group, names, no_such_task
 from gitflow_agents.errors import FlowError, InvalidFile, LostRace, UsageError
 from gitflow_agents.execute import Executor
 from gitflow_agents.graph import Graph, estimate
@@ -285,7 +285,7 @@ class Service:
             name, _, task = target.rpartition("/")
             snapshot = self.open(name, at)
             if task not in snapshot.plan.by_id:
-                raise self._no_such_task(snapshot, task)
+                raise no_such_task(snapshot, task)
             return snapshot, task
         here = [*self.plans(), *self._unaccepted()]
         found = [snapshot for snapshot in here if target in snapshot.plan.by_id]
@@ -321,15 +321,6 @@ class Service:
                 with contextlib.suppress(FlowError):  # `validate` says what is wrong with it
                     found.append(self.open(name))
         return found
-
-    def _no_such_task(self, snapshot: Snapshot, task: str) -> FlowError:
-        ids = [each.id for each in snapshot.plan.tasks]
-        near = difflib.get_close_matches(task, ids, 3)
-        some = ", ".join(near or ids[:5])
-        return FlowError(
-            f"plan {snapshot.plan.plan} has {len(ids)} tasks, and none is {task!r}",
-            hint=f"near ids: {some}",
-        )
 
     def plans(self) -> list[Snapshot]:
         """Return every plan here: the accepted ones, then those that are only proposed."""
