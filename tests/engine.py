@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from gitflow_agents import runner
 from gitflow_agents.commands import KINDS
 from gitflow_agents.models import Reason, Status
 from gitflow_agents.service import Service
@@ -173,6 +174,15 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
         time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    """Say whether a process that was killed is gone: the system takes a moment to carry it out."""
+    for _ in range(500):
+        if not runner.is_alive(pid):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def act(

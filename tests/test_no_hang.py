@@ -211,7 +211,7 @@ def test_a_git_that_does_not_end_is_ended_with_all_that_it_started(
     alias = f"alias.wait=!echo $$ > {pid}.new; mv {pid}.new {pid}; {FOR_EVER}; :"
     with pytest.raises(GitFailed, match="git -c was ended: it took more than 1 seconds"):
         git.attempt("-c", alias, "wait", seconds=1)
-    assert not runner.is_alive(int(pid.read_text()))
+    assert engine.gone(int(pid.read_text()))
 
 
 def test_a_git_that_warns_at_every_question_goes_on_answering(repo: Repo) -> None:

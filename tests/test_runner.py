@@ -40,6 +40,7 @@ from gitflow_agents.runner import (
 from gitflow_agents.runner import (
     run as start,
 )
+from tests import engine
 
 LONG = 60.0
 
@@ -274,12 +275,7 @@ def test_what_dropped_its_environment_is_ended_with_its_group(
     run(
         "env -i /bin/sh -c 'echo $$ > pid; sleep 60; sleep 60' & while [ ! -s pid ]; do sleep 0.02; done"
     )
-    pid = int((tmp_path / "pid").read_text())
-    for _ in range(200):
-        if not is_alive(pid):
-            break
-        time.sleep(0.01)
-    assert not is_alive(pid)
+    assert engine.gone(int((tmp_path / "pid").read_text()))
 
 
 def test_only_what_came_later_is_looked_at() -> None:
