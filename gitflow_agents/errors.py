@@ -34,6 +34,11 @@ class FlowError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def said(self) -> str:
+        """Return both in one line, for a record."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
 
 class UsageError(FlowError):
     """The words of the command are wrong."""

@@ -44,6 +44,7 @@ from gitflow_agents.store import (
     FilterMissing,
     Guard,
     Repository,
+    Unsavable,
     Worktree,
     Worktrees,
     committer_address,
@@ -229,7 +230,7 @@ class Executor:
             worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)
         except FilterMissing as e:
             worktree = self.worktrees.place(order.plan.plan, order.task.id)
-            missing = f"{e.message}; {e.hint}"
+            missing = e.said
         attempt = _Attempt(self, order, worktree, began, since, missing)
         self.guard.watch(order.nonce, f"{HEADS}{order.branch}", order.folder / TRACE)
         try:
@@ -290,7 +291,7 @@ class Executor:
             worktree = self.worktrees.add(plan.plan, ".train", commit)
         except FilterMissing as e:
             self.worktrees.remove(self.worktrees.place(plan.plan, ".train"))
-            return Verdict(Reason.PRECONDITION_FAILED, f"{e.message}; {e.hint}", ())
+            return Verdict(e.reason, e.said, ())
         except GitFailed:
             self.worktrees.remove(self.worktrees.place(plan.plan, ".train"))
             raise
@@ -565,8 +566,7 @@ class _Attempt:
         try:
             text = leaks.hidden(step.brief(done), self.executor.secrets)
         except TemplateFailed as e:
-            said = f"{e.message}; {e.hint}"
-            refused = Outcome(Reason.PRECONDITION_FAILED, said, None, "")
+            refused = Outcome(Reason.PRECONDITION_FAILED, e.said, None, "")
             self.stages += (Stage(task, role, refused, Report(), 0.0),)
             return
         self._take_away()
@@ -649,9 +649,9 @@ class _Attempt:
         tree = repository.commit(tip).tree
         try:
             tree, nested, aside = self._saved(repository.commit(order.claim).tree)
-        except FilterMissing as e:
+        except Unsavable as e:
             nested, aside = (), ""
-            offence = Reason.PRECONDITION_FAILED, f"{e.message}; {e.hint}"
+            offence = e.reason, e.said
         except GitFailed as e:
             raise self._unsaved(e) from e
         if tree != repository.commit(tip).tree:
@@ -838,18 +838,19 @@ class _Attempt:
         self.worktree.detach(tip)
         offence = self._offence()
         nested: tuple[str, ...] = ()
-        aside = unsaved = ""
+        aside = ""
+        unsaved: tuple[Reason, str] | None = None
         try:
             if self.began_work:
                 tree, nested, aside = self._saved(claim_tree)
                 tip, tree = merge.without(repository, order.claim, tip, tree, bench.copied)
             else:
                 tip = order.claim
-        except FilterMissing as e:
+        except Unsavable as e:
             left = self.executor.worktrees.aside(self.worktree)
             self.executor.worktrees.move(self.worktree, left)
             tree = repository.commit(tip).tree
-            unsaved = f"{e.message}; {e.hint}; what it had not committed is in {left}"
+            unsaved = e.reason, f"{e.said}; what it had not committed is in {left}"
         except GitFailed as e:
             raise self._unsaved(e) from e
         base_tree = repository.commit(order.base).tree
@@ -859,9 +860,9 @@ class _Attempt:
         reason, message = outcome.reason, outcome.message
         if offence is not None:
             reason, message = offence
-            message += unsaved and f"; {unsaved}"
+            message += f"; {unsaved[1]}" if unsaved else ""
         elif unsaved:
-            reason, message = Reason.PRECONDITION_FAILED, unsaved
+            reason, message = unsaved
         elif reason is None and nested:
             reason = Reason.PATH_VIOLATION
             message = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
@@ -996,10 +997,11 @@ class _Attempt:
     def _saved(self, claim_tree: str) -> Saved:
         """Return what is in the worktree; repositories that the agent made there are opened."""
         claim, repository = self.order.claim, self.executor.repository
-        saved = self.worktree.save(claim, self.not_ours)
+        limits = self.executor.config.limits
+        saved = self.worktree.save(claim, self.not_ours, limits=limits)
         changes = repository.diff(claim_tree, saved.tree)
         if any(change.new and change.new.mode == SUBMODULE for change in changes):
-            return self.worktree.save(claim, self.not_ours, thorough=True)
+            return self.worktree.save(claim, self.not_ours, limits=limits, thorough=True)
         return saved
 
     def _tip(self) -> str:

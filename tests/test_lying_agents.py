@@ -21,7 +21,7 @@ import pytest
 from gitflow_agents import execute, runner
 from gitflow_agents.models import Config, Duration, Plan, Reason
 from gitflow_agents.service.desk import Told
-from gitflow_agents.store import Guard, Repository, Worktrees
+from gitflow_agents.store import Guard, Repository, Worktrees, worktrees
 from gitflow_agents.store.refs import Refs
 from gitflow_agents.store.state import new_nonce
 from tests import engine
@@ -334,8 +334,39 @@ def test_a_result_that_is_too_large_is_refused(
     refused(repo, lie(repo, f"{WORK}{run}"), "too-large", message)
 
 
+@pytest.mark.parametrize(
+    "steps", [[], pytest.param([{"role": "test", "run": "true"}], marks=pytest.mark.slow)]
+)
+def test_a_file_that_git_would_read_for_hours_is_refused_in_seconds_and_stays_where_it_is(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch, steps: list[dict[str, str]]
+) -> None:
+    monkeypatch.setattr(worktrees, "SHORT_LOOK", 0.05)
+    engine.config(repo, copy=["mine.bin"])
+    with open(repo.path / "mine.bin", "wb") as file:
+        file.truncate(60 * 1024 * 1024)  # what is nobody's work does not count
+    kept = f"{WORK}git add a.txt; git commit -q -m work; truncate -s 400G big"
+    played = lie(repo, kept, steps=steps)
+    (left,) = (repo.path / ".worktrees" / "p").glob("1.left-*")
+    assert (left / "big").stat().st_size == 400 * 1024**3
+    shutil.rmtree(left.parents[1])
+    said = "the changed files hold more than 52,428,800 bytes"
+    refused(repo, played, "too-large", f"{said}; what it had not committed is in {left}")
+    assert repo.show("gitflow/attempt/p/1/1", "a.txt") == "a\n"
+
+
 @pytest.mark.slow
-def test_more_than_fifty_megabytes_are_too_large_without_a_setting(repo: Repo) -> None:
+def test_a_git_that_takes_its_time_for_what_is_not_too_large_is_given_it(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worktrees, "SHORT_LOOK", 0.0)
+    engine.finished(repo, lie(repo, WORK))
+
+
+@pytest.mark.slow
+def test_more_than_fifty_megabytes_are_too_large_without_a_setting(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worktrees, "SHORT_LOOK", 60.0)  # so that they are added, and then counted
     played = lie(repo, f"{WORK}head -c 60000000 /dev/urandom > big")
     refused(repo, played, "too-large", "the changed files hold more than 52,428,800 bytes")
 

@@ -720,7 +720,7 @@ class Attempts:
         """Return a commit of what is in a worktree; GitFailed when that cannot be saved."""
         repository = self.desk.store.repository
         copied = (*self.desk.config.copy_, *self.desk.snapshot.plan.copy_)
-        tree = worktree.save(claim, (*copied, *noted)).tree
+        tree = worktree.save(claim, (*copied, *noted), limits=self.desk.config.limits).tree
         tip, tree = merge.without(repository, claim, worktree.tip(claim), tree, copied)
         if leak := self._leak(claim, tip, tree):
             raise GitFailed(leak)

@@ -9,7 +9,13 @@ from gitflow_agents.store.refs import CheckedOut, RefRefused, Refs
 from gitflow_agents.store.remote import Offline, Remote
 from gitflow_agents.store.repository import Change, Commit, Entry, Repository
 from gitflow_agents.store.state import Draft, Known, Store, task_ids
-from gitflow_agents.store.worktrees import FilterMissing, Worktree, Worktrees, create_repository
+from gitflow_agents.store.worktrees import (
+    FilterMissing,
+    Unsavable,
+    Worktree,
+    Worktrees,
+    create_repository,
+)
 
 __all__ = [
     "Change",
@@ -27,6 +33,7 @@ __all__ = [
     "Remote",
     "Repository",
     "Store",
+    "Unsavable",
     "Worktree",
     "Worktrees",
     "committer_address",

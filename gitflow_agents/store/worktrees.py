@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gitflow_agents.errors import FlowError, GitFailed
-from gitflow_agents.models import ZERO
+from gitflow_agents.models import ZERO, ConfigLimits, Reason
 from gitflow_agents.runner import is_alive, own_start, read_plain
 from gitflow_agents.store import index
 from gitflow_agents.store.repository import (
@@ -46,8 +46,10 @@ QUIET = {
 
 PATIENCE = 10.0
 """Seconds to go on asking for a folder whose parents others take away."""
+SHORT_LOOK = 2.0
+"""Seconds for git to save a worktree before anybody looks how much there is to save."""
 LOOK, LONG_LOOK = 60.0, 300.0
-"""Seconds for git to save a worktree: at first, and when what it may wait for was taken away."""
+"""Seconds after that: at first, and when what git may wait for was taken away."""
 COMMON = "../..\n"
 """Where an admin folder says that the repository is."""
 OWNER = "gitflow-owner"
@@ -64,8 +66,20 @@ _NO_PROGRAM = (
 """How a shell and git say that there is no such program."""
 
 
-class FilterMissing(GitFailed):
+class Unsavable(GitFailed):
+    """A worktree that git will not take as it is, however often it is asked."""
+
+    reason = Reason.PRECONDITION_FAILED
+
+
+class FilterMissing(Unsavable):
     """A filter without which git handles no file that needs it, and whose program is not there."""
+
+
+class TooLarge(Unsavable):
+    """More work than a result may hold, so much that git has not read it after some seconds."""
+
+    reason = Reason.TOO_LARGE
 
 
 Prints = tuple[tuple[str, int, int, int], ...]
@@ -163,35 +177,44 @@ class Worktree:
         code, out, _ = self.git.attempt("rev-parse", "--verify", "-q", f"{head}^{{commit}}")
         return out.decode().strip() if code == 0 else otherwise
 
-    def save(self, claim: str, left_out: Sequence[str] = (), *, thorough: bool = False) -> Saved:
+    def save(
+        self,
+        claim: str,
+        left_out: Sequence[str] = (),
+        *,
+        limits: ConfigLimits,
+        thorough: bool = False,
+    ) -> Saved:
         """Return the tree of everything in the worktree, but ignored files and `left_out`.
 
         What an agent broke is mended first, as far as it goes: git's own files are made anew from
         `claim`, folders are made readable, and repositories inside become ordinary folders.  With
-        `thorough` they are looked for in any case.
+        `thorough` they are looked for in any case.  Raises Unsavable where that helps nothing.
         """
         try:
-            return self._save(claim, left_out, thorough)
+            return self._save(claim, left_out, limits, thorough)
         except OSError as e:
             raise GitFailed(f"{e.filename or self.path} is in the way: {e.strerror or e}") from e
 
-    def _save(self, claim: str, left_out: Sequence[str], thorough: bool) -> Saved:
+    def _save(
+        self, claim: str, left_out: Sequence[str], limits: ConfigLimits, thorough: bool
+    ) -> Saved:
         nested: tuple[str, ...] = ()
         aside = self.admin.parents[1] / "gitflow-agents" / "nested" / os.urandom(4).hex()
         if not self._is_sound:
             self._make_anew(claim)
-        code, said = self._add(left_out, LOOK)
+        code, said = self._add(left_out, limits, LOOK)
         if code:
             self._look_for_filter(said)
         # git says something, and does not fail, where it cannot look or meets another repository.
         if code or said or thorough:
             nested = self._open_up(claim, aside)
-            code, said = self._add(left_out)
+            code, said = self._add(left_out, limits)
         tree = "" if code else self._tree()
         if not tree:
             with contextlib.suppress(GitFailed):
                 self._make_anew(claim)
-                again, _ = self._add(left_out)
+                again, _ = self._add(left_out, limits)
                 tree = "" if again else self._tree()
         if not tree:
             raise failed("add", code, said.strip().splitlines()[:1])
@@ -250,11 +273,39 @@ class Worktree:
             tree = "" if code else out.decode().strip()
         return tree
 
-    def _add(self, left_out: Sequence[str], seconds: float = LONG_LOOK) -> tuple[int, str]:
+    def _add(
+        self, left_out: Sequence[str], limits: ConfigLimits, seconds: float = LONG_LOOK
+    ) -> tuple[int, str]:
+        with contextlib.suppress(GitFailed):
+            return self._add_in(left_out, SHORT_LOOK)
+        self._weigh(left_out, limits)
         try:
             return self._add_in(left_out, seconds)
         except GitFailed as e:
             return 1, e.message  # it waited for what has no end
+
+    def _weigh(self, left_out: Sequence[str], limits: ConfigLimits) -> None:
+        """Raise TooLarge when what changed is more than a result may hold.
+
+        Asked only where git takes its time: to look costs about as much as to add.
+        """
+        how = ("ls-files", "--others", "--modified", "--exclude-standard", "-z")
+        try:
+            _, out, _ = self.git.attempt(*how, seconds=LOOK)
+        except GitFailed:
+            return  # it waits for something else than its own reading
+        skipped = tuple(f"{path.rstrip('/')}/" for path in left_out)
+        found = {path for path in os.fsdecode(out).split("\0") if path}
+        paths = [path for path in found if not f"{path}/".startswith(skipped)]
+        if len(paths) > limits.changed_files:
+            raise TooLarge(f"{len(paths)} files changed, {limits.changed_files} are allowed")
+        size = 0
+        for path in paths:
+            with contextlib.suppress(OSError):  # it was deleted
+                about = os.lstat(self.path / path)
+                size += about.st_size if stat.S_ISREG(about.st_mode) else 0
+        if size > limits.changed_bytes:
+            raise TooLarge(f"the changed files hold more than {limits.changed_bytes:,} bytes")
 
     def _add_in(self, left_out: Sequence[str], seconds: float) -> tuple[int, str]:
         with contextlib.suppress(OSError):
