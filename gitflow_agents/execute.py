@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -71,6 +71,8 @@ class StepOrder:
 
     member: steps.Member
     brief: Callable[[tuple[Before, ...]], str]
+    word: str = ""
+    """What its verdict has to carry, if it is a review; only its brief says it."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class Seat:
     brief: Path
     session: str = ""
     step: int = 0
+    word: str = ""
     seconds: float | None = None
     cost_usd: float | None = None
 
@@ -539,6 +542,7 @@ class _Attempt:
             folder,
             folder / "brief.md",
             step=number,
+            word=step.word,
             seconds=plan.setting(plan.by_id[order.task.id], "timeout").seconds
             - (self.executor.elapsed() - self.working_since),
             cost_usd=None if budget is None else budget - (_spent(self.stages) or 0.0),
@@ -618,11 +622,15 @@ class _Attempt:
         bench = replace(bench, own=self._own_environment(seat))
         outcome = self._agent(bench, seat, on_progress)
         seconds = self.executor.elapsed() - since
-        is_judge = bool(seat.step) and steps.is_review(seat.role)
         file = seat.folder / "report.yaml"
-        report, complaint = read_report(file, Review if is_judge else Report)
-        if is_judge and not complaint:
-            report, complaint = judged(report, outcome.words)
+        report: Report
+        if seat.step and steps.is_review(seat.role):
+            review, complaint = read_report(file, Review)
+            if not complaint:
+                review, complaint = judged(review, outcome.words or outcome.output, seat.word)
+            report = review
+        else:
+            report, complaint = read_report(file, Report)
         if not report.summary.strip():
             report = report.model_copy(update={"summary": clean(outcome.words)})
         if complaint:
@@ -1102,7 +1110,10 @@ def _over_budget(order: Order, cost: float | None) -> str:
     return f"it cost ${cost:.2f}, ${budget:g} are allowed"
 
 
-def read_report(path: Path, kind: type[Report] = Report) -> tuple[Report, str]:
+AnyReport = TypeVar("AnyReport", bound=Report)
+
+
+def read_report(path: Path, kind: type[AnyReport]) -> tuple[AnyReport, str]:
     """Return what an agent wrote of its work, and a complaint when that cannot be read."""
     try:
         data = read_plain(path, REPORT_BYTES + 1)
@@ -1115,26 +1126,31 @@ def read_report(path: Path, kind: type[Report] = Report) -> tuple[Report, str]:
     return _report(data, kind)
 
 
-def judged(report: Report, words: str) -> tuple[Report, str]:
+def judged(report: Review, words: str, word: str) -> tuple[Review, str]:
     """Return a review as its report and its agent's last words have it, and what is wrong with it.
 
-    Where they do not agree there is none: something else than the agent may have written one.
+    A verdict without the word of the brief is none, and neither are two that do not agree:
+    something else than the agent may have written one.
     """
-    if steps.is_torn(words):
-        return Review(), "its last words hold more than one verdict"
-    said = steps.spoken(words)
-    if not said:
-        return report, ""
-    told, complaint = _report(said.encode(), Review)
-    if report == Review():
-        return told, complaint
-    verdicts = {getattr(one, "verdict", None) for one in (report, told)} - {None}
-    if len(verdicts) > 1:
-        return Review(), "its report and its last words do not agree"
+    spoken = [_report(text.encode(), Review) for text in steps.spoken(words, word)]
+    none = report.model_copy(update={"verdict": None, "reasons": ()})
+    if len(spoken) > 1:
+        return none, "its last words hold more than one verdict"
+    without = "its verdict does not carry the word of its brief"
+    told, complaint = spoken[0] if spoken else (Review(), "")
+    if not spoken and word and steps.names_verdict(words):
+        complaint = without
+    if report.verdict is None:
+        said = {"verdict": told.verdict, "reasons": told.reasons}
+        return (told if report == Review() else report.model_copy(update=said)), complaint
+    if report.word != word:
+        return none, without
+    if told.verdict not in (None, report.verdict):
+        return none, "its report and its last words do not agree"
     return report, ""
 
 
-def _report(data: bytes, kind: type[Report]) -> tuple[Report, str]:
+def _report(data: bytes, kind: type[AnyReport]) -> tuple[AnyReport, str]:
     if not data.strip():
         return kind(), ""
     try:

@@ -898,6 +898,8 @@ class Review(Report):
 
     verdict: Literal["approve", "refuse"] | None = None
     reasons: Lines = ()
+    word: str = ""
+    """What its brief says that a verdict has to carry."""
 
 
 class StepReport(Model):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from textwrap import dedent
 from typing import NamedTuple
 
 from gitflow_agents.models import Agents, Plan, Reason, Review, Step, Task
@@ -109,21 +110,25 @@ def verdict(review: Review, complaint: str = "") -> tuple[Reason, str] | None:
     return Reason.REJECTED, f"it refused the work: {why}"
 
 
-_LAST_FENCE = re.compile(r"^```(?:ya?ml)?[ \t]*\n((?:(?!```).*\n)*)```\s*\Z", re.MULTILINE)
-
-
 _VERDICT = re.compile(r"^\W*verdict\W*:", re.MULTILINE | re.IGNORECASE)
+_FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
 
 
-def is_torn(words: str) -> bool:
-    """Say whether last words hold more than one verdict: one may be quoted from the work."""
-    return len(_VERDICT.findall(words)) > 1
+def spoken(words: str, word: str) -> list[str]:
+    """Return the YAML of each verdict in an agent's last words: some may write no file.
+
+    Only a fence with the word of its brief is one: any other may be quoted from the work.
+    """
+    if not word:
+        return []
+    carries = re.compile(rf"^\W*word\W*:\W*{re.escape(word)}\W*$", re.MULTILINE)
+    fenced = _FENCE.split(words)[1:-1]
+    return [dedent(text) for text in fenced if carries.search(text)]
 
 
-def spoken(words: str) -> str:
-    """Return the YAML in the fence that ends an agent's last words: some may write no file."""
-    found = _LAST_FENCE.search(words)
-    return found[1] if found else ""
+def names_verdict(words: str) -> bool:
+    """Say whether last words hold a verdict, whoever's it is."""
+    return bool(_VERDICT.search(words))
 
 
 def untested(touched: Sequence[Touched]) -> str:
@@ -141,8 +146,8 @@ __all__ = [
     "crew",
     "is_review",
     "is_reviewed",
-    "is_torn",
     "member",
+    "names_verdict",
     "own_reviews",
     "signature",
     "spoken",

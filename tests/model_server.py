@@ -3,12 +3,13 @@
 It speaks as much of the Anthropic Messages, OpenAI Responses, OpenAI Chat Completions and Gemini
 interfaces as the agents need, and plays a script: a list of moves, one for each answer to the
 last prompt, the last one again and again.  A move becomes a call of whichever of the agent's tools
-does such a thing.
+does such a thing; @WORD@ in it is the word that the prompt wants a verdict to carry.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import socket
 import threading
@@ -167,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             error = {"type": "overloaded_error", "message": move.message}
             return self._json({"type": "error", "error": error}, move.status)
         streams = "stream" in path or bool(body.get("stream"))
-        answer = dialect.answer(body, _done_with(move, tools), streams)
+        answer = dialect.answer(body, _done_with(_filled(move, asked.said), tools), streams)
         if streams:
             return self._send(_events(answer), "text/event-stream", 200)
         return self._json(answer[0])
@@ -222,6 +223,19 @@ _SHELLS: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "shell_command": lambda command: {"command": command},
     "shell": lambda command: {"command": ["bash", "-c", command]},
 }
+
+
+def _filled(move: Say | Write | Run, said: str) -> Say | Write | Run:
+    """Return a move with the word that a reviewer is told in the place of @WORD@."""
+    told = re.findall(r"`word: ([a-z]+)`", said)
+    word = told[-1] if told else ""
+    match move:
+        case Say(text):
+            return Say(text.replace("@WORD@", word))
+        case Run(command):
+            return Run(command.replace("@WORD@", word))
+        case Write(path, text):
+            return Write(path, text.replace("@WORD@", word))
 
 
 def _done_with(move: Say | Write | Run, tools: Sequence[str]) -> _Call | str:

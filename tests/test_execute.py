@@ -617,17 +617,17 @@ def test_a_report_that_cannot_be_read_is_left_out_and_pointed_out(
     tmp_path: Path, text: str, complaint: str
 ) -> None:
     (tmp_path / "report.yaml").write_text(text)
-    read, said = read_report(tmp_path / "report.yaml")
+    read, said = read_report(tmp_path / "report.yaml", Report)
     assert read == Report()
     assert said.startswith(complaint)
 
 
 def test_no_report_is_none_and_no_complaint(tmp_path: Path) -> None:
-    assert read_report(tmp_path / "report.yaml") == (Report(), "")
+    assert read_report(tmp_path / "report.yaml", Report) == (Report(), "")
     (tmp_path / "report.yaml").write_text("")
-    assert read_report(tmp_path / "report.yaml") == (Report(), "")
+    assert read_report(tmp_path / "report.yaml", Report) == (Report(), "")
     (tmp_path / "folder").mkdir()
-    assert read_report(tmp_path / "folder") == (
+    assert read_report(tmp_path / "folder", Report) == (
         Report(),
         "the agent's report cannot be read: Is a directory",
     )

@@ -246,7 +246,7 @@ def test_another_agent_reviews_the_work_and_its_refusal_is_told_to_the_next_atte
 ) -> None:
     stage(judge)
     at, kind = stage(author), KINDS[judge]
-    said = "verdict: {}\nreasons: [it greets nobody]"
+    said = "verdict: {}\nreasons: [it greets nobody]\nword: @WORD@"
 
     def script(verdict: str) -> tuple[Move, ...]:
         text = said.format(verdict)

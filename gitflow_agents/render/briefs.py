@@ -229,6 +229,8 @@ class StepFacts:
     of: int = 0
     prompt: Said = _NOTHING
     is_review: bool = False
+    word: str = ""
+    """What its verdict has to carry: nobody who worked before it can know it."""
     before: tuple[Before, ...] = ()
 
 
@@ -356,6 +358,7 @@ ABOUT: Mapping[str, str] = {
     "step.of": "how many steps there are",
     "step.prompt": "what the plan wants of this step, or empty",
     "step.is_review": "whether it judges the work and has to give a verdict",
+    "step.word": "the word that its verdict has to carry; empty where it needs none",
     "step.before": "who was there before it in this attempt, the task's own agent first",
     "step.before[].who": "the agent and its role",
     "step.before[].changed": "which files it changed, and by how much",

@@ -36,6 +36,7 @@ from gitflow_agents.store.state import (
     attempt_ref,
     events_of,
     new_nonce,
+    new_word,
     one_line,
 )
 from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
@@ -183,8 +184,12 @@ class Attempts:
         members = steps.crew(plan, task, self.desk.handbook)
         for at, (step, member) in enumerate(zip(asked, members, strict=True), 1):
             is_review = steps.is_review(member.role)
-            facts = render.StepFacts(at, len(asked), Said(step.prompt), is_review)
-            found.append(StepOrder(member, self._step_brief(member, facts, branch, number, beside)))
+            # What a command does is the plan's word, not that of a text that it has read.
+            has_words = is_review and plan.setting(member.task, "agent") != "command"
+            word = new_word() if has_words else ""
+            facts = render.StepFacts(at, len(asked), Said(step.prompt), is_review, word)
+            brief = self._step_brief(member, facts, branch, number, beside)
+            found.append(StepOrder(member, brief, word))
         return tuple(found)
 
     def _step_brief(

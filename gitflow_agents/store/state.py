@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -538,3 +539,8 @@ def events_of(commit: Commit) -> Iterator[Event]:
 def new_nonce() -> str:
     """Return what makes a claim unlike any other."""
     return secrets.token_hex(12)
+
+
+def new_word() -> str:
+    """Return a word that nobody guesses and YAML takes for nothing but a word."""
+    return "".join(secrets.choice(string.ascii_lowercase) for _ in range(12))
