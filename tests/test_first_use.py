@@ -138,7 +138,10 @@ def test_who_resumes_a_held_plan_is_told_what_held_it_and_whether_it_is_still_so
         hook.parent.mkdir(exist_ok=True)
         hook.write_text("exit 1")
     engine.plan(repo, task("1", f"{WORK}; {deed}"), task("2", "echo b > b.txt"))
-    held = engine.go(repo, jobs=1).message.removeprefix("the plan is held: ")
+    played = engine.go(repo, jobs=1)
+    held = played.message.removeprefix("the plan is held: ")
+    assert not any(held in told.text for told in played.told), "it is said once, at the end"
+    assert " ".join(Cli(repo)("status", "p").stdout.split()).count(held) == 1
     if is_mended and what == "config":
         config.write_bytes(before)
     elif is_mended:

@@ -515,12 +515,37 @@ def test_what_is_not_a_plan_at_all_is_refused(source: bytes, expected: list[str]
         ),
         (
             "goal: [a\n",
-            "2:1: error: this is not YAML: did not find expected ',' or ']' (while parsing a flow sequence that starts on line 1) (look at the indentation, the quotes and the brackets here and just before)",
+            "2:1: error: this is not YAML: did not find expected ',' or ']' (while parsing a flow sequence that starts on line 1) (close the bracket; "
+            "in brackets, quote a whole text that holds , : # ( ) [ ] { or }: [\"f(a, b)\"])",
         ),
     ],
 )  # fmt: skip
 def test_what_is_not_yaml_is_told_with_its_likely_cause(source: str, expected: str) -> None:
     assert told(source.encode()) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("provides: [f(x: str), b]", "3:16: error: tasks[0].provides[0]: `f(x: str)` is read as a mapping"),
+        ("verify: [echo a: b]", "3:14: error: tasks[0].verify[0]: `echo a: b` is read as a mapping"),
+        ("provides: [login(a, b), c]", "3:25: error: tasks[0].provides: `b)` is only a part of a text"),
+        ("verify: [a, f(b, c, d)]", "3:25: error: tasks[0].verify: `d)` is only a part of a text"),
+        (
+            "provides: [{name: a, check: f(1, 2)}]",
+            "3:38: error: tasks[0].provides[0]: `2)` is only a part of a text",
+        ),
+        ("steps: [role: review]", None),
+        ("verify: ['echo (a', 'b) c', test (a), f(b)]", None),
+    ],
+)  # fmt: skip
+def test_a_text_that_brackets_cut_in_two_is_told_to_be_quoted(
+    value: str, expected: str | None
+) -> None:
+    text = f"goal: g\ntasks:\n  - {value}\n    id: b\n    run: x\n"
+    quote_it = ' (in brackets, quote a whole text that holds , : # ( ) [ ] { or }: ["f(a, b)"])'
+    found = [line for line in told(text.encode()) if quote_it in line]
+    assert found == ([expected + quote_it] if expected else [])
 
 
 def test_the_problems_before_broken_yaml_are_told_too() -> None:

@@ -332,7 +332,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             record = snapshot.record(task)
             reason = f" ({record.reason})" if record.reason else ""
             commands = (next_command(snapshot, task), _retry_command(snapshot, task, limits))
-            yield Waiting(f"{task} failed{reason}", last_line(record), commands)
+            is_told = record.message and record.message in snapshot.state.held
+            why = "it did what holds the plan" if is_told else last_line(record)
+            yield Waiting(f"{task} failed{reason}", why, commands)
     for task in _worn_out(snapshot, limits):
         used = count(snapshot.record(task).used, "attempt")
         commands = (next_command(snapshot, task), _retry_command(snapshot, task, limits))

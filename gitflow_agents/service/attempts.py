@@ -615,9 +615,13 @@ class Attempts:
         more = [f"next: gitflow-agents show {name}/{task}"]
         if log is not None and log.exists():
             more.append(f"all of its output: {log}")
+        # What holds the plan is said where the run ends, so that it is said once.
+        alarms = self.desk.executor.alarms
+        is_alarm = report.message in (one_line("; ".join(alarms)), *map(one_line, alarms))
+        why = "it did what holds the plan" if is_alarm else report.message
         self.desk.say(
             happened,
-            f"{task} failed: {reason}: {report.message}",
+            f"{task} failed: {reason}: {why}",
             "\n".join([*tail, *([problem] if problem else []), *more]),
             task=task,
             attempt=attempt.number,

@@ -471,4 +471,4 @@ class Reconciler:
         """Start and merge nothing more until somebody has looked."""
         draft.set(held=one_line(why))
         draft.tell("plan_held", note=f"held: {one_line(why)}")
-        self.desk.say("plan_held", f"the plan is held: {why}")
+        self.desk.say("plan_held", "the plan is held: nothing more is started", message=why)

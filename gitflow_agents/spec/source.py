@@ -43,6 +43,8 @@ MOST_VALUES = 1_500_000
 MOST_KEYS = 500
 """In one mapping that a person wrote."""
 DEEPEST = 40
+MOST_SHOWN = 120
+"""Characters of a text that a sentence quotes."""
 
 Path = tuple[int | str, ...]
 """Where a value is: keys, and places in lists, from the top."""
@@ -69,6 +71,8 @@ class _Merge:
 
 _MERGE = _Merge()
 _LINE_END = re.compile(r"\r\n?|\n")
+_NAME = re.compile(r"[\w.-]+")
+QUOTE_IT = 'in brackets, quote a whole text that holds , : # ( ) [ ] { or }: ["f(a, b)"]'
 
 
 class Map(dict[str, Any]):
@@ -215,6 +219,7 @@ class Source:
         values = documents = 0
         anchors: dict[str, tuple[Any, int, str | None]] = {}
         open_anchors: dict[int, str] = {}
+        pairs: set[int] = set()  # where a mapping without braces starts between brackets
 
         def wrong(reason: str, mend: str = "", at: int = -1) -> None:
             frames = [*((one[0], one[1]) for one in stack), (node, key)]
@@ -269,6 +274,13 @@ class Source:
                     wrong("`<<` merges mappings, and this is none", "write `<<: *name`", start)
                 inside = extra
                 node, key, key_start, extra = stack.pop()
+                end = event.start_mark.index
+                if self._text[start] in "[{" and self._text.find("(", start, end) >= 0:
+                    for place, part in _parts(value, self._text):
+                        wrong(f"`{_short(part)}` is only a part of a text", QUOTE_IT, place)
+                if start in pairs and not _NAME.fullmatch(str(next(iter(value), ""))):
+                    value = self._text[start:end].rstrip()
+                    wrong(f"`{_short(value)}` is read as a mapping", QUOTE_IT, start)
                 extra += inside
             elif kind is MappingStartEvent or kind is SequenceStartEvent:
                 if len(stack) >= DEEPEST:
@@ -283,6 +295,9 @@ class Source:
                 node = Map() if kind is MappingStartEvent else Seq()
                 node.start, node.starts = event.start_mark.index, []
                 key, extra = None, 0
+                is_bare = event.flow_style and node.start == event.end_mark.index
+                if is_bare and kind is MappingStartEvent:
+                    pairs.add(node.start)
                 if event.anchor is not None:
                     open_anchors[id(node)] = event.anchor
                 continue
@@ -394,8 +409,25 @@ def _tagged(tag: str, value: Any) -> tuple[Any, str]:
         return value, f"this is not what its tag `{_short(tag)}` says"
 
 
-def _short(tag: str) -> str:
-    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+def _short(text: str) -> str:
+    """Return a tag as people write it, and the beginning of any other text that is long."""
+    text = "!!" + text.removeprefix(_TAG) if text.startswith(_TAG) else text
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
+
+
+def _parts(node: Any, text: str) -> Iterator[tuple[int, str]]:
+    """Yield the place and the text of what a comma cut off behind an open parenthesis."""
+    if isinstance(node, Map):
+        listed = [part for key, value in node.items() for part in (key, value)]
+    else:
+        listed = list(node)
+    is_open = False
+    for start, part in zip(node.starts, listed, strict=False):
+        if isinstance(part, str) and text[start] not in "\"'":
+            more = part.count("(") - part.count(")")
+            if is_open and more < 0:
+                yield start, part
+            is_open = more > 0 or (is_open and more == 0)
 
 
 def _merged(node: Any) -> bool:
@@ -419,6 +451,8 @@ def _mend(problem: str, character: str) -> str:
         return "indent with spaces, not with a tab"
     if "mapping values are not allowed" in problem:
         return "quote a text that holds `: `, and look at the indentation"
+    if "expected ','" in problem:
+        return f"close the bracket; {QUOTE_IT}"
     if "cannot start any token" in problem:
         return f"quote a text that starts with `{character}`"
     if "end of stream" in problem:
