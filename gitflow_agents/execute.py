@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from gitflow_agents import detectors, handoff, leaks, merge, spec, steps
-from gitflow_agents.agents import Job, Outcome, agent, find, terms
+from gitflow_agents.agents import BUILT_IN, Job, Logins, Outcome, agent, find, terms
 from gitflow_agents.errors import GitFailed, InvalidFile
 from gitflow_agents.models import (
     Config,
@@ -213,10 +213,18 @@ class Executor:
     """What an agent did to the repository itself; after one of these nothing more is started."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @cached_property
+    @property
     def secrets(self) -> Mapping[str, str]:
-        """Return the secrets that this process was started with; nobody else has to see them."""
+        """Return what nobody else has to see: of our environment, and of the agents' logins."""
+        return {**self._logins.secrets(), **self._given}
+
+    @cached_property
+    def _given(self) -> Mapping[str, str]:
         return leaks.known(self.environ)
+
+    @cached_property
+    def _logins(self) -> Logins:
+        return Logins(tuple(BUILT_IN.values()), self.environ)
 
     # --- an attempt -------------------------------------------------------------------------------
 
@@ -709,7 +717,7 @@ class _Attempt:
         if isinstance(stage.report, Review):
             return steps.verdict(stage.report, complaint)
         if not self.stages and not stage.changes and stage.task.kind != "research":
-            return Reason.NO_CHANGES, "it changed nothing"
+            return Reason.NO_CHANGES, _nothing(stage.outcome)
         return None
 
     def _own_environment(self, seat: Seat) -> dict[str, str]:
@@ -880,7 +888,7 @@ class _Attempt:
                 reason = Reason.NO_CHANGES
                 message = f"it found nothing: its report has no `summary`{more}"
         elif reason is None and stripped == base_tree and not provided:
-            reason, message = Reason.NO_CHANGES, "it changed nothing"
+            reason, message = Reason.NO_CHANGES, _nothing(outcome)
         if order.stop.is_set() and reason in (Reason.SETUP_FAILED, *UNPROVED):
             reason, message = Reason.STOPPED, "it was stopped"
         over = _over_budget(order, _cost(outcome, report))
@@ -1033,6 +1041,11 @@ class _Attempt:
         if is_proof:
             self.executor.remember(stripped, checks, verdict.commands)
         return None, message
+
+
+def _nothing(outcome: Outcome) -> str:
+    denied = ", ".join(map(clean, outcome.denied[:3]))
+    return f"it changed nothing; it was denied {denied}" if denied else "it changed nothing"
 
 
 def _outcome(reason: Reason | None) -> Literal["succeeded", "failed", "stopped"]:

@@ -50,6 +50,10 @@ _KEY_FILE = re.compile(
     re.DOTALL,
 )
 _IS_SECRET = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
+_KEPT = re.compile(
+    r"""(?ix) (?<![\w-]) ["']? ((?:[\w-]*(?:api[-_]?key|token|secret|password))|key|access|refresh)
+    ["']? \s* [:=] \s* ["']? ([^\s"',}]+)"""
+)
 SHORTEST = 16
 """Characters of the shortest value of a variable that is looked for."""
 _PIECE, _OVERLAP = 8192, 2048
@@ -67,6 +71,19 @@ def known(environ: Mapping[str, str]) -> dict[str, str]:
         value: name
         for value, name in named.items()
         if len(value) >= SHORTEST and not value.startswith(("/", "~")) and len(value.split()) == 1
+    }
+
+
+def kept(text: str, where: str) -> dict[str, str]:
+    """Return the secrets in a file of settings or of a login: the name of each by its value.
+
+    JSON, TOML, YAML and lines of `NAME=value` are read alike; what is a path, or stands for a
+    variable, is none.
+    """
+    return {
+        value: f"{name} in {where}"
+        for name, value in _KEPT.findall(text)
+        if len(value) >= SHORTEST and not value.startswith(("/", "~", "{", "$"))
     }
 
 
@@ -138,4 +155,4 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return (*((kind, re.compile(form)) for kind, form in FORMS.items()), *rules)
 
 
-__all__ = ["FORMS", "HIDDEN", "RULES", "could_hold", "hidden", "hidden_in", "kind", "known"]
+__all__ = ["FORMS", "HIDDEN", "RULES", "could_hold", "hidden", "hidden_in", "kept", "kind", "known"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gitflow_agents.agents import BUILT_IN, Cli, Job, failure_of
-from gitflow_agents.agents.headless import Said, heard, plain, verdict
+from gitflow_agents.agents.headless import Said, heard, plain, unlocking, verdict
 from gitflow_agents.models import Reason, Task, Tokens
 from gitflow_agents.runner import Caps, Ended, Stop
 from tests import repos
@@ -125,6 +125,51 @@ def test_codex_tells_what_it_runs_and_no_cost() -> None:
         is_done=True,
         marks=("i2",),
     )
+
+
+def test_codex_says_in_its_log_alone_what_its_sandbox_denied(tmp_path: Path) -> None:
+    def call(ident: str, command: str) -> dict[str, Any]:
+        arguments = json.dumps({"cmd": command})
+        return {"type": "function_call", "name": "exec_command", "call_id": ident} | {
+            "arguments": arguments
+        }
+
+    def output(ident: str, text: str) -> dict[str, Any]:
+        return {"type": "function_call_output", "call_id": ident, "output": text}
+
+    log = tmp_path / "sessions/2026/01/02/rollout-2026-01-02T03-04-05-t-1.jsonl"
+    log.parent.mkdir(parents=True)
+    told = lines(
+        *(
+            {"payload": payload}
+            for payload in (
+                {"type": "task_started"},
+                call("0", "touch /of/an/earlier/run"),
+                output("0", "Read-only file system"),
+                {"type": "task_started"},
+                call("1", "touch /etc/x"),
+                output("1", "exited with code 1\ntouch: /etc/x: Read-only file system"),
+                call("2", "make test"),
+                {"type": "item_completed", "item": {"type": "CommandExecution", "id": "2"}},
+                output("2", "permission denied, says a test"),
+                call("3", "true"),
+                output("3", "exited with code 0"),
+            )
+        )
+    )
+    log.write_text("\n".join([*told, "no JSON", '{"half":']))
+    home = {"CODEX_HOME": str(tmp_path)}
+    ask = BUILT_IN["codex"].held_back
+    assert ask is not None
+    assert ask("t-1", home) == ("exec_command touch /etc/x",)
+    assert ask("t-2", home) == ask("../t-1", home) == ask("t-1", {"HOME": str(tmp_path)}) == ()
+
+
+def test_gemini_that_leaves_its_folder_is_denied() -> None:
+    error = {"type": "invalid_tool_params", "message": "Path not in workspace: Attempted path …"}
+    result = {"type": "tool_result", "tool_id": "1", "status": "error", "error": error}
+    said = heard(BUILT_IN["gemini"], lines(used("write_file", "1", file_path="/x"), result))
+    assert said.denied == ("write_file",)
 
 
 def test_codex_that_only_tries_again_is_lost_until_it_has_failed() -> None:
@@ -539,7 +584,28 @@ def test_an_agent_of_ones_own_says_in_its_own_words_why_it_failed(
     own = {"command": "goose", "turn": "^== ", "failures": {"out of credits": "auth"}}
     cli = started(repo, {"goose": own}, "- {id: a, description: d, agent: goose}")
     cli("run", "p", check=False)
-    assert reason_of(cli) == ("auth", "goose: out of credits")
+    why = "give goose its key; `gitflow-agents agents` shows what is there"
+    assert reason_of(cli) == ("auth", f"goose: out of credits; {why}")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "claude",
+            "set ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN or CLAUDE_CODE_OAUTH_TOKEN, "
+            "or log in with claude",
+        ),
+        (
+            "aider",
+            "set OPENAI_API_KEY or ANTHROPIC_API_KEY or GEMINI_API_KEY or DEEPSEEK_API_KEY or "
+            "OPENROUTER_API_KEY",
+        ),
+    ],
+)
+def test_who_is_refused_for_its_key_is_told_how_to_give_it_one(name: str, expected: str) -> None:
+    told = unlocking(BUILT_IN[name])
+    assert told == f"{expected}; `gitflow-agents agents` shows what is there"
 
 
 # --- what is missing ------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,50 @@ def test_of_a_private_key_no_line_is_said() -> None:
         leaks.hidden(f"see:\n{PRIVATE}\n{body}\n{end}\nmore", {}) == f"see:\n{leaks.HIDDEN}\nmore"
     )
     assert leaks.hidden(f"see:\n{PRIVATE}\n{body}", {}) == f"see:\n{leaks.HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"tokens":{"access_token":"a.long-one_0123456789","token_type":"Bearer-of-something"}}', ["access_token"]),
+        ('{"x": {"type": "oauth",\n "refresh": "0123456789abcdef", "expires": 1}}', ["refresh"]),
+        ('{"accessToken": "0123456789abcdef"}', ["accessToken"]),
+        ("export GEMINI_API_KEY=0123456789abcdef\n", ["GEMINI_API_KEY"]),
+        ("openai-api-key: '0123456789abcdef'\n", ["openai-api-key"]),
+        ('experimental_bearer_token = "0123456789abcdef"', ["experimental_bearer_token"]),
+        ('{"apiKey": "{env:OPENAI_API_KEY}", "OPENAI_API_KEY": null, "token": "short"}', []),
+        ('{"apiKeyHelper": "0123456789abcdef", "monkey": "0123456789abcdef"}', []),
+        ("key: /home/alice/.ssh/id_ed25519", []),
+    ],
+)  # fmt: skip
+def test_what_a_login_or_settings_hold_is_known_by_its_name(text: str, found: list[str]) -> None:
+    assert list(leaks.kept(text, "~/f").values()) == [f"{name} in ~/f" for name in found]
+
+
+def test_the_token_of_an_agents_login_reaches_no_branch_and_neither_does_its_successor(
+    repo: Repo, home: Path
+) -> None:
+    login = home / ".codex" / "auth.json"
+    login.parent.mkdir()
+    login.write_text('{"tokens": {"access_token": "this-is-the-first-one"}}')
+    renew = f"""printf '{{"access_token":"%s-second-one"}}' "this-is-the" > {login}; """
+    engine.plan(
+        repo,
+        task("1", f"cp {login} a"),
+        task("2", f"{renew}cp {login} b"),
+    )
+    assert engine.go(repo, jobs=1).code == 4
+    for id, path in (("1", "a"), ("2", "b")):
+        kept = engine.record(repo, id)
+        (left,) = (repo.path / ".worktrees/p").glob(f"{id}.left-*")
+        said = "the value of access_token in ~/.codex/auth.json"
+        assert (kept["reason"], kept["message"]) == (
+            "secret-found",
+            f"{path}, line 1, holds what looks like a secret ({said}); the work is in {left} only",
+        )
+    assert not {b"this-is-the-first-one", b"this-is-the-second-one"} & set(
+        everything(repo).replace(b'"', b" ").split()
+    )
 
 
 def everything(repo: Repo) -> bytes:

@@ -304,7 +304,17 @@ def test_an_agent_can_write_its_report(agent: str, stage: Callable[[str], Stage]
     assert at.repo.show(at.attempts[0]["report"], ".gitflow/report.yaml").count("water is wet") == 1
 
 
-@pytest.mark.parametrize("agent", ["claude", "opencode"])
+def test_what_its_sandbox_denies_codex_is_told_with_the_result(
+    stage: Callable[[str], Stage],
+) -> None:
+    at = stage("codex")
+    at.set(Run("echo x >.git"), *WORK)
+    assert at.run().exit_code == 0
+    report = at.repo.show(at.attempts[0]["report"], ".gitflow/report.md")
+    assert "- denied: `exec_command echo x >.git`\n" in report
+
+
+@pytest.mark.parametrize("agent", ["claude", "gemini", "opencode"])
 def test_what_was_denied_fails_the_attempt_although_the_agent_ends_well(
     agent: str, stage: Callable[[str], Stage], tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from gitflow_agents.agents.custom import custom
 from gitflow_agents.agents.gemini import GEMINI
 from gitflow_agents.agents.headless import Cli, Headless
 from gitflow_agents.agents.job import Agent, Job, Outcome, failure_of
+from gitflow_agents.agents.logins import Logins
 from gitflow_agents.agents.opencode import OPENCODE
 from gitflow_agents.agents.survey import Standing, missing, survey
 from gitflow_agents.agents.terms import Terms, terms
@@ -52,6 +53,7 @@ __all__ = [
     "Agent",
     "Cli",
     "Job",
+    "Logins",
     "Outcome",
     "Standing",
     "Terms",

@@ -92,6 +92,7 @@ AIDER = Cli(
         "OPENROUTER_API_KEY",
     ),
     passes=("OPENAI_API_BASE", "AIDER_MODEL", "LITELLM_LOCAL_MODEL_COST_MAP"),
+    keeps=(".aider.conf.yml", ".aider/oauth-keys.env", ".env"),
     litter=(".aider.*",),
     start=start,
     hear=hear,

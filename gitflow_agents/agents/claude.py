@@ -154,6 +154,8 @@ CLAUDE = Cli(
     keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
     passes=("ANTHROPIC_BASE_URL", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_MAX_RETRIES"),
     login=(".claude/.credentials.json",),
+    keeps=(".claude.json", ".claude/settings.json", ".claude/settings.local.json"),
+    moved=("CLAUDE_CONFIG_DIR", ".claude"),
     start=start,
     hear=hear,
 )

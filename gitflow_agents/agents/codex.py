@@ -2,13 +2,21 @@
 
 Its sandbox is what limits it: without `edit`, `write` and `bash` it may only read.  It has no cap
 of its own and tells no cost; what it calls a turn is a whole run, so we count the tools it uses.
+
+What it thinks that its sandbox denied it does not print at all; only its log of the session has it.
+It guesses that from a command's words, so a failing test may look like one: it is told, and fails
+nothing by itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from gitflow_agents.agents.headless import (
@@ -32,6 +40,13 @@ _TALK = ("agent_message", "reasoning", "error", "todo_list", "plan_update")
 """Items that use no tool."""
 _ASKED = ("server", "tool", "arguments", "command", "query")
 """What of an item is the use of a tool, and not what came of it."""
+
+
+MOST_OF_A_LOG = 64 * 1024 * 1024
+"""Bytes of a session's log that are looked at."""
+_DENIED = re.compile(
+    r"read-only file system|not permitted|permission denied|rejected|sandbox", re.IGNORECASE
+)
 
 
 def start(job: Job) -> Start:
@@ -121,6 +136,38 @@ def _tool(kind: str, item: Any) -> str:
     return str(inner(item, "tool") or kind) if kind == "mcp_tool_call" else kind
 
 
+def held_back(session: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what was refused in the last run of a session: uses of tools that it did not print."""
+    home = environ.get("CODEX_HOME") or os.path.join(environ.get("HOME", ""), ".codex")
+    if re.fullmatch(r"[\w-]+", session) is None:
+        return ()
+    asked: dict[str, str] = {}
+    refused: dict[str, None] = {}
+    for path in sorted(Path(home, "sessions").glob(f"*/*/*/rollout-*-{session}.jsonl")):
+        with contextlib.suppress(OSError), open(path, errors="replace") as log:
+            for line in log.read(MOST_OF_A_LOG).splitlines():
+                event = event_of(line)
+                kind = str(inner(event, "payload", "type"))
+                ident = str(inner(event, "payload", "call_id"))
+                if kind == "task_started":
+                    asked, refused = {}, {}
+                elif kind in ("function_call", "custom_tool_call"):
+                    asked[ident] = _asked(inner(event, "payload"))
+                elif kind == "item_completed":
+                    asked.pop(str(inner(event, "payload", "item", "id")), None)
+                elif kind.endswith("_call_output") and ident in asked:
+                    output = str(inner(event, "payload", "output"))
+                    refused |= {asked[ident]: None} if _DENIED.search(output) else {}
+    return tuple(refused)
+
+
+def _asked(call: Any) -> str:
+    """Return in a few words what a call was for."""
+    arguments = event_of(str(inner(call, "arguments")))
+    what = next((v for v in (arguments.get("cmd"), arguments.get("command")) if v), "")
+    return one(f"{inner(call, 'name')} {what}".strip(), 120)
+
+
 CODEX = Cli(
     name="codex",
     version=("codex", "--version"),
@@ -128,6 +175,9 @@ CODEX = Cli(
     keys=("OPENAI_API_KEY", "CODEX_API_KEY"),
     passes=("OPENAI_BASE_URL", "CODEX_HOME"),
     login=(".codex/auth.json",),
+    keeps=(".codex/config.toml",),
+    moved=("CODEX_HOME", ".codex"),
     start=start,
     hear=hear,
+    held_back=held_back,
 )

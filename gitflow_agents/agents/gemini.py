@@ -43,6 +43,8 @@ _TOOLS = {
     "web": ("web_fetch", "google_web_search"),
 }
 _ALWAYS = ("write_todos", "update_topic", "complete_task")
+_OUTSIDE = "Path not in workspace"
+"""How it says that a file is none of those that it may read or write."""
 _STATUSES = (401, 403, 408, 429, 500, 502, 503, 504, 529)
 _CODES = {41: Reason.AUTH, 53: Reason.TURNS} | {
     status & 0xFF: failure_of("", status) for status in _STATUSES
@@ -124,7 +126,8 @@ def _turn(said: Said) -> Said:
 
 def _result(said: Said, event: dict[str, Any]) -> Said:
     kind = str(inner(event, "error", "type") or "")
-    if event.get("status") == "error" and "policy" in kind:
+    told = str(inner(event, "error", "message") or "")
+    if event.get("status") == "error" and ("policy" in kind or told.startswith(_OUTSIDE)):
         name = said.marks[2] if said.marks[1:2] == (str(event.get("tool_id")),) else "a tool"
         said = said.refused(name)
     return replace(said, marks=())
@@ -158,6 +161,8 @@ GEMINI = Cli(
         "GEMINI_CLI_HOME",
     ),
     login=(".gemini/oauth_creds.json",),
+    keeps=(".gemini/.env", ".gemini/settings.json"),
+    moved=("GEMINI_CLI_HOME", ""),
     start=start,
     hear=hear,
     codes=_CODES,

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -105,6 +105,10 @@ class Cli:
     passes: tuple[str, ...] = ()
     login: tuple[str, ...] = ()
     """Files below the home that show that somebody has logged in."""
+    keeps: tuple[str, ...] = ()
+    """Other files below the home in which people have its keys."""
+    moved: tuple[str, str] = ("", "")
+    """A variable that moves all of them, and the folder below the home whose place it takes."""
     litter: tuple[str, ...] = ()
     says_when_done: bool = True
     """Its output ends with a result; without one it did not get to its end."""
@@ -112,6 +116,23 @@ class Cli:
     has_version: bool = True
     codes: Mapping[int, Reason] = field(default_factory=dict)
     """What single exit codes mean, where they say more than the words."""
+    held_back: Callable[[str, Mapping[str, str]], tuple[str, ...]] | None = None
+    """What its sandbox kept its model from in a session, where its output does not tell."""
+
+    def places(
+        self, names: Iterable[str], environ: Mapping[str, str]
+    ) -> Iterator[tuple[str, Path]]:
+        """Yield how people write each of some files below the home, and where it is."""
+        variable, folder = self.moved
+        home, moved = environ.get("HOME"), environ.get(variable)
+        for name in names:
+            if moved and Path(name).is_relative_to(folder):
+                yield (
+                    f"${variable}/{Path(name).relative_to(folder)}",
+                    Path(moved, Path(name).relative_to(folder)),
+                )
+            elif home:
+                yield f"~/{name}", Path(home, name)
 
     @property
     def program(self) -> str:
@@ -187,9 +208,12 @@ class Headless:
         for path in _found(job, cli.litter) - there:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         reason, message = verdict(cli, said, ended, job.caps)
+        if reason is Reason.AUTH:
+            message = f"{message}; {unlocking(cli)}"
         if in_circles and ended.stopped_for is Reason.STALLED:
             message = in_circles
         output = tail(said.text or plain(ended.output))
+        held_back = cli.held_back(said.session, job.env) if cli.held_back and said.session else ()
         return Outcome(
             reason,
             hidden(message, secrets),
@@ -201,7 +225,7 @@ class Headless:
             tokens=said.tokens,
             model=said.model,
             session=said.session if cli.can_resume else "",
-            denied=said.denied,
+            denied=tuple(hidden(each, secrets) for each in (*said.denied, *held_back)),
             words=hidden(said.text, secrets) if cli.says_when_done else "",
         )
 
@@ -232,6 +256,13 @@ def verdict(cli: Cli, said: Said, ended: Ended, caps: Caps) -> tuple[Reason | No
     if cli.says_when_done and not said.is_done:
         return Reason.AGENT_ERROR, f"{name} exited with 0 and said no result"
     return None, f"{name} says that it is done"
+
+
+def unlocking(cli: Cli) -> str:
+    """Return in a sentence how an agent whose key was refused gets one that is taken."""
+    log_in = f", or log in with {cli.program}" if cli.login else ""
+    what = f"set {' or '.join(cli.keys)}{log_in}" if cli.keys else f"give {cli.program} its key"
+    return f"{what}; `gitflow-agents agents` shows what is there"
 
 
 def circling(said: Said) -> str:

@@ -147,6 +147,7 @@ OPENCODE = Cli(
         "OPENCODE_DISABLE_DEFAULT_PLUGINS",
     ),
     login=(".local/share/opencode/auth.json",),
+    keeps=(".config/opencode/opencode.json", ".config/opencode/opencode.jsonc"),
     start=start,
     hear=hear,
 )

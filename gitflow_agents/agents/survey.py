@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from gitflow_agents.agents.headless import Cli
 from gitflow_agents.runner import environment, tail
@@ -68,9 +67,7 @@ def _key(cli: Cli, environ: Mapping[str, str]) -> str:
     for name in cli.keys:
         if environ.get(name):
             return name
-    home = environ.get("HOME")
-    files = (f"~/{name}" for name in cli.login if home and Path(home, name).is_file())
-    return next(files, "")
+    return next((said for said, path in cli.places(cli.login, environ) if path.is_file()), "")
 
 
 def _version(cli: Cli, path: str, environ: Mapping[str, str]) -> tuple[str, str]:
