@@ -63,6 +63,10 @@ def config(repo: Repo, **keys: Any) -> None:
     repo.git("commit", "--quiet", "--message", "settings")
 
 
+RUN = "$(cut -d' ' -f4 /proc/$(cut -d' ' -f4 /proc/$PPID/stat)/stat)"
+"""Shell words for the run that started a command: it is above the reaper, and the one above that."""
+
+
 def until(condition: str, seconds: float = 20) -> str:
     """Return shell words that wait until a condition holds, and exit with 99 when it never does."""
     looks = int(seconds / 0.02)

@@ -186,7 +186,7 @@ def test_a_task_is_stopped_while_its_merge_is_tested(repo: Repo, tmp_path: Path)
         repo,
         task("1", "echo 1 > a.txt"),
         task("2", "echo 2 > b.txt", depends_on=["1"]),
-        gate=[f"echo $$ $PPID > '{tmp_path}/a.pids'; {marked(tmp_path, 'a')} true"],
+        gate=[f"echo $$ {engine.RUN} > '{tmp_path}/a.pids'; {marked(tmp_path, 'a')} true"],
     )
     with other(repo, "run", engine.FILE) as run:
         begun(tmp_path, "a")

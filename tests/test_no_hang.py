@@ -70,7 +70,7 @@ finally:
 
 
 def test_a_signal_in_the_midst_of_another_does_not_wait_for_it(repo: Repo) -> None:
-    engine.plan(repo, engine.task("1", f"kill -INT $PPID; {FOR_EVER}"))
+    engine.plan(repo, engine.task("1", f"kill -INT {engine.RUN}; {FOR_EVER}"))
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED_AT_EVERY_LINE],
         cwd=repo.path,
@@ -184,6 +184,7 @@ def test_a_process_that_cannot_be_ended_is_left_behind(
         raise PermissionError  # as for one that became another user's
 
     end = os.killpg
+    monkeypatch.setattr(runner.REAPERS, "take", lambda: None)
     monkeypatch.setattr(runner, "GRACE", 0.05)
     monkeypatch.setattr(os, "kill", refuse)
     monkeypatch.setattr(os, "killpg", refuse)

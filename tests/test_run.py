@@ -1056,7 +1056,10 @@ def test_two_runs_of_one_plan_help_each_other_and_merge_every_task_once(
     together = until(f"[ $(wc -l < {log}) -ge 2 ]")
     engine.plan(
         repo,
-        *(task(f"t{n}", f"echo t{n} $PPID >> {log}; {together} echo {n} > f{n}") for n in range(6)),
+        *(
+            task(f"t{n}", f"echo t{n} {engine.RUN} >> {log}; {together} echo {n} > f{n}")
+            for n in range(6)
+        ),
         limits={"parallel": 2},
         gate=["test -e README.md"],
     )

@@ -53,6 +53,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def without_reapers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be none, as on a system that has none."""
+    monkeypatch.setattr(runner.REAPERS, "take", lambda: None)
+
+
+@pytest.fixture
 def mark(request: pytest.FixtureRequest) -> str:
     """Return a mark of the test's own, as a claim has one."""
     return f"GITFLOW_CLAIM={os.getpid()}-{id(request)}"
@@ -244,6 +250,19 @@ def test_a_flood_does_not_hide_that_time_is_over(run: Callable[..., Ended]) -> N
 # --- what it started ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_reapers")
+def test_without_reapers_a_command_is_watched_and_ended_all_the_same(
+    run: Callable[..., Ended], tmp_path: Path
+) -> None:
+    assert run("echo out; exit 3").code == 3
+    gone = tmp_path / "gone"
+    said = f"/bin/sh cannot be started in {gone}: No such file or directory"
+    assert run("true", cwd=gone) == Ended(None, 0, said)
+    deaf = "trap '' TERM; echo deaf; echo 1/1 > progress; while :; do sleep 0.05; done"
+    ended = stopped_when_ready(run, tmp_path, deaf)
+    assert (ended.code, ended.stopped_for, ended.output) == (-9, Reason.STOPPED, "deaf\n")
+
+
 def test_what_a_command_left_behind_is_ended(run: Callable[..., Ended], tmp_path: Path) -> None:
     ended = run("sleep 60 & echo $! > pid")
     assert (ended.code, ended.left_behind) == (0, True)
@@ -251,6 +270,7 @@ def test_what_a_command_left_behind_is_ended(run: Callable[..., Ended], tmp_path
     assert ended.seconds < 10  # although the sleeper held its output open
 
 
+@pytest.mark.usefixtures("without_reapers")
 def test_what_left_the_group_is_found_by_its_mark(
     run: Callable[..., Ended], tmp_path: Path
 ) -> None:
@@ -260,6 +280,7 @@ def test_what_left_the_group_is_found_by_its_mark(
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.usefixtures("without_reapers")
 def test_what_left_the_group_ends_with_a_timeout_too(
     run: Callable[..., Ended], tmp_path: Path
 ) -> None:
@@ -269,6 +290,7 @@ def test_what_left_the_group_ends_with_a_timeout_too(
     assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.usefixtures("without_reapers")
 def test_what_dropped_its_environment_is_ended_with_its_group(
     run: Callable[..., Ended], tmp_path: Path
 ) -> None:

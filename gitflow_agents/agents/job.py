@@ -78,6 +78,8 @@ class Agent(Protocol):
 
 def stopped(ended: Ended, caps: Caps) -> str:
     """Return in words why the watchdog ended a process, or nothing when it did not."""
+    if ended.trouble:
+        return ended.trouble
     match ended.stopped_for:
         case None:
             return ""

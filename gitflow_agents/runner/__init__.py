@@ -1,8 +1,8 @@
 """Processes: how a command is started, watched, and surely ended.
 
-A command runs in its own process group with an environment that we chose.  Everything that it
-started carries the claim's nonce in its environment, so at the end all of it can be found and
-ended, also what left the group.
+A command runs in its own process group with an environment that we chose, under a reaper, which
+ends all that it started however far that went.  Where a system has no reapers, what a command
+started is found by the claim's nonce, which all of it carries in its environment.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import re
 import selectors
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,23 +20,38 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
-from gitflow_agents.models import Lease, Ran, Reason
+from gitflow_agents.models import Ran, Reason
+from gitflow_agents.runner.alive import (
+    boot_id,
+    end_all,
+    inside,
+    is_alive,
+    is_ours,
+    lease_is_lost,
+    marked,
+    new_lease,
+    own_start,
+    present,
+    process_started,
+)
+from gitflow_agents.runner.reapers import REAPERS, Said
 
 GRACE = 5.0
 """Seconds between asking a process to end and ending it."""
 TICK = 0.5
 """Seconds between two looks of the watchdog."""
-ENVIRON = 16 * 1024
-"""Bytes of a process's environment that are read at a time."""
 OUTPUT = 8 * 1024 * 1024
 """Bytes of a command's output that are kept: the first half and the last half."""
 LINE = 16 * 1024 * 1024
 """Bytes of the longest line that is listened to; what is longer is only kept."""
 TAIL = 20
 """Lines of output that go into a report."""
+
+REAPER_GONE = "the process that watched over it was ended, and what it started is not known"
+CANNOT_END = "something that it started cannot be ended"
 
 PASSED_ON = frozenset(
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR TEMP TMP PWD "
@@ -48,168 +62,6 @@ PASSED_ON = frozenset(
     "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy".split()
 )
 """Variables that reach a command; tokens and agent sockets are not among them."""
-
-
-# --- who is alive ---------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def boot_id() -> str:
-    """Return what tells this boot of this machine from any other, as well as the system knows."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    said = subprocess.run(
-        ["sysctl", "-n", "kern.boottime"], capture_output=True, text=True, check=False
-    ).stdout
-    return re.sub(r"\D+", "-", said).strip("-") or "unknown"
-
-
-def process_started(pid: int) -> int:
-    """Return when a process started, in a unit of the system's own, or 0 when there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
-        if sys.platform == "linux":
-            return 0
-        said = subprocess.run(
-            ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, check=False
-        ).stdout.strip()
-        return int.from_bytes(said[-12:]) if said else 0
-    except OSError:
-        return 0
-    # The name may hold spaces and brackets; the fields behind it do not.
-    fields = stat.rpartition(b")")[2].split()
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-@lru_cache(maxsize=1)
-def own_start(pid: int) -> int:
-    """Return when this process, whose `pid` it is, started: asked often, and never another."""
-    return process_started(pid)
-
-
-def is_alive(pid: int, started: int | None = None) -> bool:
-    """Say whether a process lives; with `started`, whether it is still the same one."""
-    now = process_started(pid)
-    return now != 0 and (started is None or now == started)
-
-
-def new_lease(until: float) -> Lease:
-    """Return a lease of this very process."""
-    pid = os.getpid()
-    return Lease(
-        host=socket.gethostname(),
-        boot=boot_id(),
-        pid=pid,
-        pid_started=own_start(pid),
-        until=until,
-    )
-
-
-def is_ours(lease: Lease) -> bool:
-    """Say whether a lease is held by this very process."""
-    mine = new_lease(0)
-    return lease.model_copy(update={"until": mine.until}) == mine
-
-
-def lease_is_lost(lease: Lease, now: float) -> bool:
-    """Say whether nobody works under a lease any more: looked up here, waited for elsewhere."""
-    if lease.host != socket.gethostname():
-        return now > lease.until
-    return lease.boot != boot_id() or not is_alive(lease.pid, lease.pid_started)
-
-
-_BARE: set[str] = set()
-"""Processes that have no environment, and were given the time to show one."""
-
-
-def present() -> frozenset[tuple[str, int]]:
-    """Return the processes that there are: what is named here, no later process is called."""
-    try:
-        with os.scandir("/proc") as entries:
-            # A process that gets the number of a former one is another file.
-            return frozenset((e.name, e.inode()) for e in entries if e.name.isdigit())
-    except OSError:
-        return frozenset()
-
-
-def marked(mark: str, before: frozenset[tuple[str, int]] = frozenset()) -> list[int]:
-    """Return the processes whose environment holds `mark` (`NAME=value`), zombies left out.
-
-    Those of `before` are not looked at: they were there before anything got the mark.
-    """
-    found: list[int] = []
-    wanted, own = mark.encode(), str(os.getpid())
-    names = [name for name, _ in present() - before if name != own]
-    for _ in range(100):
-        late = []
-        for name in names:
-            environ = _environ(name)
-            if environ is None:
-                continue
-            if wanted in environ and wanted in environ.split(b"\0"):
-                found.append(int(name))
-            elif not environ and name not in _BARE and os.path.exists(f"/proc/{name}/exe"):
-                late.append(name)
-        if not late:
-            return found
-        # In the midst of an exec a process shows no environment; a moment later it does.
-        names = late
-        time.sleep(0.001)
-    _BARE.update(names)
-    return found
-
-
-def _environ(name: str) -> bytes | None:
-    """Return the environment of a process; None when it is gone or somebody else's."""
-    try:
-        fd = os.open(f"/proc/{name}/environ", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        # Room for the usual one: asking the system for a large block takes longer than to read.
-        environ = more = os.read(fd, ENVIRON)
-        while len(more) == ENVIRON:
-            more = os.read(fd, ENVIRON)
-            environ += more
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return environ
-
-
-def inside(folder: Path) -> list[int]:
-    """Return the processes whose working directory is a folder or below it."""
-    found: list[int] = []
-    top = os.path.realpath(folder)
-    with contextlib.suppress(OSError):
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                where = os.readlink(f"/proc/{name}/cwd")
-                if where == top or where.startswith(top + os.sep):
-                    found.append(int(name))
-    return found
-
-
-def end_all(
-    mark: str, group: int | None = None, before: frozenset[tuple[str, int]] = frozenset()
-) -> bool:
-    """End every process that carries `mark` and its group; say whether there was any."""
-    any_left = False
-    for _ in range(50):
-        left = marked(mark, before)
-        if not left:
-            break
-        any_left = True
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
-    if group is not None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-    return any_left
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -254,6 +106,8 @@ class Ended:
     stopped_for: Reason | None = None
     turns: int | None = None
     left_behind: bool = False
+    trouble: str = ""
+    """Why nobody knows that all of it is gone; it was then ended for reasons of infrastructure."""
 
 
 class Stop:
@@ -363,37 +217,124 @@ def run(
             sink = stack.enter_context(open(transcript, "w+b", opener=_private))
         source = stack.enter_context(open(stdin or os.devnull, "rb"))
         reader, writer = os.pipe()
-        before = present()
         # Where nobody listens, what is printed stays in the order in which it was printed.
         errors, aside = os.pipe() if hear is not None else (-1, writer)
         try:
-            process = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                # Some take PWD for where they are, and would work in the person's own checkout.
-                env={**env, "PWD": str(cwd)},
-                stdin=source,
-                stdout=writer,
-                stderr=aside,
-                start_new_session=True,
-            )
+            # Some take PWD for where they are, and would work in the person's own checkout.
+            files = (source.fileno(), writer, aside)
+            child = _started(argv, cwd, {**env, "PWD": str(cwd)}, files, mark)
         except OSError as e:
             for fd in {reader, writer, errors, aside} - {-1}:
                 os.close(fd)
             return Ended(None, 0, f"{argv[0]} cannot be started in {cwd}: {e.strerror}")
+        stack.callback(child.done)
         for fd in {writer, aside}:
             os.close(fd)
-        pump = _Pump(process, [fd for fd in (reader, errors) if fd >= 0], sink, hear)
+        pump = _Pump(child, [fd for fd in (reader, errors) if fd >= 0], sink, hear)
         why = _watch(pump, caps, stop, began, look, on_progress)
         if why is not None:
-            _end(process, pump, mark)
-        left = end_all(mark, process.pid, before)
+            child.ask()
+            pump.wait(GRACE)
+        said = child.end()
+        pump.finish(GRACE)
+        if said is not None and said.error:
+            why_not = os.strerror(said.error)
+            return Ended(None, 0, f"{argv[0]} cannot be started in {cwd}: {why_not}")
+        trouble = ""
+        if said is None or not said.is_gone:
+            why, trouble = Reason.INFRASTRUCTURE, CANNOT_END if said else REAPER_GONE
+        code, is_left = (said.code, said.is_left) if said else (None, True)
+        seconds, turns = time.monotonic() - began, pump.told.turns
+        return Ended(code, seconds, pump.text(), why, turns, is_left, trouble)
+
+
+class _Child(Protocol):
+    """A command that was started."""
+
+    @property
+    def fd(self) -> int:
+        """Return what can be read when it has ended; -1 where it has to be asked."""
+
+    def has_ended(self) -> bool:
+        """Say whether it has."""
+
+    def ask(self) -> None:
+        """Ask it, and all that it started, to end."""
+
+    def end(self) -> Said | None:
+        """End it, and all that it started; None when nobody can say what came of that."""
+
+    def done(self) -> None:
+        """Nobody looks at it any more."""
+
+
+def _started(
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], files: tuple[int, int, int], mark: str
+) -> _Child:
+    """Start a program with these three files; OSError when it cannot be."""
+    while (reaper := REAPERS.take()) is not None:
+        try:
+            reaper.start(argv, cwd, env, files)
+        except ConnectionError:
+            reaper.done()  # somebody has just ended it
+        else:
+            return reaper
+    before = present()
+    source, out, errors = files
+    process = subprocess.Popen(
+        list(argv),
+        cwd=cwd,
+        env=env,
+        stdin=source,
+        stdout=out,
+        stderr=errors,
+        start_new_session=True,
+    )
+    return _Marked(process, mark, before)
+
+
+class _Marked:
+    """A command that we started ourselves; what it started is known by its mark and its group."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], mark: str, before: frozenset[tuple[str, int]]
+    ) -> None:
+        self._process, self._mark, self._before = process, mark, before
+        self.fd = -1
+        if sys.platform == "linux":
+            # A process that ends is seen at once; elsewhere it is asked now and then.
+            with contextlib.suppress(OSError, AttributeError):
+                self.fd = os.pidfd_open(process.pid)
+
+    def has_ended(self) -> bool:
+        """Say whether it has."""
+        return self._process.poll() is not None
+
+    def ask(self) -> None:
+        """Ask it, and all that it started, to end."""
+        self._signal(signal.SIGTERM)
+        for pid in marked(self._mark):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+
+    def end(self) -> Said:
+        """End it, and all that it started."""
+        if not self.has_ended():
+            self._signal(signal.SIGKILL)
+        is_left = end_all(self._mark, self._process.pid, self._before)
         # One that became somebody else's (`exec sudo`) cannot be ended by us.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-        pump.finish(GRACE)
-        heard, code = pump.told, process.returncode
-        return Ended(code, time.monotonic() - began, pump.text(), why, heard.turns, left)
+            self._process.wait(GRACE)
+        return Said(self._process.returncode, is_left, True, 0)
+
+    def done(self) -> None:
+        """Nobody looks at it any more."""
+        if self.fd >= 0:
+            os.close(self.fd)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
 
 class _Progress:
@@ -464,17 +405,6 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _end(process: subprocess.Popen[bytes], pump: _Pump, mark: str) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
-    for pid in marked(mark):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGTERM)
-    pump.wait(GRACE)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def _last_line(path: Path) -> str:
     try:
         lines = read_plain(path, 4096, end=True).decode(errors="replace").splitlines()
@@ -514,12 +444,12 @@ class _Pump:
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        child: _Child,
         fds: Sequence[int],
         sink: object,
         hear: Callable[[str], Heard] | None,
     ) -> None:
-        self._process = process
+        self._child = child
         self._fds = tuple(fds)
         self._sink = sink
         self._hear = hear
@@ -534,12 +464,9 @@ class _Pump:
         self._events = selectors.DefaultSelector()
         for fd in fds:
             self._events.register(fd, selectors.EVENT_READ)
-        self._life = -1
-        if sys.platform == "linux":
-            # A process that ends is seen at once; elsewhere it is asked now and then.
-            with contextlib.suppress(OSError, AttributeError):
-                self._life = os.pidfd_open(process.pid)
-                self._events.register(self._life, selectors.EVENT_READ)
+        self._life = child.fd
+        if self._life >= 0:
+            self._events.register(self._life, selectors.EVENT_READ)
 
     def wait(self, seconds: float) -> bool:
         """Read until there is news, or for so long at most, or until the command has ended.
@@ -548,7 +475,7 @@ class _Pump:
         """
         until, before = time.monotonic() + seconds, self.told
         pause = seconds if self._life >= 0 else 0.001
-        while self._process.poll() is None:
+        while not self._child.has_ended():
             left = until - time.monotonic()
             if left <= 0:
                 return False
@@ -562,7 +489,6 @@ class _Pump:
         """Read what is left, for so long at most: somebody else may hold the other end open."""
         if self._life >= 0:
             self._events.unregister(self._life)
-            os.close(self._life)
         until = time.monotonic() + seconds
         while self._events.get_map() and time.monotonic() < until:
             self._read(max(0.0, until - time.monotonic()))
@@ -659,6 +585,32 @@ def ran(kind: str, command: str, ended: Ended) -> Ran:
             "kind": kind,
             "code": None if ended.stopped_for else ended.code,
             "seconds": round(ended.seconds, 3),
-            "tail": tail(ended.output),
+            "tail": tail(f"{ended.output}\n{ended.trouble}"),
         }
     )
+
+
+__all__ = [
+    "REAPERS",
+    "Caps",
+    "Ended",
+    "Heard",
+    "Stop",
+    "boot_id",
+    "end_all",
+    "environment",
+    "inside",
+    "is_alive",
+    "is_ours",
+    "lease_is_lost",
+    "marked",
+    "new_lease",
+    "own_start",
+    "present",
+    "process_started",
+    "ran",
+    "read_plain",
+    "run",
+    "shell",
+    "tail",
+]
