@@ -1157,6 +1157,80 @@ def agents(app: App) -> None:
 
 # --- plumbing -------------------------------------------------------------------------------------
 
+_claim = click.option(
+    "--claim", metavar="SHA", required=True, help="The commit that the state names for it."
+)
+
+
+@_verb("plumbing", no_json="jobs of GitHub Actions read its outputs")
+@click.argument("plans", metavar="[PLAN]...", nargs=-1)
+@click.pass_obj
+def reconcile(app: App, plans: tuple[str, ...]) -> int:
+    """In a job of GitHub Actions: do what is due, and start a run for everything else.
+
+    Each pass reads the state that origin has, takes what was published, merges what passed, and
+    starts a run a task. It may be called at any time, twice at once too. Without PLAN it looks at
+    all that origin has.
+    """
+    from gitflow_agents import on_actions
+
+    with on_actions.hushed():
+        return on_actions.reconcile(app, plans, _Teller(app))
+
+
+@_verb("plumbing", no_json="it prints one line")
+@click.argument("plan", metavar="PLAN")
+@click.pass_obj
+def start(app: App, plan: str) -> int:
+    """In a job of GitHub Actions: ask for a pass over a plan."""
+    from gitflow_agents import on_actions
+
+    return on_actions.start(app, plan)
+
+
+@_verb("plumbing", no_json="jobs of GitHub Actions read its outputs")
+@click.argument("what", metavar="PLAN/TASK")
+@_claim
+@click.option("--to", "folder", metavar="DIR", help="Where the result is left for `publish`.")
+@click.option("--train", is_flag=True, help="Test the train of PLAN; the exit code is the verdict.")
+@click.pass_obj
+def execute(app: App, what: str, claim: str, folder: str | None, train: bool) -> int:
+    """In a job of GitHub Actions: do one attempt, or test one train; nothing is written to origin.
+
+    Nothing is started when the state names another run than this one.
+    """
+    from gitflow_agents import on_actions
+    from gitflow_agents.errors import UsageError
+
+    plan, _, task = what.rpartition("/")
+    with on_actions.hushed():
+        if train:
+            return on_actions.test(app, what, claim, _Teller(app))
+        if not plan or not folder:
+            raise UsageError("an attempt needs PLAN/TASK and --to DIR")
+        return on_actions.execute(app, plan, task, claim, folder, _Teller(app))
+
+
+@_verb("plumbing", no_json="jobs of GitHub Actions read its outputs")
+@click.argument("what", metavar="PLAN/TASK")
+@_claim
+@click.option("--from", "folder", metavar="DIR", required=True, help="What `execute` left.")
+@click.pass_obj
+def publish(app: App, what: str, claim: str, folder: str) -> int:
+    """In a job of GitHub Actions: put what `execute` left on the task's branch.
+
+    No file of it is executed or checked out, and what it says of itself is compared with its
+    commits. What comes too late is kept beside the branch.
+    """
+    from gitflow_agents import on_actions
+    from gitflow_agents.errors import UsageError
+
+    plan, _, task = what.rpartition("/")
+    if not plan:
+        raise UsageError("publish needs PLAN/TASK")
+    with on_actions.hushed():
+        return on_actions.publish(app, plan, task, claim, folder, _Teller(app))
+
 
 @_verb("plumbing")
 @_all_plans

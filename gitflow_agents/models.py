@@ -641,14 +641,17 @@ class Lease(Model):
     """Who runs an attempt, so that anybody can tell whether they still do.
 
     `pid` and `pid_started` (clock ticks since boot) name one process of one boot; `until` is
-    seconds since the epoch, after which another host may take the attempt for lost.
+    seconds since the epoch, after which another host may take the attempt for lost.  A forge's
+    `run` stands in the place of a process.
     """
 
     host: str
-    boot: str
-    pid: int
-    pid_started: int
+    boot: str = ""
+    pid: int = 0
+    pid_started: int = 0
     until: float
+    run: Annotated[int, Field(ge=0)] | None = None
+    """The run of the forge, 0 until it is known which; None for a process."""
 
 
 class Ran(Model):

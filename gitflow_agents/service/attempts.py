@@ -97,7 +97,7 @@ class Attempts:
         now = self.desk.clock()
         crew = self._crew(record, branch, number, attempts)
         timeout = plan.setting(plan.by_id[task] if crew else terms, "timeout").seconds
-        lease = new_lease(now + timeout + LEASE_MARGIN)
+        lease = self.desk.lease(now + timeout + LEASE_MARGIN)
         attempt = Attempt(
             number=number,
             agent=plan.setting(terms, "agent"),
@@ -141,11 +141,6 @@ class Attempts:
             status=S.IN_PROGRESS,
             branch=branch,
         )
-        folder = self.desk.attempt_folder(task, number)
-        base = state.flow_sha
-        stop = Stop(self.desk.executor.stop)
-        inputs, _ = handoff.inputs(terms, snapshot.records)
-        session = self._session(record, attempt)
         return Order(
             plan,
             terms,
@@ -153,13 +148,38 @@ class Attempts:
             nonce,
             branch,
             claim,
-            base,
-            folder,
-            stop,
-            inputs=inputs,
+            state.flow_sha,
+            self.desk.attempt_folder(task, number),
+            Stop(self.desk.executor.stop),
+            inputs=handoff.inputs(terms, snapshot.records)[0],
             role=role,
-            session=session,
+            session=self._session(record, attempt),
             crew=crew,
+        )
+
+    def order(self, task: str) -> Order:
+        """Return what whoever works on the running attempt at a task needs, as `claim` does.
+
+        The agent's memory of the attempt before is where that one was, and not here.
+        """
+        snapshot, handbook = self.desk.snapshot, self.desk.handbook
+        plan, record = snapshot.plan, snapshot.record(task)
+        *former, attempt = record.attempts
+        before = record.model_copy(update={"attempts": tuple(former)})
+        terms = handbook.terms(plan, plan.by_id[task])
+        return Order(
+            plan,
+            terms,
+            attempt.number,
+            record.nonce,
+            record.branch,
+            record.claim,
+            attempt.base,
+            self.desk.attempt_folder(task, attempt.number),
+            Stop(self.desk.executor.stop),
+            inputs=handoff.inputs(terms, snapshot.records)[0],
+            role=handbook.role(plan, plan.by_id[task]),
+            crew=self._crew(before, record.branch, attempt.number, tuple(former)),
         )
 
     def _crew(
@@ -380,8 +400,9 @@ class Attempts:
             # Nothing of it may get into a ref, however the attempt ended.
             worktree = self.desk.worktrees.place(plan.plan, task.id)
             place = self.desk.worktrees.aside(worktree)
+            where = str(place) if worktree.path.exists() else "what its run handed over"
             self.desk.worktrees.move(worktree, place)
-            last, leak = order.claim, f"{leak}; the work is in {place} only"
+            last, leak = order.claim, f"{leak}; the work is in {where} only"
             if report.reason is Reason.STOPPED:
                 tell(self.desk, task.id, leak, str(place), "work_kept")
             else:
@@ -445,6 +466,16 @@ class Attempts:
         """Return in a sentence which secret is in some work, or an empty string."""
         repository, secrets = self.desk.store.repository, self.desk.executor.secrets
         return merge.leaked(repository, claim, tip, tree, self.desk.config, secrets)
+
+    def without_secrets(self, order: Order, result: Result) -> Result:
+        """Return a result that may leave this machine: without its work where a secret is in it."""
+        report = self._without_secrets(result.report)
+        leak = self._leak(order.claim, result.tip, result.tree)
+        if not leak:
+            return replace(result, report=report)
+        said = f"{leak}; nothing of the work was handed on"
+        tree = self.desk.store.repository.commit(order.claim).tree
+        return Result(tree, order.claim, (), _failed(report, Reason.SECRET_FOUND, said))
 
     def _without_secrets(self, report: DoneReport) -> DoneReport:
         said = report.model_dump(mode="json", by_alias=True)
@@ -692,6 +723,8 @@ class Attempts:
         if record.lease is not None and record.lease.host == new_lease(0).host:
             end_all(f"GITFLOW_CLAIM={record.nonce}")
             last = self._rescue(record)
+        elif record.lease is not None and record.lease.run is not None:
+            last = self._kept_beside(record)
         if reason is Reason.FOREIGN_COMMITS:
             tip = self.desk.store.refs.tip(record.branch) or ""
             self._foreign(draft, record, tip)
@@ -704,7 +737,7 @@ class Attempts:
 
     def _rescue(self, record: TaskRecord) -> str:
         """Return a commit of what a dead attempt left in its worktree, which can go then."""
-        plan, repository = self.desk.snapshot.plan, self.desk.store.repository
+        plan = self.desk.snapshot.plan
         worktree = self.desk.worktrees.place(plan.plan, record.id)
         self.desk.afterwards.append(lambda: self.desk.worktrees.remove(worktree))
         number = record.attempts[-1].number
@@ -712,9 +745,7 @@ class Attempts:
         if noted is None or not worktree.path.exists() or not worktree.is_for(record.claim):
             # Either no agent has worked there yet, or the work of a stopped attempt was kept and
             # the run died before it could say so.
-            kept = self.desk.store.refs.resolve(attempt_ref(plan.plan, record.id, number))
-            is_its = kept is not None and repository.is_ancestor(record.claim, kept)
-            return kept if kept is not None and is_its else record.claim
+            return self._kept_beside(record)
         try:
             return self._saved(worktree, record.id, number, record.claim, noted)
         except GitFailed as e:
@@ -722,6 +753,13 @@ class Attempts:
             self.desk.afterwards[-1] = lambda: self.desk.worktrees.move(worktree, aside)
             self.desk.say("work_kept", f"{record.id}: {e.message}; what it left is in {aside}")
             return record.claim
+
+    def _kept_beside(self, record: TaskRecord) -> str:
+        """Return what was kept of an attempt whose end nobody told, else its claim."""
+        plan, number = self.desk.snapshot.plan.plan, record.attempts[-1].number
+        kept = self.desk.store.refs.resolve(attempt_ref(plan, record.id, number))
+        is_its = kept is not None and self.desk.store.repository.is_ancestor(record.claim, kept)
+        return kept if kept is not None and is_its else record.claim
 
     def _saved(
         self, worktree: Worktree, task: str, number: int, claim: str, noted: tuple[str, ...]

@@ -14,10 +14,10 @@ from typing import Any
 from gitflow_agents import spec
 from gitflow_agents.errors import FlowError, is_full
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
-from gitflow_agents.models import SCHEMA, Config, DoneReport, Train
+from gitflow_agents.models import SCHEMA, Config, DoneReport, Lease, Train
 from gitflow_agents.render import utc
 from gitflow_agents.roles import Handbook
-from gitflow_agents.runner import Stop
+from gitflow_agents.runner import Stop, new_lease
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import Store, Worktrees
 from gitflow_agents.store.state import BRIEFING, attempt_ref, one_line
@@ -64,6 +64,10 @@ class Desk:
     """Reads the handbook, which few of the commands need."""
     run: str = ""
     clock: Callable[[], float] = time.time
+    lease: Callable[[float], Lease] = new_lease
+    """Makes the lease of whoever will work, until a time in seconds since the epoch."""
+    runs_over: frozenset[int] = frozenset()
+    """Runs of the forge that are known to be over."""
     own: dict[str, Order] = field(default_factory=dict)
     """Attempts that this process is working on, or that ended and are not yet in the state."""
     ended: set[str] = field(default_factory=set)

@@ -13,7 +13,7 @@ from typing import Any
 from gitflow_agents import scheduler
 from gitflow_agents.errors import FlowError, LostRace
 from gitflow_agents.execute import Order
-from gitflow_agents.models import LOCAL, ZERO, Limits, Reason, Status, Train
+from gitflow_agents.models import LOCAL, ZERO, Lease, Limits, Reason, Status, Train
 from gitflow_agents.runner import is_ours, lease_is_lost
 from gitflow_agents.scheduler import Seen
 from gitflow_agents.service.accept import proposal_of, revise
@@ -167,11 +167,11 @@ class Reconciler:
                 if task in self.desk.ended:
                     concluded.add(task)
                 continue
-            tip = refs.tip(record.branch)
-            is_held = record.lease is not None and not lease_is_lost(
-                record.lease, self.desk.clock()
-            )
-            if is_held and record.nonce not in self._unsure:
+            tip, lease = refs.tip(record.branch), record.lease
+            is_held = lease is not None and not self._is_lost(lease)
+            # A run of the forge publishes, and leaves it to a pass to see that.
+            is_published = lease is not None and lease.run is not None and tip != record.claim
+            if is_held and not is_published and record.nonce not in self._unsure:
                 continue
             if tip == record.claim:
                 lost.add(task)
@@ -196,6 +196,10 @@ class Reconciler:
             busy=self._busy(),
             train=self._train_seen(state.train),
         )
+
+    def _is_lost(self, lease: Lease) -> bool:
+        """Say whether nobody works under a lease any more, as far as this process can tell."""
+        return lease.run in self.desk.runs_over or lease_is_lost(lease, self.desk.clock())
 
     def _is_own(self, task: str) -> bool:
         """Say whether this process works on the attempt that the state names."""
@@ -243,7 +247,7 @@ class Reconciler:
             return "failed" if self.desk.tests[train.tip].reason else "passed"
         if self.desk.testing is not None and self.desk.testing.train.tip == train.tip:
             return ""
-        is_lost = lease_is_lost(train.lease, self.desk.clock()) or is_ours(train.lease)
+        is_lost = self._is_lost(train.lease) or is_ours(train.lease)
         return "lost" if is_lost else ""
 
     def revise(self) -> bool:

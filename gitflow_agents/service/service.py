@@ -813,7 +813,7 @@ class Service:
             self.handbook.role(snapshot.plan, task)  # raises for one that is gone
         for said in crew.ensure(snapshot, self.handbook, self.config, self.environ):
             warn(said)
-        desk = self._desk(snapshot, on_event)
+        desk = self.desk(snapshot, on_event)
         desk.worktrees.exclude()
         stop = desk.executor.stop
         desk.store.refs.is_hurried = self.store.refs.is_hurried = stop.is_set
@@ -834,7 +834,8 @@ class Service:
             )
         return push(self.authorities, name, remote, self.actor, dry_run=dry_run)
 
-    def _desk(self, snapshot: Snapshot, on_event: Callable[[Told], None]) -> Desk:
+    def desk(self, snapshot: Snapshot, on_event: Callable[[Told], None]) -> Desk:
+        """Return the tools of this process for one plan."""
         worktrees = Worktrees(self.repository, self.config.worktrees)
         store = self.at(snapshot.plan.plan)
         # An agent can reach the refs of this repository, whoever decides.
@@ -886,7 +887,7 @@ class Service:
             _, snapshot = self.authorities.load(plan)
             if snapshot is None:
                 return None
-            desk = self._desk(snapshot, lambda told: None)
+            desk = self.desk(snapshot, lambda told: None)
             desk.executor.guard.begin()
             reconciler = Reconciler(desk)
             while reconciler.step(self.limits(snapshot), 0, barrier=False, stopping=True).acted:
@@ -959,7 +960,7 @@ class Service:
         if isinstance(command, AddTask):
             permit(command, LOCAL_LEVEL)
             return self._add_tasks(command, snapshot, dry_run)
-        desk = self._desk(snapshot, on_event)
+        desk = self.desk(snapshot, on_event)
         desk.worktrees.exclude()
         desk.executor.guard.begin()
         acting = Acting(Reconciler(desk), self.limits(snapshot))
@@ -981,7 +982,7 @@ class Service:
             snapshot = store.load_slice(plan, tasks)
             if snapshot is None:
                 return None
-            acting = Acting(Reconciler(self._desk(snapshot, on_event)), self.limits(snapshot))
+            acting = Acting(Reconciler(self.desk(snapshot, on_event)), self.limits(snapshot))
             with contextlib.suppress(LostRace):
                 return acting.record(command, dry_run=dry_run)
         return None
@@ -1046,7 +1047,20 @@ class Service:
         self, plan: str, on_event: Callable[[Told], None], store: Store | None = None
     ) -> Snapshot:
         name, data = self._source(plan)
-        store = store or self.at(name)
+        return self.accepted(
+            name, data, store or self.at(name), on_event, file=self._shown(plan, name)
+        )
+
+    def accepted(
+        self,
+        name: str,
+        data: bytes | None,
+        store: Store,
+        on_event: Callable[[Told], None],
+        *,
+        file: str = "",
+    ) -> Snapshot:
+        """Return a plan that was accepted, or is now: from a text, or from its branch."""
         with store.refs.lock():
             store.refs.refresh()
             snapshot = store.load(name)
@@ -1061,7 +1075,7 @@ class Service:
                     )
                 return snapshot
             proposal = self._proposal(store, name, data)
-            reading = self._checked(name, proposal.data, file=self._shown(plan, name))
+            reading = self._checked(name, proposal.data, file=file)
             snapshot = accept(store, proposal, reading.plan, self.config, self.handbook, self.actor)
 
         def tell(event: str, text: str) -> None:
@@ -1073,7 +1087,7 @@ class Service:
             tell("warning", str(warning))
         more = len(reading.warnings) - MOST_WARNINGS
         if more > 0:
-            tell("warning", f"and {more} more warnings: gitflow-agents validate {plan}")
+            tell("warning", f"and {more} more warnings: gitflow-agents validate {file or name}")
         if self._is_uncommitted(snapshot):
             path, flow = plan_path(name), snapshot.state.flow
             tell("warning", f"{path} is not committed; commit it, or it is in the way of {flow}")

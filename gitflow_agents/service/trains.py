@@ -94,7 +94,7 @@ class Trains:
     def _depart(self, draft: Draft, tip: str, **what: Any) -> TestJob | None:
         """Send a train off that ends in `tip`; return its test unless there is nothing to run."""
         repository, state = self.desk.store.repository, self.desk.snapshot.state
-        lease = new_lease(self.desk.clock() + LEASE_SECONDS)
+        lease = self.desk.lease(self.desk.clock() + LEASE_SECONDS)
         about = {"base": state.flow_sha, "cars": (), "tip": tip, "lease": lease}
         train = Train.model_validate({**about, "nonce": new_nonce(), **what})
         checks = self._checks(tuple(car.task for car in train.cars))
@@ -115,6 +115,14 @@ class Trains:
             said = f"{names} on {state.flow}"
         draft.tell("train_started", commit=tip, note=f"testing {names} {where}")
         self.desk.say("train_started", f"testing {said}: {render.count(len(checks), 'command')}")
+        return TestJob(train, tree, checks, train.nonce, Stop(self.desk.executor.stop))
+
+    def job(self) -> TestJob:
+        """Return the test of the train that the state names, for whoever does it elsewhere."""
+        train = self.desk.snapshot.state.train
+        assert train is not None
+        checks = self._checks(tuple(car.task for car in train.cars))
+        tree = self.desk.store.repository.commit(train.tip).tree
         return TestJob(train, tree, checks, train.nonce, Stop(self.desk.executor.stop))
 
     def test(self, job: TestJob) -> Verdict:

@@ -1,0 +1,69 @@
+"""What a forge does for a plan: it starts runs elsewhere, and knows what became of them.
+
+`service` asks a Forge and never which one it is.  Where there is none, attempts and trains are
+processes of this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gitflow_agents.errors import ExitCode, FlowError
+
+FORGE = "forge"
+"""Stands in a lease for the host, where a run of the forge works."""
+Job = Literal["task", "train", "reconcile"]
+"""What a run is started for: one attempt, the test of one train, one pass."""
+
+
+class ForgeRefused(FlowError):
+    """The forge does not want it, and will not want it the next time either."""
+
+
+class ForgeDown(FlowError):
+    """The forge could not be asked, or asks for patience: safe to try again."""
+
+    code = ExitCode.TRY_AGAIN
+
+
+@dataclass(frozen=True)
+class ForgeRun:
+    """A run of the forge.
+
+    `title` is what the dispatch called it; `conclusion` is empty until it is over, then one of the
+    forge's words: `success`, `failure`, `cancelled`, `timed_out`.
+    """
+
+    id: int
+    title: str = ""
+    is_over: bool = False
+    conclusion: str = ""
+    url: str = ""
+
+
+class Forge(Protocol):
+    """Where runs are started; each method raises ForgeRefused or ForgeDown."""
+
+    def start(self, job: Job, inputs: Mapping[str, str]) -> int:
+        """Start a run, and return its id, or 0 where the forge does not say it."""
+        ...
+
+    def verdict(self, run: int) -> ForgeRun | None:
+        """Return the test in a train's run, as a run; None when the forge knows none of that id.
+
+        It is over before the run is: the run's last job asks for the pass that reads it.
+        """
+        ...
+
+    def runs(self, job: Job, since: float) -> tuple[ForgeRun, ...]:
+        """Return the runs started since a time in seconds since the epoch, the newest first."""
+        ...
+
+    def url(self, run: int) -> str:
+        """Return where people see a run."""
+        ...
+
+
+__all__ = ["FORGE", "Forge", "ForgeDown", "ForgeRefused", "ForgeRun", "Job"]

@@ -1,0 +1,6 @@
+"""GitHub: what a job there knows of itself, and the requests that are made of it."""
+
+from gitflow_agents.github.client import GitHub
+from gitflow_agents.github.surroundings import Surroundings, surroundings
+
+__all__ = ["GitHub", "Surroundings", "surroundings"]

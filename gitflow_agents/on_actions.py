@@ -1,0 +1,215 @@
+"""The verbs that jobs of GitHub Actions call: what a job says, by outputs, summary and log.
+
+Decisions are made in `service.jobs`.  What a plan or an agent says is printed between two lines
+that tell the runner to take nothing in between for a command of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gitflow_agents import render
+from gitflow_agents.errors import ExitCode, FlowError, UsageError
+from gitflow_agents.forge import Forge
+from gitflow_agents.github import GitHub, Surroundings, surroundings
+from gitflow_agents.models import Status
+from gitflow_agents.render.text import cell
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service import Service
+from gitflow_agents.service.jobs import ClaimOver, Jobs
+
+if TYPE_CHECKING:
+    from gitflow_agents.cli import App
+    from gitflow_agents.service import Told
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Let no line that is printed speak to the runner of a job."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        yield
+        return
+    word = secrets.token_hex(16)
+    click.echo(f"::stop-commands::{word}")
+    try:
+        yield
+    finally:
+        click.echo(f"::{word}::")
+
+
+class Job:
+    """One verb in one job: its surroundings, and the service that it asks."""
+
+    def __init__(self, app: App, tell: Callable[[Told], None]) -> None:
+        self.around: Surroundings = surroundings(os.environ)
+        # The transport of git asks the environment; nothing of it reaches an agent.
+        os.environ.update(self.around.git_settings())
+        self.service: Service = app.service
+        if self.around.actor:
+            self.service.actor = self.around.actor
+        self.jobs = Jobs(self.service, tell)
+
+    @property
+    def forge(self) -> Forge:
+        """Return GitHub, as this job's token sees it."""
+        around = self.around
+        if not around.token:
+            raise UsageError(
+                "GITHUB_TOKEN is not set",
+                hint="a workflow has to pass it on: env: {GITHUB_TOKEN: ${{ github.token }}}",
+            )
+        branch = around.branch or self.service.repository.default_branch()
+        return GitHub(
+            around.repository, around.token, api=around.api, server=around.server, branch=branch
+        )
+
+
+def reconcile(app: App, plans: Sequence[str], tell: Callable[[Told], None]) -> int:
+    """Pass over the plans that are named, or all that the remote has; return the exit code."""
+    job = Job(app, tell)
+    names = list(plans) or job.jobs.plans()
+    failed: list[tuple[str, FlowError]] = []
+    done: list[Snapshot] = []
+    for plan in names:
+        try:
+            done.append(job.jobs.reconcile(plan, job.forge))
+        except FlowError as e:  # one plan must not keep the others waiting
+            failed.append((plan, e))
+    for snapshot in done:
+        app.note(_standing(snapshot))
+        job.around.add_summary(_summary(snapshot))
+    if len(names) == 1 and done:
+        job.around.set_outputs(_outputs(done[0]))
+    for plan, error in failed:
+        app.fail(f"{plan}: {error.message}", error.hint, getattr(error, "problems", ()))
+    if not names:
+        app.note("there is no plan: push one on a branch plan/NAME")
+    worst = [error.code for _, error in failed]
+    return ExitCode.FAILED if ExitCode.FAILED in worst else max(worst, default=ExitCode.DONE)
+
+
+def execute(
+    app: App, plan: str, task: str, claim: str, folder: str, tell: Callable[[Told], None]
+) -> int:
+    """Do an attempt and leave what came of it in a folder; return the exit code."""
+    job = Job(app, tell)
+    try:
+        report = job.jobs.execute(plan, task, claim, job.around.run, Path(folder))
+    except ClaimOver as e:
+        return _over(app, job, e)
+    outcome = f"{report.reason}: {report.message}" if report.reason else "succeeded"
+    app.note(f"attempt {report.attempt} at {plan}/{task}: {outcome}")
+    job.around.add_summary(render.done_report(report))
+    job.around.set_outputs(
+        {
+            "state": report.outcome,
+            "plan": plan,
+            "task-id": task,
+            "attempt": str(report.attempt),
+            "cost-usd": "" if report.cost_usd is None else str(report.cost_usd),
+            "error-code": str(report.reason or ""),
+            "error-message": report.message,
+            "bundle-path": folder,
+        }
+    )
+    return ExitCode.FAILED if report.reason else ExitCode.DONE
+
+
+def publish(
+    app: App, plan: str, task: str, claim: str, folder: str, tell: Callable[[Told], None]
+) -> int:
+    """Publish what another job left in a folder; return the exit code."""
+    job = Job(app, tell)
+    try:
+        published = job.jobs.publish(plan, task, claim, job.around.run, Path(folder))
+    except ClaimOver as e:
+        return _over(app, job, e)
+    said = published.report.reason or "succeeded"
+    if published.kept:
+        app.note(f"{plan}/{task} was ended meanwhile; what came of it is kept as {published.kept}")
+    else:
+        app.note(f"attempt {published.report.attempt} at {plan}/{task} is published: {said}")
+    _ask_for_a_pass(app, job, plan)
+    return ExitCode.DONE
+
+
+def test(app: App, plan: str, tip: str, tell: Callable[[Told], None]) -> int:
+    """Test a train; the exit code is the verdict."""
+    job = Job(app, tell)
+    try:
+        verdict = job.jobs.test(plan, tip)
+    except ClaimOver as e:
+        app.fail(e.message)
+        return ExitCode.TRY_AGAIN
+    for ran in verdict.commands:
+        app.note(f"{ran.kind}: {render.one_line(ran.command)}: {ran.code}")
+        if ran.code != 0:
+            app.note(render.clean(ran.tail))
+    if verdict.reason is not None:
+        app.fail(f"{verdict.reason}: {verdict.message}")
+        return ExitCode.FAILED
+    app.note("everything passed")
+    return ExitCode.DONE
+
+
+def start(app: App, plan: str) -> int:
+    """Ask for a pass over a plan; return the exit code."""
+    _ask_for_a_pass(app, Job(app, lambda told: None), plan)
+    return ExitCode.DONE
+
+
+def _ask_for_a_pass(app: App, job: Job, plan: str) -> None:
+    run = job.forge.start("reconcile", {"plan": plan})
+    app.note(f"a pass over {plan} was asked for{f': {job.forge.url(run)}' if run else ''}")
+
+
+def _over(app: App, job: Job, why: ClaimOver) -> int:
+    """Nothing was to be done: somebody else does it, or nobody wants it any more."""
+    app.note(f"nothing was done: {why.message}")
+    job.around.set_outputs({"state": "over"})
+    return ExitCode.DONE
+
+
+def _standing(snapshot: Snapshot) -> str:
+    running = len(snapshot.by_status[Status.IN_PROGRESS])
+    done, total = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
+    testing = ", a train is tested" if snapshot.state.train else ""
+    return (
+        f"plan {snapshot.plan.plan}: {done} of {total} tasks are merged to {snapshot.state.flow}, "
+        f"{render.count(running, 'attempt')} at work{testing}"
+    )
+
+
+def _summary(snapshot: Snapshot) -> str:
+    rows = [f"### {_standing(snapshot)}", "", "| Task | State | Attempt |", "| --- | --- | --- |"]
+    for task in snapshot.plan.tasks:
+        record = snapshot.record(task.id)
+        number = str(record.attempts[-1].number) if record.attempts else ""
+        status = record.status.replace("_", " ") + (f": {record.reason}" if record.reason else "")
+        rows.append(f"| {cell(task.id)} | {cell(status)} | {number} |")
+    return "\n".join(rows) + "\n"
+
+
+def _outputs(snapshot: Snapshot) -> dict[str, str]:
+    def ids(tasks: Any) -> str:
+        return json.dumps(sorted(tasks, key=snapshot.plan.order.__getitem__))
+
+    return {
+        "state": snapshot.state.status,
+        "plan": snapshot.plan.plan,
+        "flow-branch": snapshot.state.flow,
+        "ready": ids(snapshot.frontier.ready),
+        "running": ids(snapshot.by_status[Status.IN_PROGRESS]),
+        "failed": ids(snapshot.by_status[Status.FAILED]),
+    }
+
+
+__all__ = ["execute", "hushed", "publish", "reconcile", "start", "test"]

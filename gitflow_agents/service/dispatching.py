@@ -1,0 +1,244 @@
+"""Passes over one plan whose attempts and trains are runs of a forge.
+
+Each claim, and each train, is one dispatch.  The state says first that there is to be a run and
+then which one it is; a run that the state does not name does not begin.  So a dispatch that is
+lost, doubled or late costs nothing: the next pass finds it by its name, or sends another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gitflow_agents import render, scheduler
+from gitflow_agents.errors import LostRace
+from gitflow_agents.execute import Order, Verdict
+from gitflow_agents.forge import FORGE, Forge, ForgeRun
+from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
+from gitflow_agents.service.desk import Desk, TestJob
+from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.store import Draft
+
+LEASE_SECONDS = 24 * 3600.0
+"""Seconds after which an attempt without a result is over, whatever the forge says."""
+UNNAMED_SECONDS = 120.0
+"""Seconds for which whoever dispatched a run may take to note its id."""
+VERDICTS = ("success", "failure", "timed_out")
+"""Conclusions of a train's test that say something of what it tested."""
+RACES = 5
+"""Times that the id of a run is written down when somebody else moves the plan."""
+NAME = 12
+"""Letters of a claim that stand in the name of its run."""
+
+
+def forge_lease(until: float, now: float) -> Lease:
+    """Return the lease of a run that is still to be dispatched."""
+    return Lease(host=FORGE, until=max(until, now + LEASE_SECONDS), run=0)
+
+
+def run_name(plan: str, task: str, attempt: Attempt, claim: str) -> str:
+    """Return what the run of an attempt is called: unique to the claim, and read by people."""
+    return f"{plan}-{attempt.agent}-task{task}-attempt{attempt.number} {claim[:NAME]}"
+
+
+def train_name(plan: str, tip: str) -> str:
+    """Return what the run of a train is called."""
+    return f"{plan}-train {tip[:NAME]}"
+
+
+@dataclass
+class Dispatcher:
+    """The passes of one process over one plan, with a forge that does the work."""
+
+    reconciler: Reconciler
+    forge: Forge
+    limits: Limits
+
+    @property
+    def desk(self) -> Desk:
+        return self.reconciler.desk
+
+    def go(self) -> None:
+        """Pass until nothing can move before a run has ended.
+
+        Raises ForgeDown or ForgeRefused when a run could not be started: its claim stays, and the
+        next pass starts it.
+        """
+        desk = self.desk
+        desk.lease = lambda until: forge_lease(until, desk.clock())
+        with desk.store.refs.lock():
+            self.reconciler.refresh()
+            self.reconciler.clear_branches()
+        self._hear()
+        self._catch_up()
+        while True:
+            work = self.reconciler.step(self.limits, self._free, barrier=False, stopping=False)
+            for order in work.orders:
+                desk.own.pop(order.task.id, None)
+            desk.testing = None
+            self._dispatch(work.orders, work.test)
+            if not work.acted:
+                break
+        self.reconciler.end_run()
+
+    @property
+    def _free(self) -> int:
+        """Return how many attempts may still be started; what runs elsewhere counts."""
+        snapshot = self.desk.snapshot
+        running = len(snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken)
+        return max(0, (self.limits.parallel or scheduler.PARALLEL) - running)
+
+    # --- what became of runs ----------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """Ask for what became of the train, and of attempts that take long."""
+        self._hear_of_train()
+        late = {lease.run: attempt.started_at for _, attempt, lease in self._late()}
+        if late:
+            runs = self.forge.runs("task", min(late.values()))
+            self.desk.runs_over = frozenset(run.id for run in runs if run.is_over) & late.keys()
+
+    def _hear_of_train(self) -> None:
+        train = self.desk.snapshot.state.train
+        if train is None or not train.lease.run:
+            return
+        run = self.forge.verdict(train.lease.run)
+        if run is None or (run.is_over and run.conclusion not in VERDICTS):
+            self.desk.runs_over |= {train.lease.run}  # it proves nothing; it is built again
+        elif run.is_over:
+            self.desk.tests[train.tip] = _verdict(run)
+
+    def _late(self) -> Iterator[tuple[str, Attempt, Lease]]:
+        """Yield the attempts that are past half of their time: one that runs is left in peace."""
+        snapshot, now = self.desk.snapshot, self.desk.clock()
+        for task in snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken:
+            record = snapshot.record(task)
+            lease, attempt = record.lease, record.attempts[-1]
+            timeout = snapshot.plan.setting(snapshot.plan.by_id[task], "timeout").seconds
+            if lease and lease.run and now - attempt.started_at > timeout / 2:
+                yield task, attempt, lease
+
+    # --- starting runs ----------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        """Find, or start, the runs of those of whom nobody noted one in time."""
+        snapshot, now = self.desk.snapshot, self.desk.clock()
+        unnamed = []
+        for task in snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken:
+            record = snapshot.record(task)
+            is_unnamed = record.lease is not None and record.lease.run == 0
+            if is_unnamed and now - record.attempts[-1].started_at > UNNAMED_SECONDS:
+                unnamed.append(task)
+        if unnamed:
+            unnamed.sort(key=snapshot.plan.order.__getitem__)
+            since = min(snapshot.record(task).attempts[-1].started_at for task in unnamed)
+            there = self.forge.runs("task", since)
+            self._note({task: self._found(task, there) or self._start(task) for task in unnamed})
+        train = snapshot.state.train
+        # A train's test is whoever's it likes to be: two of them say the same.
+        if train is not None and train.lease.run == 0:
+            name = train_name(snapshot.plan.plan, train.tip)
+            there = self.forge.runs("train", now - LEASE_SECONDS)
+            self._note({}, _lowest(name, there) or self._start_train())
+
+    def _found(self, task: str, runs: tuple[ForgeRun, ...]) -> int:
+        record = self.desk.snapshot.record(task)
+        plan = self.desk.snapshot.plan.plan
+        name = run_name(plan, task, record.attempts[-1], record.claim)
+        return _lowest(name, tuple(run for run in runs if not run.is_over))  # it gave up
+
+    def _dispatch(self, orders: list[Order], test: TestJob | None) -> None:
+        if not orders and test is None:
+            return
+        runs: dict[str, int] = {}
+        try:
+            for order in orders:
+                runs[order.task.id] = self._start(order.task.id)
+            train = self._start_train() if test is not None else 0
+        except BaseException:
+            self._note(runs)
+            raise
+        self._note(runs, train)
+
+    def _start(self, task: str) -> int:
+        snapshot = self.desk.snapshot
+        record, plan = snapshot.record(task), snapshot.plan.plan
+        name = run_name(plan, task, record.attempts[-1], record.claim)
+        return self.forge.start(
+            "task", {"plan": plan, "task": task, "claim": record.claim, "name": name}
+        )
+
+    def _start_train(self) -> int:
+        train, plan = self.desk.snapshot.state.train, self.desk.snapshot.plan.plan
+        assert train is not None
+        name = train_name(plan, train.tip)
+        return self.forge.start("train", {"plan": plan, "claim": train.tip, "name": name})
+
+    def _note(self, runs: dict[str, int], train: int = 0) -> None:
+        """Write down which run is whose: nobody else may begin."""
+        known = {task: run for task, run in runs.items() if run}
+        for turn in range(RACES if known or train else 0):
+            try:
+                self._write(known, train)
+                break
+            except LostRace:
+                if turn == RACES - 1:
+                    raise
+
+    def _write(self, runs: dict[str, int], train: int) -> None:
+        desk = self.desk
+        with desk.store.refs.lock():
+            self.reconciler.refresh()
+            draft = Draft(desk.snapshot, desk.actor, desk.run)
+            for task, run in runs.items():
+                record = desk.snapshot.record(task)
+                if record.lease is None or record.lease.run != 0:
+                    continue  # somebody ended it meanwhile, or was faster
+                lease = record.lease.model_copy(update={"run": run})
+                draft.put(record.model_copy(update={"lease": lease}))
+                number = record.attempts[-1].number
+                note = f"{task} is done by run {run}: {self.forge.url(run)}"
+                draft.tell("attempt_dispatched", task=task, attempt=number, note=note)
+                desk.say("attempt_dispatched", note, task=task, attempt=number, run=run)
+            state = desk.snapshot.state
+            if train and state.train is not None and state.train.lease.run == 0:
+                lease = state.train.lease.model_copy(update={"run": train})
+                draft.set(train=state.train.model_copy(update={"lease": lease}))
+                note = f"it is tested by run {train}: {self.forge.url(train)}"
+                draft.tell("train_dispatched", commit=state.train.tip, note=note)
+                desk.say("train_dispatched", note, run=train)
+            if not draft.events:
+                return
+            try:
+                desk.store.commit(draft)
+            except BaseException:
+                desk.dropped()
+                self.reconciler.reload()
+                raise
+            desk.written()
+
+
+def _verdict(run: ForgeRun) -> Verdict:
+    if run.conclusion == "success":
+        return Verdict(None, "", ())
+    return Verdict(Reason.CHECKS_FAILED, f"its run failed: {run.url}", ())
+
+
+def _lowest(name: str, runs: tuple[ForgeRun, ...]) -> int:
+    """Return the first of the runs that a dispatch was doubled into, 0 where there is none."""
+    return min((run.id for run in runs if run.title == name), default=0)
+
+
+def waiting(desk: Desk) -> str:
+    """Return in a sentence what the plan waits for when a pass has nothing more to do."""
+    snapshot = desk.snapshot
+    running = len(snapshot.by_status[Status.IN_PROGRESS])
+    done, total = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
+    testing = ", a train is tested" if snapshot.state.train else ""
+    return (
+        f"plan {snapshot.plan.plan}: {done} of {total} tasks are merged, "
+        f"{render.count(running, 'attempt')} at work{testing}"
+    )
+
+
+__all__ = ["Dispatcher", "forge_lease", "run_name", "train_name", "waiting"]

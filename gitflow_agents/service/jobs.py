@@ -1,0 +1,290 @@
+"""What one job of a forge does for a plan: a pass, an attempt, its publishing, a train's test.
+
+The jobs share nothing but the remote: each reads the state there first, and does nothing when the
+state names another run than its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitflow_agents import render
+from gitflow_agents.commands import no_such_task
+from gitflow_agents.errors import FlowError
+from gitflow_agents.execute import Order, Result, Verdict
+from gitflow_agents.forge import Forge
+from gitflow_agents.models import DoneReport, Lease, Reason, Status
+from gitflow_agents.runner import Stop
+from gitflow_agents.scheduler import Snapshot, limits_of
+from gitflow_agents.service import crew, handover
+from gitflow_agents.service.attempts import Attempts
+from gitflow_agents.service.delivery import keep, send
+from gitflow_agents.service.desk import Desk, Told
+from gitflow_agents.service.dispatching import Dispatcher
+from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.service.reverts import Reverts
+from gitflow_agents.service.service import Service
+from gitflow_agents.service.trains import Trains
+from gitflow_agents.store import Offline, Store
+from gitflow_agents.store.state import HEADS, events_of, plan_ref, state_ref
+
+NAMING_SECONDS = 90.0
+"""Seconds for which a run waits until the state names it."""
+LOOK_SECONDS = 20.0
+"""Seconds between two looks of a run at whether its attempt goes on."""
+
+
+class ClaimOver(FlowError):
+    """The attempt, or the train, that a run was started for is not its own any more."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a result: the event commit on its branch, or where it is kept."""
+
+    report: DoneReport
+    event: str
+    kept: str = ""
+
+
+@dataclass
+class Jobs:
+    """The jobs of one checkout, whose `remote` decides."""
+
+    service: Service
+    tell: Callable[[Told], None]
+    remote: str = "origin"
+    naming_seconds: float = NAMING_SECONDS
+
+    # --- a pass -----------------------------------------------------------------------------------
+
+    def plans(self) -> list[str]:
+        """Return the plans that the remote has: started, or only proposed."""
+        tracking = f"refs/remotes/{self.remote}/"
+        below = (plan_ref(""), state_ref(""))
+        prefixes = tuple(tracking + ref.removeprefix(HEADS) for ref in below)
+        tips = self.service.repository.tips(*prefixes)
+        names = {ref.removeprefix(prefix) for prefix in prefixes for ref in tips}
+        return sorted(name for name in names if "/" not in name)
+
+    def reconcile(self, plan: str, forge: Forge) -> Snapshot:
+        """Do what can be done for a plan now, and start runs for the rest; accept it when new."""
+        service, store = self.service, self._store(plan)
+        snapshot = service.accepted(plan, None, store, self.tell)
+        desk = service.desk(snapshot, self.tell)
+        limits = limits_of(snapshot.plan, service.config)
+        reconciler = Reconciler(desk)
+        Dispatcher(reconciler, forge, limits).go()
+        return desk.snapshot
+
+    # --- an attempt -------------------------------------------------------------------------------
+
+    def execute(self, plan: str, task: str, claim: str, run: int, folder: Path) -> DoneReport:
+        """Do the attempt that a claim began, and leave what came of it in a folder.
+
+        Raises ClaimOver when the attempt is not this run's; nothing was started then.
+        """
+        desk = self._desk(plan)
+        self._named(desk, run, lambda: self._lease(desk, task, claim))
+        desk.worktrees.exclude()
+        desk.executor.guard.begin()
+        attempts = Attempts(desk)
+        order = attempts.order(task)
+        lacks = crew.lacking(
+            desk.snapshot.plan,
+            (task,),
+            desk.handbook,
+            desk.config,
+            self.service.environ,
+        )
+        if lacks:
+            result = _nothing(desk, order, Reason.PRECONDITION_FAILED, "; ".join(lacks))
+        else:
+            with self._watched(desk, order.stop, lambda: self._lease(desk, task, claim)):
+                result = desk.executor.execute(order, self._progress(desk, order))
+        result = attempts.without_secrets(order, result)
+        handover.write(folder, desk.store.repository, order, result)
+        return result.report
+
+    def _progress(self, desk: Desk, order: Order) -> Callable[[str], None]:
+        def on_progress(line: str) -> None:
+            desk.say("attempt_progress", f"{order.task.id}: {line}", task=order.task.id)
+            desk.written()
+
+        return on_progress
+
+    def publish(self, plan: str, task: str, claim: str, run: int, folder: Path) -> Published:
+        """Put what a run left in a folder on its task's branch, expecting exactly the claim.
+
+        What comes too late is kept below `gitflow/attempt/`.  A folder without anything in it is
+        an attempt whose runner died.
+        """
+        desk = self._desk(plan)
+        repository = desk.store.repository
+        lease = self._lease(desk, task, claim)
+        if lease is None or lease.run != run:
+            return self._too_late(desk, task, claim, folder)
+        order = Attempts(desk).order(task)
+        try:
+            handed = handover.read(folder, repository, order.nonce)
+            if handed is None:
+                why = f"run {run} ended and left no result"
+                result = _nothing(desk, order, Reason.INFRASTRUCTURE, why)
+            else:
+                result = handover.unwrapped(handed, repository, order)
+        except FlowError as e:
+            result = _nothing(desk, order, Reason.BAD_BASE, e.message)
+        attempts = Attempts(desk)
+        parcel = attempts.pack(order, result)
+        if parcel is None:  # it was stopped; the next pass says so, and takes what is kept
+            return Published(result.report, "")
+        event = send(desk, parcel)
+        if not event:
+            return Published(result.report, "", desk.fenced[task][1])
+        return Published(desk.report(repository.commit(event).tree), event)
+
+    def _too_late(self, desk: Desk, task: str, claim: str, folder: Path) -> Published:
+        """Keep the work of an attempt that was ended while its run was at it."""
+        repository = desk.store.repository
+        said = None
+        if repository.resolve(f"{claim}^{{commit}}"):
+            cut = [
+                claim,
+                *repository.commit(claim).parents,
+            ]  # work may have been brought back on it
+            told = (event for sha in cut for event in events_of(repository.commit(sha)))
+            said = next((e for e in told if e.task == task and e.attempt), None)
+        handed = handover.read(folder, repository, claim) if said else None
+        if said is None or handed is None or not handed.wrapper or not said.attempt:
+            raise ClaimOver(f"the attempt at {task} has ended, and its run left no work")
+        last = repository.commit(handed.wrapper).parents[0]
+        if not repository.is_ancestor(claim, last):
+            raise ClaimOver(f"the attempt at {task} has ended, and what came is not its work")
+        kept = keep(desk, task, said.attempt, handed.wrapper)
+        return Published(handed.paper.report, "", kept)
+
+    # --- a train ----------------------------------------------------------------------------------
+
+    def test(self, plan: str, tip: str) -> Verdict:
+        """Test the train whose last commit is `tip`; ClaimOver when the state names another."""
+        desk = self._desk(plan)
+        if self._train_lease(desk, tip) is None:
+            raise ClaimOver("the train that this run was started for is over")
+        desk.worktrees.exclude()
+        desk.executor.guard.begin()
+        trains = Trains(desk, Reverts(desk, lambda draft, task, why: None))
+        job = trains.job()
+        with self._watched(desk, job.stop, lambda: self._train_lease(desk, tip)):
+            return trains.test(job)
+
+    # --- shared -----------------------------------------------------------------------------------
+
+    def _store(self, plan: str) -> Store:
+        store = self.service.authorities.store(self.remote, plan)
+        store.refs.refresh(force=True)
+        return store
+
+    def _desk(self, plan: str) -> Desk:
+        store = self._store(plan)
+        snapshot = store.load(plan)
+        if snapshot is None:
+            raise ClaimOver(f"{self.remote} has no plan {plan}")
+        store.refs.refresh()  # its flow is known now
+        return self.service.desk(snapshot, self.tell)
+
+    def _lease(self, desk: Desk, task: str, claim: str) -> Lease | None:
+        """Return the lease of the attempt that a claim began, as the state has it."""
+        if task not in desk.snapshot.plan.by_id:
+            raise no_such_task(desk.snapshot, task)
+        record = desk.snapshot.record(task)
+        is_its = record.status is Status.IN_PROGRESS and claim == record.claim
+        return record.lease if is_its else None
+
+    def _train_lease(self, desk: Desk, tip: str) -> Lease | None:
+        train = desk.snapshot.state.train
+        return train.lease if train is not None and train.tip == tip else None
+
+    def _named(self, desk: Desk, run: int, lease: Callable[[], Lease | None]) -> None:
+        """Wait until the state names this run; ClaimOver when it never does."""
+        deadline = time.monotonic() + self.naming_seconds
+        while True:
+            found = lease()
+            if found is None:
+                raise ClaimOver("what this run was started for is over")
+            if found.run == run:
+                return
+            if found.run:
+                raise ClaimOver(f"run {found.run} does what this one was started for")
+            if time.monotonic() > deadline:
+                raise ClaimOver("the state did not name this run; the next pass starts another")
+            time.sleep(1)
+            self._look_again(desk)
+
+    def _look_again(self, desk: Desk) -> None:
+        desk.store.refs.refresh(force=True)
+        snapshot = desk.store.load(desk.snapshot.plan.plan)
+        if snapshot is None:
+            raise ClaimOver(f"{self.remote} has the plan no more")
+        desk.snapshot = snapshot
+
+    def _watched(self, desk: Desk, stop: Stop, lease: Callable[[], Lease | None]) -> _Watch:
+        """Look now and then whether what runs is still wanted, and end it when not."""
+
+        def is_over() -> bool:
+            try:
+                self._look_again(desk)
+            except ClaimOver:
+                return True
+            except Offline:
+                return False  # nobody can tell: the work goes on
+            return lease() is None
+
+        return _Watch(stop, is_over)
+
+
+class _Watch:
+    """Asks from time to time, beside what runs, whether it is over."""
+
+    def __init__(self, stop: Stop, is_over: Callable[[], bool]) -> None:
+        self._stop, self._is_over = stop, is_over
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._go, daemon=True)
+
+    def _go(self) -> None:
+        while not self._done.wait(LOOK_SECONDS):
+            if self._is_over():
+                self._stop.set()
+                return
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+def _nothing(desk: Desk, order: Order, reason: Reason, message: str) -> Result:
+    """Return the result of an attempt that came to nothing."""
+    now, attempt = desk.clock(), desk.snapshot.record(order.task.id).attempts[-1]
+    report = DoneReport(
+        plan=order.plan.plan,
+        task=order.task.id,
+        attempt=order.number,
+        outcome="failed",
+        reason=reason,
+        message=render.one_line(message),
+        agent=attempt.agent,
+        started_at=attempt.started_at,
+        ended_at=now,
+        scope=order.task.name,
+    )
+    tree = desk.store.repository.commit(order.claim).tree
+    return Result(tree, order.claim, (), report)
+
+
+__all__ = ["ClaimOver", "Jobs", "Published"]
