@@ -573,6 +573,35 @@ def doctor(app: App, fix: bool) -> int:
     return 1 if diagnosis.left else 0
 
 
+@_verb("begin")
+@click.option(
+    "--uses",
+    metavar="OWNER/NAME@COMMIT",
+    default="",
+    help="What the workflows call; without it what is installed here, if that is known.",
+)
+@click.option("--upgrade", is_flag=True, help="Write the workflows anew, and show what changes.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.pass_obj
+def init(app: App, uses: str, upgrade: bool, dry_run: bool) -> None:
+    """Make a repository ready for GitHub Actions: three workflows, a config, its schemas.
+
+    Then it prints what is left to do by hand. What is there already stays as it is, unless
+    --upgrade; the config always does.
+    """
+    from gitflow_agents.errors import FlowError
+    from gitflow_agents.service import setup
+
+    repository = app.service.repository
+    if repository.top is None:
+        raise FlowError("this repository has no checkout to write files to")
+    written = setup.write(repository.top, uses, upgrade=upgrade, dry_run=dry_run)
+    todo = setup.left(repository.default_branch(), written)
+    app.answer(
+        lambda: setup.text(written, todo, dry_run=dry_run), lambda: setup.as_json(written, todo)
+    )
+
+
 @_verb("begin", no_json="it writes a file, and says which")
 @click.argument("name", required=False)
 @click.option(
@@ -908,6 +937,23 @@ def push(app: App, plan: str, remote: str, dry_run: bool) -> None:
     )
 
 
+@_verb("go", no_json="it prints one line")
+@_plan
+@click.option(
+    "--remote", metavar="NAME", default="origin", show_default=True, help="Where GitHub's is."
+)
+@click.pass_obj
+def start(app: App, plan: str, remote: str) -> int:
+    """Let GitHub Actions work on a plan.
+
+    A plan file is first committed to the branch plan/NAME there, as `run` does it here; then a pass
+    is asked for. It takes a token that may start workflows: GH_TOKEN, or that of the program gh.
+    """
+    from gitflow_agents import on_actions
+
+    return on_actions.start(app, plan, remote)
+
+
 @contextmanager
 def _screen(app: App, plan: str, teller: _Teller) -> Iterator[None]:
     """Keep a view of the plan below what is told, on a terminal that can; else do nothing."""
@@ -1176,16 +1222,6 @@ def reconcile(app: App, plans: tuple[str, ...]) -> int:
 
     with on_actions.hushed():
         return on_actions.reconcile(app, plans, _Teller(app))
-
-
-@_verb("plumbing", no_json="it prints one line")
-@click.argument("plan", metavar="PLAN")
-@click.pass_obj
-def start(app: App, plan: str) -> int:
-    """In a job of GitHub Actions: ask for a pass over a plan."""
-    from gitflow_agents import on_actions
-
-    return on_actions.start(app, plan)
 
 
 @_verb("plumbing", no_json="jobs of GitHub Actions read its outputs")

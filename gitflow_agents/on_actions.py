@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +22,13 @@ import click
 from gitflow_agents import render
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.forge import Forge
-from gitflow_agents.github import GitHub, Surroundings, surroundings
+from gitflow_agents.github import GitHub, Surroundings, surroundings, whereabouts
 from gitflow_agents.models import Status
 from gitflow_agents.render.text import cell
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
 from gitflow_agents.service.jobs import ClaimOver, Jobs
+from gitflow_agents.store.remote import settings_of
 
 if TYPE_CHECKING:
     from gitflow_agents.cli import App
@@ -49,13 +53,18 @@ class Job:
     """One verb in one job: its surroundings, and the service that it asks."""
 
     def __init__(self, app: App, tell: Callable[[Told], None]) -> None:
+        self._app, self._tell = app, tell
         self.around: Surroundings = surroundings(os.environ)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Return what can be done in the checkout."""
         # The transport of git asks the environment; nothing of it reaches an agent.
         os.environ.update(self.around.git_settings())
-        self.service: Service = app.service
+        service: Service = self._app.service
         if self.around.actor:
-            self.service.actor = self.around.actor
-        self.jobs = Jobs(self.service, tell)
+            service.actor = self.around.actor
+        return Jobs(service, self._tell)
 
     @property
     def forge(self) -> Forge:
@@ -66,7 +75,7 @@ class Job:
                 "GITHUB_TOKEN is not set",
                 hint="a workflow has to pass it on: env: {GITHUB_TOKEN: ${{ github.token }}}",
             )
-        branch = around.branch or self.service.repository.default_branch()
+        branch = around.branch or self.jobs.service.repository.default_branch()
         return GitHub(
             around.repository, around.token, api=around.api, server=around.server, branch=branch
         )
@@ -75,7 +84,7 @@ class Job:
 def reconcile(app: App, plans: Sequence[str], tell: Callable[[Told], None]) -> int:
     """Pass over the plans that are named, or all that the remote has; return the exit code."""
     job = Job(app, tell)
-    names = list(plans) or job.jobs.plans()
+    names = list(plans) or job.around.pushed or job.jobs.plans()
     failed: list[tuple[str, FlowError]] = []
     done: list[Snapshot] = []
     for plan in names:
@@ -137,7 +146,7 @@ def publish(
         app.note(f"{plan}/{task} was ended meanwhile; what came of it is kept as {published.kept}")
     else:
         app.note(f"attempt {published.report.attempt} at {plan}/{task} is published: {said}")
-    _ask_for_a_pass(app, job, plan)
+    _ask_for_a_pass(app, job.forge, plan)
     return ExitCode.DONE
 
 
@@ -160,15 +169,23 @@ def test(app: App, plan: str, tip: str, tell: Callable[[Told], None]) -> int:
     return ExitCode.DONE
 
 
-def start(app: App, plan: str) -> int:
-    """Ask for a pass over a plan; return the exit code."""
-    _ask_for_a_pass(app, Job(app, lambda told: None), plan)
+def start(app: App, plan: str, remote: str) -> int:
+    """Let Actions work on a plan, which is pushed first where that is needed; the exit code."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _ask_for_a_pass(app, Job(app, lambda told: None).forge, plan)
+        return ExitCode.DONE
+    service = app.service
+    settings = dict(settings_of(service.repository, remote))
+    there = whereabouts(settings["url"], os.environ)
+    branch = service.repository.default_branch()
+    forge = GitHub(there.repository, there.token, api=there.api, server=there.server, branch=branch)
+    _ask_for_a_pass(app, forge, service.offer(plan, remote))
     return ExitCode.DONE
 
 
-def _ask_for_a_pass(app: App, job: Job, plan: str) -> None:
-    run = job.forge.start("reconcile", {"plan": plan})
-    app.note(f"a pass over {plan} was asked for{f': {job.forge.url(run)}' if run else ''}")
+def _ask_for_a_pass(app: App, forge: Forge, plan: str) -> None:
+    run = forge.start("reconcile", {"plan": plan})
+    app.note(f"a pass over {plan} was asked for{f': {forge.url(run)}' if run else ''}")
 
 
 def _over(app: App, job: Job, why: ClaimOver) -> int:
@@ -212,4 +229,27 @@ def _outputs(snapshot: Snapshot) -> dict[str, str]:
     }
 
 
-__all__ = ["execute", "hushed", "publish", "reconcile", "start", "test"]
+def words(environ: Mapping[str, str]) -> list[str]:
+    """Return the command line that the inputs of the action come to."""
+    given = shlex.split(environ.get("ACTION_COMMAND") or "reconcile")
+    plan, task, claim, folder = (
+        environ.get(f"ACTION_{name}", "") for name in ("PLAN", "TASK", "CLAIM", "FOLDER")
+    )
+    given += [f"{plan}/{task}"] if task else [plan] if plan else []
+    given += [f"--claim={claim}"] if claim else []
+    option = {"execute": "--to", "publish": "--from"}.get(given[0] if given else "", "")
+    return [*given, *([f"{option}={folder}"] if folder and option else [])]
+
+
+def main() -> None:
+    """Run the verb that the inputs of the action name."""
+    from gitflow_agents.cli import main as run
+
+    sys.argv[1:] = words(os.environ)
+    run()
+
+
+__all__ = ["execute", "hushed", "main", "publish", "reconcile", "start", "test", "words"]
+
+if __name__ == "__main__":
+    main()

@@ -238,7 +238,7 @@ def many(repo: Repo, count: int, width: int) -> None:
     try:
         snapshot = service._accepted(path, told.append)
         assert list(snapshot.frontier.ready) == ready
-        desk = service._desk(snapshot, told.append)
+        desk = service.desk(snapshot, told.append)
         work = Reconciler(desk).step(Limits(), count, barrier=False, stopping=False)
         assert [order.task.id for order in work.orders] == ready
         desk.executor.guard.begin()

@@ -2,5 +2,6 @@
 
 from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.surroundings import Surroundings, surroundings
+from gitflow_agents.github.whereabouts import Whereabouts, whereabouts
 
-__all__ = ["GitHub", "Surroundings", "surroundings"]
+__all__ = ["GitHub", "Surroundings", "Whereabouts", "surroundings", "whereabouts"]

@@ -39,6 +39,8 @@ class Surroundings:
     run: int
     actor: str
     branch: str
+    pushed: tuple[str, ...] = ()
+    """The plan whose branch was pushed, if that is what happened."""
     output: str = ""
     summary: str = ""
 
@@ -97,6 +99,7 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
         run=run,
         actor=_actor(environ),
         branch=_default_branch(environ),
+        pushed=_pushed(environ),
         output=environ.get(OUTPUT_VARIABLE, ""),
         summary=environ.get(SUMMARY_VARIABLE, ""),
     )
@@ -117,6 +120,13 @@ def _default_branch(environ: Mapping[str, str]) -> str:
     said = payload(environ).get("repository")
     branch = said.get("default_branch") if isinstance(said, dict) else None
     return branch if isinstance(branch, str) else ""
+
+
+def _pushed(environ: Mapping[str, str]) -> tuple[str, ...]:
+    kind, _, plan = environ.get("GITHUB_REF", "").partition("refs/heads/plan/")
+    is_one = environ.get("GITHUB_EVENT_NAME") == "push" and not kind and "/" not in plan
+    # A branch that was deleted proposes nothing; its plan is looked at by the next sweep.
+    return (plan,) if is_one and plan and not payload(environ).get("deleted") else ()
 
 
 def payload(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def write(folder: Path, repository: Repository, order: Order, result: Result) ->
     # One commit tells both: its parent is where the agent ended, its tree what the worktree held.
     wrapper = repository.write_commit(result.tree, [result.tip], SUBJECT, author=TOOL)
     repository.settle()
-    git, ref, bundle = repository.git, f"{REF}{order.nonce}", folder / BUNDLE
+    git, ref, bundle = repository.git, f"{REF}{order.claim}", folder / BUNDLE
     git.run("update-ref", ref, wrapper)
     try:
         git.run("bundle", "create", "--quiet", os.path.abspath(bundle), ref, f"^{order.claim}")
@@ -74,7 +74,7 @@ def write(folder: Path, repository: Repository, order: Order, result: Result) ->
         git.run("update-ref", "-d", ref)
 
 
-def read(folder: Path, repository: Repository, nonce: str) -> Handed | None:
+def read(folder: Path, repository: Repository, claim: str) -> Handed | None:
     """Read what was handed over; None where the job that runs the agent left nothing.
 
     Raises FlowError when it cannot be what that job writes.
@@ -93,17 +93,17 @@ def read(folder: Path, repository: Repository, nonce: str) -> Handed | None:
         first = e.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise FlowError(f"{PAPER} is not what an attempt writes: {where}: {first['msg']}") from e
-    return Handed(_unbundled(folder / BUNDLE, repository, nonce), paper)
+    return Handed(_unbundled(folder / BUNDLE, repository, claim), paper)
 
 
-def _unbundled(bundle: Path, repository: Repository, nonce: str) -> str:
+def _unbundled(bundle: Path, repository: Repository, claim: str) -> str:
     """Bring the one commit of a bundle into the repository and return it; nothing without one."""
     if not bundle.is_file() or bundle.is_symlink():
         return ""
     size = bundle.stat().st_size
     if size > MOST_OF_A_BUNDLE:
         raise FlowError(f"{BUNDLE} has {size} bytes, {MOST_OF_A_BUNDLE} are read")
-    ref = f"{REF}{nonce}"
+    ref = f"{REF}{claim}"
     code, _, said = repository.git.attempt(
         *("-c", "transfer.fsckObjects=true", "-c", "fetch.fsckObjects=true"),
         *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"),

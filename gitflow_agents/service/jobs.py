@@ -130,7 +130,7 @@ class Jobs:
             return self._too_late(desk, task, claim, folder)
         order = Attempts(desk).order(task)
         try:
-            handed = handover.read(folder, repository, order.nonce)
+            handed = handover.read(folder, repository, order.claim)
             if handed is None:
                 why = f"run {run} ended and left no result"
                 result = _nothing(desk, order, Reason.INFRASTRUCTURE, why)

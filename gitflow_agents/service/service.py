@@ -834,6 +834,38 @@ class Service:
             )
         return push(self.authorities, name, remote, self.actor, dry_run=dry_run)
 
+    def offer(self, plan: str, remote: str) -> str:
+        """Commit a plan's newest text here to its branch at a remote, unless that has it.
+
+        Returns the plan's name.  Raises FlowError where it cannot be accepted there, and where
+        this repository decides on the plan.
+        """
+        name, data = self._source(plan)
+        if self.authorities.told(name) == LOCAL:
+            raise FlowError(
+                f"this repository decides on plan {name}, and nobody elsewhere",
+                hint=f"gitflow-agents push {name} --remote {remote} moves it there",
+            )
+        store = self.authorities.store(remote, name)
+        with store.refs.lock():
+            store.refs.refresh(force=True)
+            there = self._on_branch(store, name)
+            if data is None and there is None and self.repository.resolve(plan_ref(name)):
+                data = proposal_of(self.store, name).data  # what the person's own branch holds
+            snapshot = store.load(name)
+            if snapshot is not None:
+                store.refs.refresh()  # its flow is known now
+                self._propose_change(store, snapshot, data)
+            elif data is not None and data != there:
+                if there is not None:
+                    raise self._two_texts(name)
+                reading = self._checked(name, data, file=self._shown(plan, name))
+                _, base = find_base(store, reading.plan, self.config)
+                propose(store, name, data, base, self.actor)
+            elif there is None:
+                raise self._unknown(name)
+        return name
+
     def desk(self, snapshot: Snapshot, on_event: Callable[[Told], None]) -> Desk:
         """Return the tools of this process for one plan."""
         worktrees = Worktrees(self.repository, self.config.worktrees)

@@ -1,0 +1,175 @@
+"""A forge on this machine: its runs wait in a list, and each is done when the test says so.
+
+Every job works in a clone of its own, as on a fresh runner, and has only the remote in common with
+the others.  Start with Near: `turn` does one run, `finish` all that come.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gitflow_agents.forge import ForgeDown, ForgeRun
+from gitflow_agents.forge import Job as Kind
+from gitflow_agents.service import Service
+from gitflow_agents.service.jobs import ClaimOver, Jobs, Published
+from gitflow_agents.service.service import Told
+from tests.repos import Repo
+
+MOST = 100
+
+
+@dataclass
+class Waiting:
+    """A run that was asked for, and what came of it."""
+
+    id: int
+    job: Kind
+    inputs: dict[str, str]
+    conclusion: str = ""
+
+    @property
+    def seen(self) -> ForgeRun:
+        """Return the run as the forge tells of it."""
+        name = self.inputs.get("name", "")
+        return ForgeRun(self.id, name, bool(self.conclusion), self.conclusion, f"run/{self.id}")
+
+
+@dataclass
+class Near:
+    """A forge over one remote, and the folder below which its runners have their clones."""
+
+    up: Repo
+    folder: Path
+    started: list[Waiting] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    loses: int = 0
+    """How many dispatches from now on are taken and never heard of again."""
+    hides: int = 0
+    """How many are taken, and their id is not told."""
+    doubles: int = 0
+    """How many become two runs."""
+    is_down: bool = False
+    asked: list[str] = field(default_factory=list)
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _clones: Iterator[int] = field(default_factory=itertools.count)
+
+    # --- what the tool asks -----------------------------------------------------------------------
+
+    def start(self, job: Kind, inputs: Mapping[str, str]) -> int:
+        """Put a run on the list."""
+        self._ask("start")
+        if self.loses:
+            self.loses -= 1
+            return 0
+        run = self._add(job, inputs)
+        if self.doubles:
+            self.doubles -= 1
+            self._add(job, inputs)
+        if self.hides:
+            self.hides -= 1
+            return 0
+        return run
+
+    def verdict(self, run: int) -> ForgeRun | None:
+        """Return a run of a train."""
+        self._ask("verdict")
+        return next((one.seen for one in self.started if one.id == run), None)
+
+    def runs(self, job: Kind, since: float) -> tuple[ForgeRun, ...]:
+        """Return all runs of a kind, the newest first."""
+        self._ask("runs")
+        return tuple(one.seen for one in reversed(self.started) if one.job == job)
+
+    def url(self, run: int) -> str:
+        """Return a place for a run."""
+        return f"run/{run}"
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.is_down:
+            raise ForgeDown("the forge is down")
+
+    def _add(self, job: Kind, inputs: Mapping[str, str]) -> int:
+        self.started.append(Waiting(next(self._ids), job, dict(inputs)))
+        return self.started[-1].id
+
+    # --- what a test does -------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        """Return the runs that were not done yet."""
+        return [one for one in self.started if not one.conclusion]
+
+    @contextmanager
+    def jobs(self, **options: Any) -> Iterator[Jobs]:
+        """Return the jobs of a fresh clone."""
+        clone = self.up.clone(self.folder / f"runner {next(self._clones)}")
+        service = Service(str(clone.path), environ={"PATH": _path()}, **options)
+        service.actor = "bob <bob@example.com>"
+        try:
+            yield Jobs(service, self.told.append, naming_seconds=0)
+        finally:
+            service.close()
+
+    def reconcile(self, plan: str = "p", **options: Any) -> None:
+        """Do one pass."""
+        with self.jobs(**options) as jobs:
+            jobs.reconcile(plan, self)
+
+    def execute(self, one: Waiting) -> Path:
+        """Do the first half of a task's run, and return what it left."""
+        folder = self.folder / f"result {one.id}"
+        with self.jobs() as jobs, suppress(ClaimOver):
+            inputs = one.inputs
+            jobs.execute(inputs["plan"], inputs["task"], inputs["claim"], one.id, folder)
+        return folder
+
+    def publish(self, one: Waiting, folder: Path) -> Published | None:
+        """Do the second half; None when nobody wants it."""
+        with self.jobs() as jobs, suppress(ClaimOver):
+            inputs = one.inputs
+            return jobs.publish(inputs["plan"], inputs["task"], inputs["claim"], one.id, folder)
+        return None
+
+    def test(self, one: Waiting) -> str:
+        """Do a train's run and return its conclusion."""
+        with self.jobs() as jobs:
+            verdict = jobs.test(one.inputs["plan"], one.inputs["claim"])
+        one.conclusion = "failure" if verdict.reason else "success"
+        return one.conclusion
+
+    def turn(self, one: Waiting | None = None) -> None:
+        """Do a run, or the first that waits, and the pass that it asks for."""
+        one = one or self.waiting[0]
+        if one.job == "task":
+            self.publish(one, self.execute(one))
+            one.conclusion = "success"
+        else:
+            with suppress(ClaimOver):
+                self.test(one)
+            one.conclusion = one.conclusion or "failure"
+        self.reconcile(one.inputs["plan"])
+
+    def finish(self, plan: str = "p") -> None:
+        """Do everything that comes up, starting with a pass."""
+        self.reconcile(plan)
+        for _ in range(MOST):
+            if not self.waiting:
+                return
+            self.turn()
+        raise AssertionError(f"it did not end after {MOST} runs")
+
+    def texts(self) -> list[str]:
+        """Return what was told so far, in lines."""
+        return [told.text for told in self.told]
+
+
+def _path() -> str:
+    import os
+
+    return os.environ["PATH"]

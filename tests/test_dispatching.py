@@ -1,0 +1,385 @@
+"""Attempts and trains as runs of a forge: whatever becomes of a run, each task is merged once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gitflow_agents.forge import ForgeDown
+from gitflow_agents.models import Reason
+from gitflow_agents.service import dispatching, handover
+from gitflow_agents.service.jobs import ClaimOver
+from tests import engine, repos
+from tests.engine import task
+from tests.near_forge import Near
+from tests.repos import Repo
+
+ONE = task("1", "echo a > a.txt", provides=["a"], verify=["grep a a.txt"])
+AFTER = task("2", "cat a.txt > b.txt", preconditions=["a"], verify=["grep a b.txt"])
+
+
+@pytest.fixture
+def up(repo: Repo, tmp_path: Path) -> Repo:
+    """Return the remote that decides."""
+    up = repos.init(tmp_path / "up.git", bare=True)
+    repo.git("push", "--quiet", str(up.path), "main")
+    return up
+
+
+@pytest.fixture
+def forge(up: Repo, tmp_path: Path) -> Near:
+    """Return a forge over the remote."""
+    return Near(up, tmp_path)
+
+
+Propose = Callable[..., None]
+
+
+@pytest.fixture
+def propose(repo: Repo, up: Repo) -> Propose:
+    """Return what pushes a plan p with some tasks on its branch."""
+
+    def propose(*tasks: dict[str, object], **keys: object) -> None:
+        repo.git("switch", "--quiet", "--force-create", "plan/p", "main")
+        engine.plan(repo, *tasks, name="p", **keys)
+        repo.commit("plan p")
+        repo.git("push", "--quiet", "--force", str(up.path), "plan/p")
+        repo.git("switch", "--quiet", "main")
+
+    return propose
+
+
+def merged(up: Repo) -> list[str]:
+    """Return the tasks that flow has merged, the last one first."""
+    lines = up.log("flow/p", "%s", "--first-parent").splitlines()
+    return [line.split()[1].rstrip(":") for line in lines if line.startswith("merge ")]
+
+
+def test_a_pushed_plan_becomes_a_merged_flow_branch(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE, AFTER)
+    forge.finish()
+    assert merged(up) == ["2", "1"]
+    assert up.show("flow/p", "b.txt") == "a\n"
+    assert [(one.job, one.inputs["name"].split()[0]) for one in forge.started] == [
+        ("task", "p-command-task1-attempt1"),
+        ("train", "p-train"),
+        ("task", "p-command-task2-attempt1"),
+        ("train", "p-train"),
+    ]
+    assert engine.fsck(up, "p") == ()
+
+
+@pytest.mark.slow
+def test_the_state_names_the_run_of_an_attempt_and_of_a_train(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE)
+    forge.reconcile()
+    assert engine.record(up, "1", "p")["lease"] == {
+        "host": "forge",
+        "until": engine.record(up, "1", "p")["lease"]["until"],
+        "run": 1,
+    }
+    forge.turn()
+    assert engine.state(up, "p")["train"]["lease"]["run"] == 2
+
+
+def test_a_pass_with_nothing_to_do_asks_nothing_and_moves_nothing(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE)
+    forge.reconcile()
+    before, asked = engine.refs(up), list(forge.asked)
+    forge.reconcile()
+    assert (engine.refs(up), forge.asked) == (before, asked)
+
+
+@pytest.mark.slow
+def test_no_more_runs_are_started_than_attempts_are_allowed(propose: Propose, forge: Near) -> None:
+    propose(*(task(str(n), "true") for n in range(5)), limits={"parallel": 2})
+    forge.reconcile()
+    forge.reconcile()
+    assert [one.inputs["task"] for one in forge.started] == ["0", "1"]
+
+
+def test_a_dispatch_that_got_lost_is_sent_again(
+    propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "UNNAMED_SECONDS", 0.0)
+    propose(ONE)
+    forge.loses = 1
+    forge.finish()
+    assert forge.started == []
+    forge.finish()
+    assert merged(up) == ["1"]
+
+
+@pytest.mark.slow
+def test_a_run_whose_id_was_not_told_is_found_by_its_name(
+    propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "UNNAMED_SECONDS", 0.0)
+    propose(ONE)
+    forge.hides = 1
+    forge.reconcile()
+    forge.finish()
+    assert merged(up) == ["1"]
+    assert [one.job for one in forge.started] == ["task", "train"]
+
+
+@pytest.mark.slow
+def test_of_a_doubled_dispatch_only_the_run_that_the_state_names_begins(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE)
+    forge.doubles = 1
+    forge.reconcile()
+    first, second = forge.started
+    with forge.jobs() as jobs, pytest.raises(ClaimOver, match="run 1 does what"):
+        jobs.execute("p", "1", second.inputs["claim"], second.id, forge.folder / "none")
+    second.conclusion = "failure"
+    forge.turn(first)
+    forge.finish()
+    assert merged(up) == ["1"]
+
+
+def test_a_run_that_nobody_named_does_not_begin(propose: Propose, forge: Near) -> None:
+    propose(ONE)
+    forge.hides = 1
+    forge.reconcile()
+    (one,) = forge.started
+    with forge.jobs() as jobs, pytest.raises(ClaimOver, match="did not name this run"):
+        jobs.execute("p", "1", one.inputs["claim"], one.id, forge.folder / "none")
+
+
+@pytest.mark.slow
+def test_a_forge_that_is_down_loses_no_claim(
+    propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "UNNAMED_SECONDS", 0.0)
+    propose(ONE)
+    forge.is_down = True
+    with pytest.raises(ForgeDown):
+        forge.reconcile()
+    forge.is_down = False
+    forge.finish()
+    assert merged(up) == ["1"]
+    assert len(engine.record(up, "1", "p")["attempts"]) == 1
+
+
+@pytest.mark.slow
+def test_an_attempt_whose_runner_died_is_tried_again(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE)
+    forge.reconcile()
+    (one,) = forge.waiting
+    one.conclusion = "failure"
+    published = forge.publish(one, forge.folder / "nothing came")
+    assert published is not None
+    assert published.report.reason is Reason.INFRASTRUCTURE
+    forge.finish()
+    assert merged(up) == ["1"]
+    assert [a["outcome"] for a in engine.record(up, "1", "p")["attempts"]] == [
+        "failed",
+        "succeeded",
+    ]
+
+
+def test_an_attempt_whose_run_is_over_without_a_word_is_found_by_the_sweep(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose({**ONE, "timeout": "1m"})
+    forge.reconcile()
+    forge.started[0].conclusion = "cancelled"
+    late = engine.record(up, "1", "p")["attempts"][0]["started_at"] + 40
+    forge.reconcile(clock=lambda: late)
+    assert [a["reason"] for a in engine.record(up, "1", "p")["attempts"][:1]] == ["lease-lost"]
+    forge.finish()
+    assert merged(up) == ["1"]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_late_but_at_work_is_left_in_peace(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose({**ONE, "timeout": "1m"})
+    forge.reconcile()
+    late = engine.record(up, "1", "p")["attempts"][0]["started_at"] + 100
+    forge.reconcile(clock=lambda: late)
+    assert engine.record(up, "1", "p")["status"] == "in_progress"
+    assert "runs" in forge.asked
+
+
+def test_a_result_that_comes_after_a_stop_is_kept_beside(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE)
+    forge.reconcile()
+    (one,) = forge.waiting
+    folder = forge.execute(one)
+    mine = up.clone(forge.folder / "mine")
+    repos.Cli(mine)("stop", "p/1")
+    published = forge.publish(one, folder)
+    assert published is not None
+    assert (published.event, published.kept) == ("", "gitflow/attempt/p/1/1")
+    assert up.show("gitflow/attempt/p/1/1", "a.txt") == "a\n"
+    assert engine.record(up, "1", "p")["status"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_a_train_that_fails_fails_its_task_and_says_where(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE, gate=["test ! -e a.txt"])
+    forge.finish()
+    record = engine.record(up, "1", "p")
+    assert (record["status"], record["reason"]) == ("failed", "checks-failed")
+    assert record["message"] == "its run failed: run/2"
+    assert merged(up) == []
+
+
+@pytest.mark.slow
+def test_a_train_whose_run_was_cancelled_is_tested_again(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(ONE)
+    forge.reconcile()
+    forge.turn()
+    (train,) = forge.waiting
+    train.conclusion = "cancelled"
+    forge.finish()
+    assert merged(up) == ["1"]
+    assert [one.job for one in forge.started] == ["task", "train", "train"]
+
+
+@pytest.mark.slow
+def test_a_train_that_nobody_wants_any_more_is_not_tested(propose: Propose, forge: Near) -> None:
+    propose(ONE)
+    with forge.jobs() as jobs:
+        jobs.reconcile("p", forge)
+        with pytest.raises(ClaimOver, match="is over"):
+            jobs.test("p", "0" * 40)
+
+
+# --- what a stranger hands over -------------------------------------------------------------------
+
+
+def handed(forge: Near, propose: Propose, run: str = "echo a > a.txt") -> Path:
+    """Return what the run of a task left."""
+    propose(task("1", run, verify=["true"]))
+    forge.reconcile()
+    return forge.execute(forge.started[0])
+
+
+def forged(folder: Path, **about: object) -> None:
+    """Change what the report says."""
+    path = folder / handover.PAPER
+    paper = json.loads(path.read_text())
+    paper["report"] |= about
+    path.write_text(json.dumps(paper))
+
+
+def test_what_a_result_holds_is_counted_from_its_commits_and_not_believed(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    folder = handed(forge, propose, "mkdir -p .github && echo x > .github/x.yml; echo a > a.txt")
+    forged(folder, outcome="succeeded", files_touched=["a.txt"])
+    json.loads((folder / handover.PAPER).read_text())
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    assert published.report.reason is Reason.PROTECTED_PATH
+    assert ".github/x.yml" in published.report.files_touched
+
+
+@pytest.mark.slow
+def test_a_report_that_claims_success_without_any_work_is_no_success(
+    propose: Propose, forge: Near
+) -> None:
+    folder = handed(forge, propose, "true")
+    forged(folder, outcome="succeeded", reason=None, message="all done")
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    assert published.report.reason is Reason.NO_CHANGES
+
+
+@pytest.mark.slow
+def test_a_report_of_another_task_is_this_ones(propose: Propose, forge: Near) -> None:
+    folder = handed(forge, propose)
+    forged(folder, task="9", plan="other", attempt=7, agent="claude")
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    said = published.report
+    assert (said.plan, said.task, said.attempt, said.agent) == ("p", "1", 1, "command")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"report": {}}', "\x00" * 10, '{"report": null, "schema": 1}']
+)
+@pytest.mark.slow
+def test_a_report_that_is_none_fails_the_attempt_with_a_sentence(
+    propose: Propose, forge: Near, text: str
+) -> None:
+    folder = handed(forge, propose)
+    (folder / handover.PAPER).write_text(text)
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    assert published.report.reason is Reason.BAD_BASE
+    assert "report.json is not what an attempt writes" in published.report.message
+
+
+def test_a_bundle_that_is_none_fails_the_attempt_with_a_sentence(
+    propose: Propose, forge: Near
+) -> None:
+    folder = handed(forge, propose)
+    (folder / handover.BUNDLE).write_bytes(b"# v2 git bundle\nnonsense")
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    assert published.report.reason is Reason.BAD_BASE
+    assert published.report.message.startswith("result.bundle cannot be read")
+
+
+@pytest.mark.slow
+def test_a_symlink_in_place_of_a_bundle_is_not_followed(
+    propose: Propose, forge: Near, tmp_path: Path
+) -> None:
+    folder = handed(forge, propose)
+    bundle = folder / handover.BUNDLE
+    bundle.rename(tmp_path / "elsewhere")
+    bundle.symlink_to(tmp_path / "elsewhere")
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    assert published.report.reason is Reason.NO_CHANGES
+
+
+@pytest.mark.slow
+def test_work_that_does_not_come_from_the_claim_is_refused(
+    propose: Propose, forge: Near, repo: Repo
+) -> None:
+    folder = handed(forge, propose)
+    claim = engine.record(forge.up, "1", "p")["claim"]
+    repo.git("switch", "--quiet", "--orphan", "elsewhere")
+    repo.write("a.txt", "another history")
+    repo.commit("root")
+    repo.git("update-ref", f"{handover.REF}{claim}", "HEAD")
+    bundle = str(folder / handover.BUNDLE)
+    repo.git("bundle", "create", "--quiet", bundle, f"{handover.REF}{claim}")
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    assert published.report.reason in (Reason.BAD_BASE, Reason.NO_CHANGES)
+
+
+@pytest.mark.slow
+def test_a_secret_in_the_work_is_not_handed_over(propose: Propose, forge: Near) -> None:
+    key = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
+    folder = handed(forge, propose, f"echo {key[:20]}'{key[20:40]}' > key.txt")
+    assert not (folder / handover.BUNDLE).exists()
+    published = forge.publish(forge.started[0], folder)
+    assert published is not None
+    assert published.report.reason is Reason.SECRET_FOUND
+    assert key not in (folder / handover.PAPER).read_text()
