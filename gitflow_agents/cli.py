@@ -584,10 +584,10 @@ def doctor(app: App, fix: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.pass_obj
 def init(app: App, uses: str, upgrade: bool, dry_run: bool) -> None:
-    """Make a repository ready for GitHub Actions: three workflows, a config, its schemas.
+    """Make a repository ready for GitHub Actions.
 
-    Then it prints what is left to do by hand. What is there already stays as it is, unless
-    --upgrade; the config always does.
+    It writes three workflows, a config and the schemas for your editor, and prints what is left to
+    do by hand. What is there already stays as it is, unless --upgrade; the config always does.
     """
     from gitflow_agents.errors import FlowError
     from gitflow_agents.service import setup
@@ -937,7 +937,7 @@ def push(app: App, plan: str, remote: str, dry_run: bool) -> None:
     )
 
 
-@_verb("go", no_json="it prints one line")
+@_verb("go")
 @_plan
 @click.option(
     "--remote", metavar="NAME", default="origin", show_default=True, help="Where GitHub's is."
@@ -1208,11 +1208,11 @@ _claim = click.option(
 )
 
 
-@_verb("plumbing", no_json="jobs of GitHub Actions read its outputs")
+@_verb("plumbing")
 @click.argument("plans", metavar="[PLAN]...", nargs=-1)
 @click.pass_obj
 def reconcile(app: App, plans: tuple[str, ...]) -> int:
-    """In a job of GitHub Actions: do what is due, and start a run for everything else.
+    """In a job of GitHub Actions: do what is due, and start runs for the rest.
 
     Each pass reads the state that origin has, takes what was published, merges what passed, and
     starts a run a task. It may be called at any time, twice at once too. Without PLAN it looks at
@@ -1220,26 +1220,26 @@ def reconcile(app: App, plans: tuple[str, ...]) -> int:
     """
     from gitflow_agents import on_actions
 
-    with on_actions.hushed():
+    with on_actions.hushed(app):
         return on_actions.reconcile(app, plans, _Teller(app))
 
 
-@_verb("plumbing", no_json="jobs of GitHub Actions read its outputs")
+@_verb("plumbing")
 @click.argument("what", metavar="PLAN/TASK")
 @_claim
 @click.option("--to", "folder", metavar="DIR", help="Where the result is left for `publish`.")
 @click.option("--train", is_flag=True, help="Test the train of PLAN; the exit code is the verdict.")
 @click.pass_obj
 def execute(app: App, what: str, claim: str, folder: str | None, train: bool) -> int:
-    """In a job of GitHub Actions: do one attempt, or test one train; nothing is written to origin.
+    """In a job of GitHub Actions: do one attempt, or test one train.
 
-    Nothing is started when the state names another run than this one.
+    Nothing is written to origin, and nothing is started when the state names another run than this one.
     """
     from gitflow_agents import on_actions
     from gitflow_agents.errors import UsageError
 
     plan, _, task = what.rpartition("/")
-    with on_actions.hushed():
+    with on_actions.hushed(app):
         if train:
             return on_actions.test(app, what, claim, _Teller(app))
         if not plan or not folder:
@@ -1247,7 +1247,7 @@ def execute(app: App, what: str, claim: str, folder: str | None, train: bool) ->
         return on_actions.execute(app, plan, task, claim, folder, _Teller(app))
 
 
-@_verb("plumbing", no_json="jobs of GitHub Actions read its outputs")
+@_verb("plumbing")
 @click.argument("what", metavar="PLAN/TASK")
 @_claim
 @click.option("--from", "folder", metavar="DIR", required=True, help="What `execute` left.")
@@ -1264,7 +1264,7 @@ def publish(app: App, what: str, claim: str, folder: str) -> int:
     plan, _, task = what.rpartition("/")
     if not plan:
         raise UsageError("publish needs PLAN/TASK")
-    with on_actions.hushed():
+    with on_actions.hushed(app):
         return on_actions.publish(app, plan, task, claim, folder, _Teller(app))
 
 

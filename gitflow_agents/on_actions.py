@@ -23,7 +23,7 @@ from gitflow_agents import render
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.forge import Forge
 from gitflow_agents.github import GitHub, Surroundings, surroundings, whereabouts
-from gitflow_agents.models import Status
+from gitflow_agents.models import SCHEMA, Status
 from gitflow_agents.render.text import cell
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Let no line that is printed speak to the runner of a job."""
-    if os.environ.get("GITHUB_ACTIONS") != "true":
+def hushed(app: App) -> Iterator[None]:
+    """Let no line that is printed speak to the runner of a job; one of JSON cannot."""
+    if app.json or os.environ.get("GITHUB_ACTIONS") != "true":
         yield
         return
     word = secrets.token_hex(16)
@@ -93,6 +93,9 @@ def reconcile(app: App, plans: Sequence[str], tell: Callable[[Told], None]) -> i
         except FlowError as e:  # one plan must not keep the others waiting
             failed.append((plan, e))
     for snapshot in done:
+        if app.json:
+            about = {"event": "pass_ended", **_outputs(snapshot)}
+            app.write({"schema": SCHEMA, **about, "progress": snapshot.progress})
         app.note(_standing(snapshot))
         job.around.add_summary(_summary(snapshot))
     if len(names) == 1 and done:
@@ -114,6 +117,8 @@ def execute(
         report = job.jobs.execute(plan, task, claim, job.around.run, Path(folder))
     except ClaimOver as e:
         return _over(app, job, e)
+    if app.json:
+        app.write(report.model_dump(mode="json", by_alias=True))
     outcome = f"{report.reason}: {report.message}" if report.reason else "succeeded"
     app.note(f"attempt {report.attempt} at {plan}/{task}: {outcome}")
     job.around.add_summary(render.done_report(report))
@@ -142,6 +147,10 @@ def publish(
     except ClaimOver as e:
         return _over(app, job, e)
     said = published.report.reason or "succeeded"
+    if app.json:
+        about = {"plan": plan, "task": task, "attempt": published.report.attempt}
+        came = {"commit": published.event, "kept": published.kept}
+        app.write({"schema": SCHEMA, **about, "reason": published.report.reason, **came})
     if published.kept:
         app.note(f"{plan}/{task} was ended meanwhile; what came of it is kept as {published.kept}")
     else:
@@ -158,6 +167,10 @@ def test(app: App, plan: str, tip: str, tell: Callable[[Told], None]) -> int:
     except ClaimOver as e:
         app.fail(e.message)
         return ExitCode.TRY_AGAIN
+    if app.json:
+        commands = [ran.model_dump(mode="json") for ran in verdict.commands]
+        about = {"plan": plan, "claim": tip, "reason": verdict.reason, "commands": commands}
+        app.write({"schema": SCHEMA, **about})
     for ran in verdict.commands:
         app.note(f"{ran.kind}: {render.one_line(ran.command)}: {ran.code}")
         if ran.code != 0:
@@ -185,11 +198,16 @@ def start(app: App, plan: str, remote: str) -> int:
 
 def _ask_for_a_pass(app: App, forge: Forge, plan: str) -> None:
     run = forge.start("reconcile", {"plan": plan})
+    if app.json:
+        url = forge.url(run) if run else ""
+        app.write({"schema": SCHEMA, "plan": plan, "run": run or None, "url": url})
     app.note(f"a pass over {plan} was asked for{f': {forge.url(run)}' if run else ''}")
 
 
 def _over(app: App, job: Job, why: ClaimOver) -> int:
     """Nothing was to be done: somebody else does it, or nobody wants it any more."""
+    if app.json:
+        app.write({"schema": SCHEMA, "state": "over", "message": why.message})
     app.note(f"nothing was done: {why.message}")
     job.around.set_outputs({"state": "over"})
     return ExitCode.DONE

@@ -171,6 +171,7 @@ Options:
 Begin:
   demo        Make a small real repository and run a plan in it.
   doctor      Find what is wrong on this machine and in this repository.
+  init        Make a repository ready for GitHub Actions.
   new         Write a plan file to begin with.
   edit        Change a plan in your editor, and propose the change.
   completion  Print what makes a shell complete verbs, plans and tasks.
@@ -185,6 +186,7 @@ Before spending:
 Go:
   run         Run a plan until nothing can move; merge what passes.
   push        Let a remote decide on a plan, so that other clones can help.
+  start       Let GitHub Actions work on a plan.
 
 Look:
   status      Show what waits for you, how far the plan is, every task.
@@ -230,6 +232,11 @@ Act:
   open        Open a shell among a task's files.
 
 Plumbing:
+  reconcile   In a job of GitHub Actions: do what is due, and start runs for
+              the rest.
+  execute     In a job of GitHub Actions: do one attempt, or test one train.
+  publish     In a job of GitHub Actions: put what `execute` left on the
+              task's branch.
   fsck        Check that state, flow and branches agree with each other.
   cleanup     Remove what plans that are over, and killed runs, have left.
 
@@ -311,7 +318,7 @@ def test_options_stand_before_or_after_the_verb(
 @pytest.mark.parametrize(
     ("args", "error"),
     [
-        (["staus"], "error: there is no verb 'staus'\nhint: did you mean status?\n"),
+        (["staus"], "error: there is no verb 'staus'\nhint: did you mean status or start?\n"),
         (["frobnicate"], "error: there is no verb 'frobnicate'\nhint: gitflow-agents --help lists the verbs\n"),
         (["status", "--colour"], "error: no such option '--colour'\nhint: did you mean --no-color?\n"),
         (["run"], "error: missing argument 'PLAN'\nhint: gitflow-agents run --help shows how it is used\n"),
@@ -499,10 +506,8 @@ def test_what_a_file_holds_cannot_steer_the_terminal(repo: Repo) -> None:
 
 def test_errors_are_coloured_on_a_terminal_unless_somebody_minds(repo: Repo) -> None:
     said = "there is no verb 'staus'\n"
-    coloured = (
-        f"\x1b[31m\x1b[1merror:\x1b[0m {said}\x1b[36m\x1b[1mhint:\x1b[0m did you mean status?\n"
-    )
-    plain = f"error: {said}hint: did you mean status?\n"
+    coloured = f"\x1b[31m\x1b[1merror:\x1b[0m {said}\x1b[36m\x1b[1mhint:\x1b[0m did you mean status or start?\n"
+    plain = f"error: {said}hint: did you mean status or start?\n"
     assert on_a_terminal(repo, "staus").stdout == coloured
     assert on_a_terminal(repo, "--no-color", "staus").stdout == plain
     assert on_a_terminal(repo, "staus", env={"NO_COLOR": "1"}).stdout == plain
@@ -661,7 +666,7 @@ def test_completion_prints_a_program_for_the_shell(cli: Cli, shell: str) -> None
         (["open", "party/003"], ["party/003"]),
         (["status", "party/"], []),
         (["hold", "nobody/"], []),
-        (["re"], ["ready", "reject", "report", "resume", "retry", "revert"]),
+        (["re"], ["ready", "reconcile", "reject", "report", "resume", "retry", "revert"]),
     ],
 )
 def test_a_shell_completes_verbs_plans_and_tasks(

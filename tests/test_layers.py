@@ -36,6 +36,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "replan",
             "render",
             "errors",
+            "forge",
         }
     ),
     "edges": frozenset(
@@ -53,7 +54,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         }
     ),
     "service": frozenset({"service"}),
-    "doors": frozenset({"cli", "acts", "live", "mcp", "__main__"}),
+    "doors": frozenset({"cli", "acts", "live", "mcp", "on_actions", "__main__"}),
 }
 ORDER = list(LAYERS)
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules}

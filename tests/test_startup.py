@@ -264,6 +264,7 @@ def test_the_shell_completes_verbs_and_plans(repo: Repo, tool: Callable[..., Res
     assert complete("gitflow-agents re") == [
         "plain,ready",
         "plain,report",
+        "plain,reconcile",
         "plain,retry",
         "plain,resume",
         "plain,reject",
