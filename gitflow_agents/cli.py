@@ -1233,7 +1233,7 @@ def reconcile(app: App, plans: tuple[str, ...]) -> int:
 def execute(app: App, what: str, claim: str, folder: str | None, train: bool) -> int:
     """In a job of GitHub Actions: do one attempt, or test one train.
 
-    Nothing is written to origin, and nothing is started when the state names another run than this one.
+    Nothing is written to origin. Nothing is started when the state names another run than this one.
     """
     from gitflow_agents import on_actions
     from gitflow_agents.errors import UsageError
