@@ -1210,8 +1210,14 @@ _claim = click.option(
 
 @_verb("plumbing")
 @click.argument("plans", metavar="[PLAN]...", nargs=-1)
+@click.option(
+    "--verdict",
+    type=click.Choice(["success", "failure", "cancelled", "skipped"]),
+    default="",
+    help="What became of the test of a train in this very run, as GitHub says.",
+)
 @click.pass_obj
-def reconcile(app: App, plans: tuple[str, ...]) -> int:
+def reconcile(app: App, plans: tuple[str, ...], verdict: str) -> int:
     """In a job of GitHub Actions: do what is due, and start runs for the rest.
 
     Each pass reads the state that origin has, takes what was published, merges what passed, and
@@ -1221,7 +1227,7 @@ def reconcile(app: App, plans: tuple[str, ...]) -> int:
     from gitflow_agents import on_actions
 
     with on_actions.hushed(app):
-        return on_actions.reconcile(app, plans, _Teller(app))
+        return on_actions.reconcile(app, plans, verdict, _Teller(app))
 
 
 @_verb("plumbing")

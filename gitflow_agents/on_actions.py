@@ -21,7 +21,7 @@ import click
 
 from gitflow_agents import render
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
-from gitflow_agents.forge import Forge
+from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.github import GitHub, Surroundings, surroundings, whereabouts
 from gitflow_agents.models import SCHEMA, Status
 from gitflow_agents.render.text import cell
@@ -81,15 +81,20 @@ class Job:
         )
 
 
-def reconcile(app: App, plans: Sequence[str], tell: Callable[[Told], None]) -> int:
-    """Pass over the plans that are named, or all that the remote has; return the exit code."""
+def reconcile(app: App, plans: Sequence[str], verdict: str, tell: Callable[[Told], None]) -> int:
+    """Pass over the plans that are named, or all that the remote has; return the exit code.
+
+    `verdict` is what became of the test in this very run, if that is a train's.
+    """
     job = Job(app, tell)
+    run = job.around.run
+    heard = ForgeRun(run, "", True, verdict, job.forge.url(run)) if verdict else None
     names = list(plans) or job.around.pushed or job.jobs.plans()
     failed: list[tuple[str, FlowError]] = []
     done: list[Snapshot] = []
     for plan in names:
         try:
-            done.append(job.jobs.reconcile(plan, job.forge))
+            done.append(job.jobs.reconcile(plan, job.forge, heard))
         except FlowError as e:  # one plan must not keep the others waiting
             failed.append((plan, e))
     for snapshot in done:
@@ -255,6 +260,8 @@ def words(environ: Mapping[str, str]) -> list[str]:
     )
     given += [f"{plan}/{task}"] if task else [plan] if plan else []
     given += [f"--claim={claim}"] if claim else []
+    verdict = environ.get("ACTION_VERDICT", "")
+    given += [f"--verdict={verdict}"] if verdict else []
     option = {"execute": "--to", "publish": "--from"}.get(given[0] if given else "", "")
     return [*given, *([f"{option}={folder}"] if folder and option else [])]
 

@@ -53,6 +53,8 @@ class Dispatcher:
     reconciler: Reconciler
     forge: Forge
     limits: Limits
+    heard: ForgeRun | None = None
+    """What became of a train's test, where the forge told it without being asked."""
 
     @property
     def desk(self) -> Desk:
@@ -102,7 +104,8 @@ class Dispatcher:
         train = self.desk.snapshot.state.train
         if train is None or not train.lease.run:
             return
-        run = self.forge.verdict(train.lease.run)
+        is_heard = self.heard is not None and self.heard.id == train.lease.run
+        run = self.heard if is_heard else self.forge.verdict(train.lease.run)
         if run is None or (run.is_over and run.conclusion not in VERDICTS):
             self.desk.runs_over |= {train.lease.run}  # it proves nothing; it is built again
         elif run.is_over:

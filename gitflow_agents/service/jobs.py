@@ -16,7 +16,7 @@ from gitflow_agents import render
 from gitflow_agents.commands import no_such_task
 from gitflow_agents.errors import FlowError
 from gitflow_agents.execute import Order, Result, Verdict
-from gitflow_agents.forge import Forge
+from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.models import DoneReport, Lease, Reason, Status
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot, limits_of
@@ -71,14 +71,17 @@ class Jobs:
         names = {ref.removeprefix(prefix) for prefix in prefixes for ref in tips}
         return sorted(name for name in names if "/" not in name)
 
-    def reconcile(self, plan: str, forge: Forge) -> Snapshot:
-        """Do what can be done for a plan now, and start runs for the rest; accept it when new."""
+    def reconcile(self, plan: str, forge: Forge, heard: ForgeRun | None = None) -> Snapshot:
+        """Do what can be done for a plan now, and start runs for the rest; accept it when new.
+
+        `heard` is what became of the test of a train, where the forge told it by itself.
+        """
         service, store = self.service, self._store(plan)
         snapshot = service.accepted(plan, None, store, self.tell)
         desk = service.desk(snapshot, self.tell)
         limits = limits_of(snapshot.plan, service.config)
         reconciler = Reconciler(desk)
-        Dispatcher(reconciler, forge, limits).go()
+        Dispatcher(reconciler, forge, limits, heard).go()
         return desk.snapshot
 
     # --- an attempt -------------------------------------------------------------------------------
