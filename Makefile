@@ -18,10 +18,10 @@ help: ## show this list
 run: .venv/runtime ## the quick start: a small real repository, a plan of real tasks, run and merged
 	@$(BIN)/gitflow-agents demo
 
-test: .venv/dev ## the tests that run on every change
+test: .venv/dev .venv-node/made ## the tests that run on every change
 	$(PYTEST) -m "not slow and not agents"
 
-test-all: .venv/dev ## those and the slow ones, with more examples of everything that is drawn
+test-all: .venv/dev .venv-node/made ## those and the slow ones, with more examples of everything that is drawn
 	$(PYTEST) --hypothesis-profile=thorough -m "not agents"
 
 # They wait more than they work, so there are more of them at once than there are cores.
@@ -43,8 +43,8 @@ coverage: .venv/dev ## all tests, then the lines that none of them reached
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-clean: ## remove what these targets made, .venv and .venv-agents included
-	rm -rf .venv .venv-agents .coverage .coverage.* htmlcov build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove what these targets made, every .venv* included
+	rm -rf .venv .venv-agents .venv-node .coverage .coverage.* htmlcov build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find gitflow_agents tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # These two files stand for what is installed: the package alone, and with the tools of development.
@@ -56,6 +56,9 @@ clean: ## remove what these targets made, .venv and .venv-agents included
 .venv/dev: pyproject.toml
 	@$(call install,.[dev])
 	@touch .venv/runtime .venv/dev
+
+.venv-node/made: tests/forge/install tests/forge/package-lock.json
+	@tests/forge/install .venv-node
 
 # A virtual environment names its own folder in its scripts: in a checkout that was moved or copied it is made anew.
 MOVED := $(shell [ ! -e .venv/made-in ] || [ "$$(cat .venv/made-in)" = "$$(pwd -P)" ] || echo yes)

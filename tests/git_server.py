@@ -10,7 +10,7 @@ import base64
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,6 +61,61 @@ def serve(root: Path, token: str = "") -> Iterator[Server]:
         finally:
             http.shutdown()
             thread.join()
+
+
+def body(http: BaseHTTPRequestHandler) -> bytes:
+    """Return what came with a request, in one piece or in chunks."""
+    if http.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return http.rfile.read(int(http.headers.get("Content-Length", 0)))
+    parts = []
+    while size := int(http.rfile.readline().strip() or b"0", 16):
+        parts.append(http.rfile.read(size))
+        http.rfile.readline()
+    http.rfile.readline()
+    return b"".join(parts)
+
+
+def backend(
+    http: BaseHTTPRequestHandler,
+    root: Path,
+    path: str,
+    query: str,
+    asked: bytes,
+    env: Mapping[str, str],
+) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Return status, headers and body of what `git http-backend` says below a folder.
+
+    `env` reaches the repository's hooks too.
+    """
+    about = {
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "REQUEST_METHOD": http.command,
+        "CONTENT_TYPE": http.headers.get("Content-Type", ""),
+        "CONTENT_LENGTH": str(len(asked)),
+        "HTTP_CONTENT_ENCODING": http.headers.get("Content-Encoding", ""),
+        "GIT_PROTOCOL": http.headers.get("Git-Protocol", ""),
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    done = subprocess.run(
+        ["git", "http-backend"],
+        input=asked,
+        env={**os.environ, **about, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    head, _, payload = done.stdout.partition(b"\r\n\r\n")
+    status, headers = 200, []
+    for line in head.decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(": ")
+        if name.lower() == "status":
+            status = int(value.split()[0])
+        elif name:
+            headers.append((name, value))
+    return status, headers, payload
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,45 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
         return not self.about.token or given == wanted
 
     def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        parts = []
-        while size := int(self.rfile.readline().strip() or b"0", 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(parts)
+        return body(self)
 
     def _backend(
-        self, path: str, query: str, body: bytes
+        self, path: str, query: str, asked: bytes
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        asked = {
-            "GIT_PROJECT_ROOT": str(self.about.root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "REQUEST_METHOD": self.command,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-            "REMOTE_USER": USER,
-            "REMOTE_ADDR": "127.0.0.1",
-        }
-        done = subprocess.run(
-            ["git", "http-backend"],
-            input=body,
-            env={**os.environ, **asked},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
-        head, _, payload = done.stdout.partition(b"\r\n\r\n")
-        status, headers = 200, []
-        for line in head.decode("latin-1").split("\r\n"):
-            name, _, value = line.partition(": ")
-            if name.lower() == "status":
-                status = int(value.split()[0])
-            elif name:
-                headers.append((name, value))
-        return status, headers, payload
+        return backend(self, self.about.root, path, query, asked, {"REMOTE_USER": USER})
