@@ -1,0 +1,53 @@
+"""A GitHub of our own, and runners that execute workflow files on it.
+
+    with forge.serve(tmp_path / "hub") as hub:         # ends with a failure if anybody asked what
+        shop = hub.repository("alice/shop", source)    # GitHub does not know
+        alice = hub.person("alice")                    # the owner; others: ("bob", (shop, "write"))
+        actions = forge.Actions(hub)
+        source.git("push", hub.url(shop, alice), "plan/auth")
+        runs = actions.drain()                         # executes all that this led to
+
+What there is: `hub.api`, `hub.base`, `hub.graphql` (addresses), `hub.mint` and `hub.app` (tokens),
+`hub.refuse`, `hub.limit`, `hub.trouble` (faults), `hub.transit` with `lost` and `doubled` (events
+on their way), `hub.schedule`, `hub.clock`, `hub.asked` (requests so far), `hub.executed` (jobs so
+far); of a repository its settings, issues, comments, checks, runs and jobs; `ask` and `query` (what
+a person does in the browser); `Actions.at_step` (look in before any step, cancel there, or let the
+runner die), `Actions.map` (a repository that is a folder); `payloads` (GitHub's webhook examples);
+`workflows` (what is to be said against workflow files).
+
+Needs GitHub's own packages, which `make` installs; a test without them skips.
+"""
+
+from __future__ import annotations
+
+from tests.forge.actions import Actions, App
+from tests.forge.client import Reply, ask, query
+from tests.forge.hub import Hub, Request, doubled, lost
+from tests.forge.jobs import At
+from tests.forge.published import Payload, payloads
+from tests.forge.runs import Job, Run
+from tests.forge.server import serve
+from tests.forge.state import Environment, Repository, Token
+from tests.forge.triggers import Event
+
+__all__ = [
+    "Actions",
+    "App",
+    "At",
+    "Environment",
+    "Event",
+    "Hub",
+    "Job",
+    "Payload",
+    "Reply",
+    "Repository",
+    "Request",
+    "Run",
+    "Token",
+    "ask",
+    "doubled",
+    "lost",
+    "payloads",
+    "query",
+    "serve",
+]

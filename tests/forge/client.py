@@ -1,0 +1,51 @@
+"""How a test itself asks the fake GitHub something, as a person with a browser would do it.
+
+Over the wire, so that what it asks is held against GitHub's description too. Start with ask.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tests.forge.hub import Hub
+from tests.forge.state import Token
+
+
+class Reply(NamedTuple):
+    """What was answered."""
+
+    status: int
+    value: Any
+    headers: dict[str, str]
+
+
+def ask(hub: Hub, by: Token | None, request: str, body: Any = None) -> Reply:
+    """Return the answer to a REST request, as `POST /repos/alice/shop/issues`."""
+    method, _, path = request.partition(" ")
+    headers = {"User-Agent": "tests", "Accept": "application/vnd.github+json"}
+    if by is not None:
+        headers["Authorization"] = f"Bearer {by.text}"
+    connection = http.client.HTTPConnection(urlsplit(hub.base).netloc, timeout=30)
+    try:
+        sent = None if body is None else json.dumps(body)
+        connection.request(method, f"/api/v3{path}", sent, headers)
+        response = connection.getresponse()
+        text = response.read()
+        return Reply(response.status, json.loads(text) if text else None, dict(response.headers))
+    finally:
+        connection.close()
+
+
+def query(hub: Hub, by: Token, document: str, **variables: Any) -> Any:
+    """Return what GraphQL says to a document: `data`, and `errors` where there are any."""
+    headers = {"Authorization": f"Bearer {by.text}", "User-Agent": "tests"}
+    connection = http.client.HTTPConnection(urlsplit(hub.base).netloc, timeout=30)
+    try:
+        sent = json.dumps({"query": document, "variables": variables})
+        connection.request("POST", "/api/graphql", sent, headers)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()

@@ -1,0 +1,20 @@
+"""The REST requests that the fake answers: importing this fills ROUTES."""
+
+from tests.forge.rest import actions, checks, issues, people, pulls, repositories
+from tests.forge.rest.routes import NOT_ACCESSIBLE, NOT_FOUND, ROUTES, Answer, Call, find, permit
+
+__all__ = [
+    "NOT_ACCESSIBLE",
+    "NOT_FOUND",
+    "ROUTES",
+    "Answer",
+    "Call",
+    "actions",
+    "checks",
+    "find",
+    "issues",
+    "people",
+    "permit",
+    "pulls",
+    "repositories",
+]
