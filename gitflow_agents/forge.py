@@ -61,6 +61,24 @@ class Forge(Protocol):
         """Return the runs started since a time in seconds since the epoch, the newest first."""
         ...
 
+    def open(self, head: str, base: str, title: str, body: str) -> int:
+        """Return the number of the pull request of a branch, which is opened as a draft if needed.
+
+        ForgeRefused where none may be opened.
+        """
+        ...
+
+    def tell(self, pull: int, comment: int, marker: str, text: str) -> int:
+        """Write the one comment of a pull request, and return its id.
+
+        `comment` is its id as far as it is known; one that begins with `marker` is never doubled.
+        """
+        ...
+
+    def offer(self, pull: int) -> bool:
+        """Let a draft be ready for review, and say whether it is."""
+        ...
+
     def url(self, run: int) -> str:
         """Return where people see a run."""
         ...

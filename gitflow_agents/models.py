@@ -721,6 +721,8 @@ class Attempt(Model):
     session: str = ""
     """What the agent calls its memory of this attempt, by which the next one can go on."""
     tokens: Tokens | None = None
+    url: str = ""
+    """Where people see its run, if a forge ran it."""
 
 
 class Approval(Model):
@@ -829,6 +831,17 @@ class Train(Model):
     """Of a train of reverts: what is taken back; `tip` is the old merge, `merge` the revert."""
 
 
+class Home(Model):
+    """Where a forge tells of a plan: the number of its pull request, and the id of the comment."""
+
+    pull: int = 0
+    comment: int = 0
+    is_ready: bool = False
+    """The pull request is no draft any more."""
+    refused: str = ""
+    """Why there is no pull request."""
+
+
 class PlanState(Model):
     """What is known about a plan as a whole."""
 
@@ -862,6 +875,8 @@ class PlanState(Model):
     refusal: str = ""
     """Why not."""
     learned: tuple[str, ...] = ()
+    home: Home | None = None
+    """Where a forge tells of it, once that is known."""
 
 
 class Event(Model):

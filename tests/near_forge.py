@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gitflow_agents.forge import ForgeDown, ForgeRun
+from gitflow_agents.forge import ForgeDown, ForgeRefused, ForgeRun
 from gitflow_agents.forge import Job as Kind
 from gitflow_agents.service import Service
 from gitflow_agents.service.jobs import ClaimOver, Jobs, Published
@@ -54,6 +54,11 @@ class Near:
     doubles: int = 0
     """How many become two runs."""
     is_down: bool = False
+    forbids_pulls: bool = False
+    pulls: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """The title and the words of each pull request, by its branch."""
+    comments: dict[int, str] = field(default_factory=dict)
+    ready: set[int] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _clones: Iterator[int] = field(default_factory=itertools.count)
@@ -84,6 +89,27 @@ class Near:
         """Return all runs of a kind, the newest first."""
         self._ask("runs")
         return tuple(one.seen for one in reversed(self.started) if one.job == job)
+
+    def open(self, head: str, base: str, title: str, body: str) -> int:
+        """Return the pull request of a branch."""
+        self._ask("open")
+        if self.forbids_pulls:
+            raise ForgeRefused("pull requests are not allowed here")
+        self.pulls.setdefault(head, (title, body))
+        return [*self.pulls].index(head) + 1
+
+    def tell(self, pull: int, comment: int, marker: str, text: str) -> int:
+        """Write the comment of a pull request."""
+        self._ask("tell")
+        assert text.startswith(marker)
+        self.comments[comment or 100 + pull] = text
+        return comment or 100 + pull
+
+    def offer(self, pull: int) -> bool:
+        """Let a pull request be ready."""
+        self._ask("offer")
+        self.ready.add(pull)
+        return True
 
     def url(self, run: int) -> str:
         """Return a place for a run."""

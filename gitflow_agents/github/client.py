@@ -34,6 +34,13 @@ PER_PAGE = 100
 MOST_PAGES = 10
 """Pages of runs that are read: those asked for are among the newest."""
 VERSION = "2022-11-28"
+_READY = """
+mutation Ready($pull: ID!) {
+  markPullRequestReadyForReview(input: {pullRequestId: $pull}) {
+    pullRequest { isDraft }
+  }
+}
+"""
 
 
 class GitHub:
@@ -111,6 +118,75 @@ class GitHub:
             if len(said["workflow_runs"]) < PER_PAGE:
                 break
         return tuple(found)
+
+    # --- what people see --------------------------------------------------------------------------
+
+    def open(self, head: str, base: str, title: str, body: str) -> int:
+        """Return the pull request of a branch; where there is none, it is opened as a draft."""
+        what = f"the pull request of {head} could not be looked for"
+        owner = self.repository.partition("/")[0]
+        query = {"head": f"{owner}:{head}", "base": base, "state": "all", "per_page": 10}
+        found = self._ask("GET", "/pulls", what, query=query)
+        own = [
+            pull
+            for pull in found
+            if (pull["head"]["repo"] or {}).get("full_name") == self.repository
+        ]
+        still = [pull for pull in own if pull["state"] == "open"] or own
+        if still:
+            return int(still[0]["number"])
+        what = f"no pull request of {head} could be opened"
+        about = {"head": head, "base": base, "title": title, "body": body}
+        try:
+            made = self._ask("POST", "/pulls", what, body={**about, "draft": True})
+        except ForgeRefused as e:
+            # Some plans of GitHub's have no drafts in private repositories.
+            if getattr(e.__cause__, "status", None) != 422 or "draft" not in e.message.lower():
+                raise
+            made = self._ask("POST", "/pulls", what, body=about)
+        return int(made["number"])
+
+    def tell(self, pull: int, comment: int, marker: str, text: str) -> int:
+        """Write the one comment of a pull request and return its id."""
+        what = f"the comment on pull request {pull} could not be written"
+        if not comment:
+            comment = self._comment(pull, marker)
+        if comment:
+            try:
+                self._ask("PATCH", f"/issues/comments/{comment}", what, body={"body": text})
+            except ForgeRefused as e:
+                if getattr(e.__cause__, "status", None) != 404:
+                    raise
+            else:
+                return comment
+        made = self._ask("POST", f"/issues/{pull}/comments", what, body={"body": text})
+        return int(made["id"])
+
+    def _comment(self, pull: int, marker: str) -> int:
+        """Return the comment of ours that a pass has written which could not say so, or 0."""
+        what = f"the comments of pull request {pull} could not be read"
+        query = {"per_page": PER_PAGE}
+        said = self._ask("GET", f"/issues/{pull}/comments", what, query=query)
+        own = (c for c in said if c["user"]["type"] == "Bot" and c["body"].startswith(marker))
+        return next((int(each["id"]) for each in own), 0)
+
+    def offer(self, pull: int) -> bool:
+        """Let a draft be ready for review; the REST API has no way to."""
+        what = f"pull request {pull} could not be made ready for review"
+        said = self._ask("GET", f"/pulls/{pull}", what)
+        if said["draft"]:
+            self._change(_READY, {"pull": said["node_id"]}, what)
+        return True
+
+    def _change(self, document: str, variables: Mapping[str, Any], what: str) -> Any:
+        """Do a mutation of GraphQL and return its data."""
+        try:
+            _, said = self._github.requester.graphql_query(document, dict(variables))
+        except GithubException as e:
+            raise _failed(what, e) from e
+        except RequestException as e:
+            raise ForgeDown(f"{what}: GitHub cannot be reached: {type(e).__name__}") from e
+        return said["data"]
 
     def url(self, run: int) -> str:
         """Return where people see a run."""

@@ -294,7 +294,7 @@ def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
         "started_at": when(attempt.started_at if attempt else None),
         "ended_at": when(attempt.ended_at if attempt else None),
         "cost_usd": cost(record),
-        "run_url": None,
+        "run_url": (record.attempts[-1].url or None) if record and record.attempts else None,
     }
 
 

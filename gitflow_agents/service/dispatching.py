@@ -17,6 +17,7 @@ from gitflow_agents.forge import FORGE, Forge, ForgeRun
 from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.service.telling import Telling
 from gitflow_agents.store import Draft
 
 LEASE_SECONDS = 24 * 3600.0
@@ -68,9 +69,11 @@ class Dispatcher:
         """
         desk = self.desk
         desk.lease = lambda until: forge_lease(until, desk.clock())
+        telling = Telling(self.reconciler, self.forge, self.limits)
         with desk.store.refs.lock():
             self.reconciler.refresh()
             self.reconciler.clear_branches()
+        telling.begin()
         self._hear()
         self._catch_up()
         while True:
@@ -82,6 +85,9 @@ class Dispatcher:
             if not work.acted:
                 break
         self.reconciler.end_run()
+        if why := telling.end():
+            desk.say("warning", f"plan {desk.snapshot.plan.plan} is not told of: {why}")
+            desk.written()
 
     @property
     def _free(self) -> int:
@@ -198,8 +204,10 @@ class Dispatcher:
                 if record.lease is None or record.lease.run != 0:
                     continue  # somebody ended it meanwhile, or was faster
                 lease = record.lease.model_copy(update={"run": run})
-                draft.put(record.model_copy(update={"lease": lease}))
-                number = record.attempts[-1].number
+                *former, last = record.attempts
+                attempts = (*former, last.model_copy(update={"url": self.forge.url(run)}))
+                draft.put(record.model_copy(update={"lease": lease, "attempts": attempts}))
+                number = last.number
                 note = f"{task} is done by run {run}: {self.forge.url(run)}"
                 draft.tell("attempt_dispatched", task=task, attempt=number, note=note)
                 desk.say("attempt_dispatched", note, task=task, attempt=number, run=run)

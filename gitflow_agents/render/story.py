@@ -1,0 +1,181 @@
+"""What a plan's pull request tells: one comment that is kept up to date, and how it opens.
+
+Text of plans and agents is shown as these characters: it pings nobody, links to nothing, and is no
+command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gitflow_agents.models import Limits, Status
+from gitflow_agents.render.facts import WORDS, approvals, cost, percent, waiting, worked
+from gitflow_agents.render.reports import final_report
+from gitflow_agents.render.shape import graph_mermaid
+from gitflow_agents.render.text import (
+    cell,
+    code,
+    count,
+    duration,
+    fence,
+    fit,
+    inline,
+    money,
+    short,
+    utc,
+)
+from gitflow_agents.scheduler import Snapshot
+
+MOST_CHARACTERS = 60_000
+"""Of a comment; GitHub takes 65,536."""
+MOST_WAITING = 20
+MOST_ROWS = 200
+MOST_DRAWN = 60
+"""Tasks of a plan that is drawn; more cannot be read."""
+MOST_COMMANDS = 5
+
+
+def marker(plan: str) -> str:
+    """Return the hidden line by which the comment of a plan is found again."""
+    return f"<!-- gitflow-agents plan {plan} -->"
+
+
+def quiet(text: str) -> str:
+    """Return text of somebody's for a line of markdown; nobody is pinged by it."""
+    return inline(text).replace("@", "@\u200b")
+
+
+def title(snapshot: Snapshot) -> str:
+    """Return what the pull request is called."""
+    return fit(f"{snapshot.plan.plan}: {snapshot.plan.goal}", 120)
+
+
+def opening(snapshot: Snapshot) -> str:
+    """Return what the pull request says of itself; it is written once."""
+    plan, state = snapshot.plan, snapshot.state
+    return (
+        f"{marker(plan.plan)}\n{quiet(fit(plan.goal, 1000))}\n\n"
+        f"Tasks of the plan {code(plan.plan)} are merged to {code(state.flow)} when they have "
+        f"passed; merge this when you want the result on {code(state.base)}. The plan "
+        f"{approvals(snapshot)}. What happens is told in one comment below, which is kept up to "
+        "date.\n"
+    )
+
+
+def story(snapshot: Snapshot, limits: Limits, now: float) -> str:
+    """Return the comment of a plan: what waits for people first, then every task."""
+    state, name = snapshot.state, snapshot.plan.plan
+    parts = [
+        f"{marker(name)}\n{_head(snapshot)}",
+        "\n".join(_waiting(snapshot, limits, now)),
+        "\n".join(_tasks(snapshot, now)),
+        _drawing(snapshot),
+        final_report(snapshot, now) if snapshot.is_over else "",
+        f"<sub>Updated {utc(now)} from state {code(short(snapshot.tip))}, revision "
+        f"{state.revision}.</sub>",
+    ]
+    # What is dropped first is what people miss least.
+    for drop in (None, 3, 4, 2):
+        if drop is not None:
+            parts[drop] = "" if drop != 2 else _counted(snapshot)
+        text = "\n\n".join(part for part in parts if part) + "\n"
+        if len(text) <= MOST_CHARACTERS:
+            return text
+    return text[:MOST_CHARACTERS]
+
+
+def matters(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return what people want to be told of at once; while it is the same, nothing is written.
+
+    A result that is being tested is still at work for them.
+    """
+    words = []
+    for task in snapshot.plan.tasks:
+        status = snapshot.status(task.id)
+        if status is Status.REVIEW and not snapshot.awaits(task.id):
+            status = Status.IN_PROGRESS
+        record = snapshot.record(task.id)
+        words.append((status, record.reason, len(record.attempts), bool(snapshot.awaits(task.id))))
+    state = snapshot.state
+    return state.revision, state.held, state.status, state.refused, snapshot.awaits(), *words
+
+
+def _head(snapshot: Snapshot) -> str:
+    done, total = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
+    held = f" It is held: {quiet(snapshot.state.held)}." if snapshot.state.held else ""
+    spent = f", {money(snapshot.cost_usd)} so far" if snapshot.cost_usd else ""
+    return (
+        f"### {percent(snapshot)} %: {done} of {count(total, 'task')} merged{spent}\n\n"
+        f"The plan {code(snapshot.plan.plan)} {approvals(snapshot)}.{held}"
+    )
+
+
+def _waiting(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
+    found = list(waiting(snapshot, limits, now))
+    if not found:
+        yield "**Waiting for you:** nothing"
+        return
+    yield f"**Waiting for you:** {count(len(found), 'thing')}"
+    yield ""
+    commands: dict[str, None] = {}
+    for thing in found[:MOST_WAITING]:
+        yield f"- {quiet(thing.what)}{': ' if thing.why else ''}{quiet(thing.why)}"
+        commands.update(dict.fromkeys(thing.commands))
+    if len(found) > MOST_WAITING:
+        yield f"- and {len(found) - MOST_WAITING} more"
+    if commands:
+        yield ""
+        yield "In a clone:"
+        yield fence("\n".join([*commands][:MOST_COMMANDS]), "sh")
+
+
+def _tasks(snapshot: Snapshot, now: float) -> Iterator[str]:
+    rows = [*snapshot.plan.tasks]
+    # In a long plan the tasks that are over are counted, so that the others can be read.
+    over = (Status.COMPLETED, Status.CANCELLED)
+    hidden = []
+    if len(rows) > MOST_ROWS:
+        hidden = [task for task in rows if snapshot.status(task.id) in over]
+        rows = [task for task in rows if snapshot.status(task.id) not in over]
+    yield "| Task | State | Try | Agent | Time | Cost | Run |"
+    yield "|---|---|---:|---|---:|---:|---|"
+    for task in rows[:MOST_ROWS]:
+        record = snapshot.record(task.id)
+        attempt = record.attempts[-1] if record.attempts else None
+        state = WORDS[record.status] + (f": {record.reason}" if record.reason else "")
+        spent = cost(record)
+        took = worked(snapshot, task.id)
+        cells = [
+            f"{cell(task.id)} {_quiet_cell(task.name)}",
+            cell(state),
+            str(attempt.number) if attempt else "",
+            cell(attempt.agent) if attempt else "",
+            duration(took) if took else "",
+            money(spent) if spent is not None else "",
+            f"[run]({attempt.url})" if attempt and attempt.url else "",
+        ]
+        yield f"| {' | '.join(cells)} |"
+    more = len(hidden) + max(0, len(rows) - MOST_ROWS)
+    if more:
+        yield ""
+        yield f"{count(more, 'more task is', 'more tasks are')} not listed."
+
+
+def _quiet_cell(text: str) -> str:
+    return cell(text).replace("@", "@\u200b")
+
+
+def _counted(snapshot: Snapshot) -> str:
+    rows = [f"| {WORDS[which]} | {len(snapshot.by_status[which])} |" for which in Status]
+    return "\n".join(["| State | Tasks |", "|---|---:|", *rows])
+
+
+def _drawing(snapshot: Snapshot) -> str:
+    if not 1 < len(snapshot.plan.tasks) <= MOST_DRAWN:
+        return ""
+    drawn = graph_mermaid(snapshot.plan, snapshot.graph, snapshot.statuses())
+    body = fence(drawn, "mermaid")
+    return f"<details><summary>Which task needs which</summary>\n\n{body}\n\n</details>"
+
+
+__all__ = ["MOST_CHARACTERS", "marker", "matters", "opening", "quiet", "story", "title"]

@@ -1,0 +1,94 @@
+"""What the forge shows of a plan: one pull request of its flow branch, with one comment.
+
+It is made when the plan is accepted, and edited when something has changed that people care for.
+Nothing there is ever read back as the truth, and nothing that fails here fails a pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused
+from gitflow_agents.models import Home, Limits
+from gitflow_agents.render.story import marker, matters, opening, story, title
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.store import Draft
+
+
+@dataclass
+class Telling:
+    """Tells people on the forge of the passes of one process over one plan."""
+
+    reconciler: Reconciler
+    forge: Forge
+    limits: Limits
+    _before: tuple[object, ...] | None = None
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        return self.reconciler.desk.snapshot
+
+    def begin(self) -> None:
+        """Note how everything is before the pass."""
+        self._before = matters(self._snapshot)
+
+    def end(self) -> str:
+        """Bring the pull request up to date; returns in a sentence why that cannot be."""
+        snapshot = self._snapshot
+        home, is_over = snapshot.state.home, snapshot.state.status == "finished"
+        if home is not None and home.comment and matters(snapshot) == self._before:
+            return ""
+        try:
+            if home is None or (not home.pull and matters(snapshot) != self._before):
+                home = self._open()
+            if home.pull:
+                text = story(snapshot, self.limits, self.reconciler.desk.clock())
+                comment = self.forge.tell(home.pull, home.comment, marker(snapshot.plan.plan), text)
+                is_ready = home.is_ready
+                if is_over and not is_ready:
+                    is_ready = self.forge.offer(home.pull)
+                self._note(home.model_copy(update={"comment": comment, "is_ready": is_ready}))
+        except (ForgeDown, ForgeRefused) as e:
+            return e.message
+        return ""
+
+    def _open(self) -> Home:
+        """Find the pull request of the flow branch, or open it as a draft."""
+        snapshot = self._snapshot
+        state = snapshot.state
+        try:
+            pull = self.forge.open(state.flow, state.base, title(snapshot), opening(snapshot))
+        except ForgeRefused as e:
+            home = Home(refused=e.message)
+            self._note(home)
+            raise
+        home = Home(pull=pull)
+        self._note(home)
+        return home
+
+    def _note(self, home: Home) -> None:
+        """Write down where the plan is told of, if that is new."""
+        desk = self.reconciler.desk
+        if desk.snapshot.state.home == home:
+            return
+        with desk.store.refs.lock():
+            self.reconciler.refresh()
+            draft = Draft(desk.snapshot, desk.actor, desk.run)
+            draft.set(home=home)
+            where = f"pull request {home.pull}" if home.pull else "no pull request"
+            about: dict[str, Any] = {"note": f"the plan is told of in {where}"}
+            if home.refused:
+                about["note"] += f": {home.refused}"
+            draft.tell("home_noted", **about)
+            try:
+                desk.store.commit(draft)
+            except BaseException:
+                desk.dropped()
+                self.reconciler.reload()
+                raise
+            desk.written()
+
+
+__all__ = ["Telling"]
