@@ -1213,11 +1213,10 @@ _claim = click.option(
 @click.option(
     "--verdict",
     type=click.Choice(["success", "failure", "cancelled", "skipped"]),
-    default="",
     help="What became of the test of a train in this very run, as GitHub says.",
 )
 @click.pass_obj
-def reconcile(app: App, plans: tuple[str, ...], verdict: str) -> int:
+def reconcile(app: App, plans: tuple[str, ...], verdict: str | None) -> int:
     """In a job of GitHub Actions: do what is due, and start runs for the rest.
 
     Each pass reads the state that origin has, takes what was published, merges what passed, and
@@ -1227,7 +1226,7 @@ def reconcile(app: App, plans: tuple[str, ...], verdict: str) -> int:
     from gitflow_agents import on_actions
 
     with on_actions.hushed(app):
-        return on_actions.reconcile(app, plans, verdict, _Teller(app))
+        return on_actions.reconcile(app, plans, verdict or "", _Teller(app))
 
 
 @_verb("plumbing")
