@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gitflow_agents.service import setup
+from gitflow_agents.github import GitHub
+from gitflow_agents.service import Service, setup
+from gitflow_agents.service.jobs import Jobs
 from tests import engine, forge
 from tests.engine import task
-from tests.forge.jobs import Uses
+from tests.forge.jobs import Uses, Word
 from tests.repos import Repo
 
 PROJECT = Path(__file__).parent.parent
-TOOL = "seed/gitflow-agents"
+TOOL = "alice/gitflow-agents"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ONE = task("1", "echo a > a.txt", provides=["a"], verify=["grep a a.txt"])
 OTHER = task("2", "echo b > b.txt", verify=["grep b b.txt"])
 AFTER = task("3", "cat a.txt > c.txt", preconditions=["a"], verify=["grep a c.txt"])
+
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -82,7 +89,7 @@ class Shop:
 
     def writes(self) -> list[str]:
         """Return the requests that were made of the API and were not only questions."""
-        return [str(one) for one in self.hub.asked() if one.method != "GET"]
+        return [str(one) for one in self.hub.asked() if one.method not in ("GET", "GIT")]
 
 
 @pytest.fixture
@@ -103,3 +110,96 @@ def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: S
     assert {conclusion for _, conclusion in ends(runs)} == {"success"}, logs
     assert sorted(shop.merged()) == ["1", "2", "3"], logs
     assert engine.fsck(shop.up, "p") == ()
+    (issue,) = shop.there.issues.values()
+    assert (issue.title, issue.pull is not None and issue.pull.draft) == ("p: Try it", False)
+    (comment,) = shop.there.comments.values()
+    assert comment.body.startswith("<!-- gitflow-agents plan p -->\n### 100 %: 3 of 3 tasks merged")
+    # The pull request is looked for, opened, told of and made ready, whatever its tasks.
+    asked = [one for one in shop.hub.asked() if one.method != "GIT"]
+    assert len(asked) - 7 <= 4 * 3, asked
+
+
+def test_a_sweep_with_nothing_to_do_writes_nothing(shop: Shop) -> None:
+    shop.propose(ONE)
+    shop.actions.drain()
+    before, refs = shop.writes(), engine.refs(shop.up)
+    shop.hub.schedule(shop.there)
+    assert ends(shop.actions.drain()) == [("reconcile / reconcile", "success")]
+    assert (shop.writes(), engine.refs(shop.up)) == (before, refs)
+
+
+def test_where_pull_requests_are_not_allowed_a_plan_is_merged_all_the_same(shop: Shop) -> None:
+    shop.there.allow_pull_requests = False
+    shop.propose(ONE)
+    runs = shop.actions.drain()
+    assert {conclusion for _, conclusion in ends(runs)} == {"success"}
+    assert shop.merged() == ["1"]
+    assert "could be opened" in runs[0].jobs[0].log
+
+
+def test_a_plan_that_cannot_be_accepted_fails_its_pass_with_the_line(shop: Shop) -> None:
+    shop.propose({**ONE, "preconditions": ["nothing"]})
+    (run,) = shop.actions.drain()
+    assert run.conclusion == "failure"
+    assert "plans/p.yaml:" in run.jobs[0].log
+    assert "flow/p" not in shop.up.branches()
+
+
+def test_a_task_that_fails_is_told_and_blocks_nobody_else(shop: Shop) -> None:
+    shop.propose(task("1", "exit 3", provides=["a"]), OTHER, AFTER)
+    runs = shop.actions.drain()
+    assert shop.merged() == ["2"]
+    (comment,) = shop.there.comments.values()
+    assert "- 1 failed (agent-error)" in comment.body
+    assert ("task / execute", "failure") in ends(runs)
+
+
+@pytest.mark.parametrize("step", [6, 13])
+def test_a_run_that_is_cancelled_between_two_steps_loses_nothing(
+    shop: Shop, tmp_path: Path, step: int
+) -> None:
+    steps = itertools.count(1)
+
+    def look(at: forge.At) -> Word:
+        is_task = at.job.name.startswith("task / ")
+        return "cancel" if is_task and next(steps) == step else "go"
+
+    shop.actions.at_step = look
+    shop.propose(ONE)
+    shop.actions.drain()
+    shop.actions.at_step = lambda at: "go"
+    if shop.merged() != ["1"]:
+        # Until half of its time is up an attempt is taken for one at work; then somebody asks.
+        assert engine.record(shop.up, "1", "p")["status"] == "in_progress"
+        an_hour_later(shop, tmp_path)
+        shop.actions.drain()
+    assert shop.merged() == ["1"]
+    assert engine.fsck(shop.up, "p") == ()
+
+
+def an_hour_later(shop: Shop, tmp_path: Path) -> None:
+    """Do a pass by another clock."""
+    clone = shop.up.clone(tmp_path / "later")
+    service = Service(str(clone.path), clock=lambda: time.time() + 3600)
+    service.actor = "bob <bob@example.com>"
+    may = {"contents": "write", "actions": "write", "pull-requests": "write"}
+    token = shop.hub.mint(shop.there, may).text
+    there = GitHub("alice/shop", token, api=shop.hub.api, server=shop.hub.base, branch="main")
+    try:
+        Jobs(service, lambda told: None).reconcile("p", there)
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize("how", [forge.lost, forge.doubled])
+def test_dispatches_that_are_lost_or_doubled_cost_nothing(
+    shop: Shop, tmp_path: Path, how: Callable[[str, int], Any]
+) -> None:
+    shop.hub.transit = how("workflow_dispatch", 1)
+    shop.propose(ONE)
+    shop.actions.drain()
+    if shop.merged() != ["1"]:
+        an_hour_later(shop, tmp_path)
+        shop.actions.drain()
+    assert shop.merged() == ["1"]
+    assert len(engine.record(shop.up, "1", "p")["attempts"]) <= 2

@@ -28,6 +28,8 @@ VERDICTS = ("success", "failure", "timed_out")
 """Conclusions of a train's test that say something of what it tested."""
 RACES = 5
 """Times that the id of a run is written down when somebody else moves the plan."""
+MOST_LISTED = 1000
+"""Runs that a forge lists; where there are more, one that is not listed may be at work."""
 NAME = 12
 """Letters of a claim that stand in the name of its run."""
 
@@ -101,10 +103,13 @@ class Dispatcher:
     def _hear(self) -> None:
         """Ask for what became of the train, and of attempts that take long."""
         self._hear_of_train()
-        late = {lease.run: attempt.started_at for _, attempt, lease in self._late()}
+        late = {run: attempt.started_at for run, attempt in self._late()}
         if late:
             runs = self.forge.runs("task", min(late.values()))
-            self.desk.runs_over = frozenset(run.id for run in runs if run.is_over) & late.keys()
+            at_work = {run.id for run in runs if not run.is_over}
+            # One that the forge was asked for and never had is over, too.
+            known = {run.id for run in runs} if len(runs) >= MOST_LISTED else late.keys()
+            self.desk.runs_over = frozenset(late.keys() & known - at_work)
 
     def _hear_of_train(self) -> None:
         train = self.desk.snapshot.state.train
@@ -117,15 +122,15 @@ class Dispatcher:
         elif run.is_over:
             self.desk.tests[train.tip] = _verdict(run)
 
-    def _late(self) -> Iterator[tuple[str, Attempt, Lease]]:
-        """Yield the attempts that are past half of their time: one that runs is left in peace."""
+    def _late(self) -> Iterator[tuple[int, Attempt]]:
+        """Yield the runs of attempts that are past half of their time; others are not asked for."""
         snapshot, now = self.desk.snapshot, self.desk.clock()
         for task in snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken:
             record = snapshot.record(task)
             lease, attempt = record.lease, record.attempts[-1]
             timeout = snapshot.plan.setting(snapshot.plan.by_id[task], "timeout").seconds
             if lease and lease.run and now - attempt.started_at > timeout / 2:
-                yield task, attempt, lease
+                yield lease.run, attempt
 
     # --- starting runs ----------------------------------------------------------------------------
 
