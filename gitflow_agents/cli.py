@@ -1225,8 +1225,8 @@ def reconcile(app: App, plans: tuple[str, ...], verdict: str | None) -> int:
     """
     from gitflow_agents import on_actions
 
-    with on_actions.hushed(app):
-        return on_actions.reconcile(app, plans, verdict or "", _Teller(app))
+    with on_actions.hushed(app) as aloud:
+        return on_actions.reconcile(app, plans, verdict or "", _Teller(app), aloud)
 
 
 @_verb("plumbing")

@@ -22,7 +22,7 @@ import click
 from gitflow_agents import render
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.forge import Forge, ForgeRun
-from gitflow_agents.github import GitHub, Surroundings, surroundings, whereabouts
+from gitflow_agents.github import GitHub, Surroundings, annotation, surroundings, whereabouts
 from gitflow_agents.models import SCHEMA, Status
 from gitflow_agents.render.text import cell
 from gitflow_agents.scheduler import Snapshot
@@ -35,18 +35,28 @@ if TYPE_CHECKING:
     from gitflow_agents.service import Told
 
 
+MOST_ANNOTATIONS = 10
+"""Mistakes that are shown at their lines; GitHub takes so many of a step."""
+
+
 @contextmanager
-def hushed(app: App) -> Iterator[None]:
-    """Let no line that is printed speak to the runner of a job; one of JSON cannot."""
+def hushed(app: App) -> Iterator[list[str]]:
+    """Let no line that is printed speak to the runner of a job; one of JSON cannot.
+
+    What is put into the list is said to the runner in the end.
+    """
+    aloud: list[str] = []
     if app.json or os.environ.get("GITHUB_ACTIONS") != "true":
-        yield
+        yield aloud
         return
     word = secrets.token_hex(16)
     click.echo(f"::stop-commands::{word}")
     try:
-        yield
+        yield aloud
     finally:
         click.echo(f"::{word}::")
+        for line in aloud:
+            click.echo(line)
 
 
 class Job:
@@ -81,10 +91,17 @@ class Job:
         )
 
 
-def reconcile(app: App, plans: Sequence[str], verdict: str, tell: Callable[[Told], None]) -> int:
+def reconcile(
+    app: App,
+    plans: Sequence[str],
+    verdict: str,
+    tell: Callable[[Told], None],
+    aloud: list[str],
+) -> int:
     """Pass over the plans that are named, or all that the remote has; return the exit code.
 
-    `verdict` is what became of the test in this very run, if that is a train's.
+    `verdict` is what became of the test in this very run, if that is a train's; what is wrong in a
+    plan's file goes to `aloud`, for the runner to show at its lines.
     """
     job = Job(app, tell)
     run = job.around.run
@@ -106,7 +123,9 @@ def reconcile(app: App, plans: Sequence[str], verdict: str, tell: Callable[[Told
     if len(names) == 1 and done:
         job.around.set_outputs(_outputs(done[0]))
     for plan, error in failed:
-        app.fail(f"{plan}: {error.message}", error.hint, getattr(error, "problems", ()))
+        problems = getattr(error, "problems", ())
+        app.fail(f"{plan}: {error.message}", error.hint, problems)
+        aloud += [annotation(problem) for problem in problems[:MOST_ANNOTATIONS]]
     if not names:
         app.note("there is no plan: push one on a branch plan/NAME")
     worst = [error.code for _, error in failed]

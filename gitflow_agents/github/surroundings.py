@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gitflow_agents.errors import FlowError, UsageError
+from gitflow_agents.errors import FlowError, Problem, UsageError
 
 MOST_OF_A_PAYLOAD = 32 * 1024 * 1024
 """Bytes of an event's payload that are read."""
@@ -129,6 +129,22 @@ def _pushed(environ: Mapping[str, str]) -> tuple[str, ...]:
     return (plan,) if is_one and plan and not payload(environ).get("deleted") else ()
 
 
+def annotation(problem: Problem) -> str:
+    """Return the line by which a runner shows a mistake where it is ("Workflow commands")."""
+    kind = "warning" if problem.is_warning else "error"
+    place = {"file": problem.file, "line": problem.line, "col": problem.column}
+    about = ",".join(f"{n}={_escaped(str(v), ':,')}" for n, v in place.items() if v)
+    mend = f"; {problem.mend}" if problem.mend else ""
+    said = f"{problem.key}: {problem.reason}{mend}" if problem.key else f"{problem.reason}{mend}"
+    return f"::{kind} {about}::{_escaped(said)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Return text that a runner reads as these characters: it ends no line and no property."""
+    codes = {letter: f"%{ord(letter):02X}" for letter in "%\r\n" + more}
+    return "".join(codes.get(letter, letter) for letter in text)
+
+
 def payload(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the event's payload; an empty one where there is none.
 
@@ -148,4 +164,4 @@ def payload(environ: Mapping[str, str]) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-__all__ = ["Surroundings", "payload", "surroundings"]
+__all__ = ["Surroundings", "annotation", "payload", "surroundings"]

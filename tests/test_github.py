@@ -1,0 +1,257 @@
+"""What a job on GitHub knows of itself, and what it says to its runner."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitflow_agents import on_actions
+from gitflow_agents.errors import FlowError, Problem, UsageError
+from gitflow_agents.github import annotation, surroundings, whereabouts
+from gitflow_agents.github.surroundings import Surroundings
+from tests import forge
+from tests.repos import Cli, Repo
+
+JOB = {
+    "GITHUB_REPOSITORY": "alice/shop",
+    "GITHUB_API_URL": "https://api.github.com",
+    "GITHUB_SERVER_URL": "https://github.com",
+    "GITHUB_RUN_ID": "7",
+    "GITHUB_ACTOR": "bob",
+    "GITHUB_ACTOR_ID": "12",
+    "GITHUB_TOKEN": "t0ken",
+}
+
+
+def job(**more: str) -> Surroundings:
+    """Return what a job with these variables knows of itself."""
+    return surroundings({**JOB, **more})
+
+
+def test_a_job_knows_its_repository_its_run_and_who_acted(tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps({"repository": {"default_branch": "trunk"}}))
+    assert job(GITHUB_EVENT_PATH=str(event)) == Surroundings(
+        repository="alice/shop",
+        api="https://api.github.com",
+        server="https://github.com",
+        token="t0ken",
+        run=7,
+        actor="bob <12+bob@users.noreply.github.com>",
+        branch="trunk",
+    )
+
+
+@pytest.mark.parametrize("name", ["GITHUB_REPOSITORY", "GITHUB_API_URL", "GITHUB_RUN_ID"])
+def test_outside_of_a_job_it_is_said_what_to_do_instead(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is not set") as e:
+        job(**{name: ""})
+    assert "gitflow-agents run" in e.value.hint
+
+
+def test_the_verbs_of_a_job_say_so_on_a_persons_machine(cli: Cli) -> None:
+    result = cli("reconcile", check=False)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: this is not a job of GitHub Actions")
+
+
+@pytest.mark.parametrize(
+    ("name", "ref", "more", "plans"),
+    [
+        ("push", "refs/heads/plan/auth", {}, ("auth",)),
+        ("push", "refs/heads/plan/auth", {"deleted": True}, ()),
+        ("push", "refs/heads/plan/a/b", {}, ()),
+        ("push", "refs/heads/main", {}, ()),
+        ("schedule", "refs/heads/plan/auth", {}, ()),
+    ],
+)
+def test_a_pushed_plan_is_known_by_its_branch(
+    tmp_path: Path, name: str, ref: str, more: Mapping[str, Any], plans: tuple[str, ...]
+) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps(more))
+    about = {"GITHUB_EVENT_NAME": name, "GITHUB_REF": ref, "GITHUB_EVENT_PATH": str(event)}
+    assert job(**about).pushed == plans
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', '{"repository": 3}', '{"repository": []}'])
+def test_a_payload_that_is_none_is_no_bug(tmp_path: Path, text: str) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(text)
+    if text in ("", "{"):
+        with pytest.raises(FlowError, match="the event's payload cannot be read"):
+            job(GITHUB_EVENT_PATH=str(event))
+    else:
+        assert job(GITHUB_EVENT_PATH=str(event)).branch == ""
+
+
+@pytest.mark.slow
+def test_every_payload_that_github_shows_is_understood_or_refused(tmp_path: Path) -> None:
+    event, seen = tmp_path / "event.json", 0
+    for payload in forge.payloads():
+        event.write_text(json.dumps(payload.body))
+        found = job(GITHUB_EVENT_PATH=str(event), GITHUB_EVENT_NAME=payload.event)
+        repository = payload.body.get("repository") or {}
+        assert found.branch == (repository.get("default_branch") or "")
+        seen += 1
+    assert seen > 100
+
+
+def test_the_token_is_shown_to_its_own_server_only() -> None:
+    said = job().git_settings()
+    assert said["GIT_CONFIG_KEY_0"] == "http.https://github.com/.extraheader"
+    assert "t0ken" not in "".join(said.values())
+
+
+@given(st.text(), st.text())
+def test_nothing_in_an_output_can_set_another_one(first: str, second: str) -> None:
+    import os
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "out")
+        job(GITHUB_OUTPUT=path).set_outputs({"a": first, "b": second})
+        with open(path, encoding="utf-8", errors="surrogatepass", newline="") as file:
+            lines = file.read().split("\n")
+    names = []
+    while lines and lines != [""]:
+        name, _, end = lines.pop(0).partition("<<")
+        names.append(name)
+        assert len(end) == 32
+        while lines.pop(0) != end:
+            pass
+    assert names == ["a", "b"]
+
+
+def test_a_mistake_is_shown_at_its_line_and_says_no_more() -> None:
+    problem = Problem("plans/a,b:c.yaml", 3, 5, "tasks[0].id", "50% of\n::set-env name=X::y", "")
+    assert annotation(problem) == (
+        "::error file=plans/a%2Cb%3Ac.yaml,line=3,col=5::tasks[0].id: 50%25 of%0A::set-env name=X::y"
+    )
+
+
+def test_a_summary_that_is_too_long_is_cut_rather_than_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "summary"
+    around = job(GITHUB_STEP_SUMMARY=str(path))
+    around.add_summary("é" * 1024 * 1024)
+    around.add_summary("more")
+    assert path.stat().st_size <= 1024 * 1024
+    assert "(cut)" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("url", "repository", "api"),
+    [
+        ("https://github.com/alice/shop.git", "alice/shop", "https://api.github.com"),
+        ("https://t@github.com/alice/shop", "alice/shop", "https://api.github.com"),
+        ("git@github.com:alice/shop.git", "alice/shop", "https://api.github.com"),
+        ("ssh://git@ssh.github.com/alice/shop", "alice/shop", "https://api.github.com"),
+        ("git@git.example.com:alice/my.shop", "alice/my.shop", "https://git.example.com/api/v3"),
+    ],
+)
+def test_a_clone_knows_where_its_repository_is_asked(url: str, repository: str, api: str) -> None:
+    there = whereabouts(url, {"GH_TOKEN": "mine"})
+    assert (there.repository, there.api, there.token) == (repository, api, "mine")
+
+
+@pytest.mark.parametrize("url", ["/srv/git/shop.git", "file:///x/y/z", "", "https://github.com/x"])
+def test_an_address_that_is_not_githubs_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="is no repository of GitHub's"):
+        whereabouts(url, {"GH_TOKEN": "mine"})
+
+
+def test_without_a_token_it_is_said_how_to_get_one() -> None:
+    with pytest.raises(FlowError, match=r"there is no token for github.com") as e:
+        whereabouts("https://github.com/alice/shop", {"PATH": ""})
+    assert e.value.hint.startswith("gh auth login")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, ["reconcile"]),
+        ({"PLAN": "p"}, ["reconcile", "p"]),
+        ({"PLAN": "p; rm -rf /"}, ["reconcile", "p; rm -rf /"]),
+        (
+            {"COMMAND": "execute", "PLAN": "p", "TASK": "1", "CLAIM": "abc", "FOLDER": "/t/x y"},
+            ["execute", "p/1", "--claim=abc", "--to=/t/x y"],
+        ),
+        (
+            {"COMMAND": "publish", "PLAN": "p", "TASK": "1", "CLAIM": "abc", "FOLDER": "/t"},
+            ["publish", "p/1", "--claim=abc", "--from=/t"],
+        ),
+        (
+            {"COMMAND": "execute --train", "PLAN": "p", "CLAIM": "abc"},
+            ["execute", "--train", "p", "--claim=abc"],
+        ),
+        ({"PLAN": "p", "VERDICT": "failure"}, ["reconcile", "p", "--verdict=failure"]),
+    ],
+)
+def test_the_inputs_of_the_action_are_words_and_never_a_line_of_shell(
+    inputs: Mapping[str, str], words: list[str]
+) -> None:
+    assert on_actions.words({f"ACTION_{name}": value for name, value in inputs.items()}) == words
+
+
+# --- init -----------------------------------------------------------------------------------------
+
+USES = "alice/gitflow-agents@0123456789abcdef0123456789abcdef01234567"
+
+
+def test_init_writes_what_actions_need_and_a_second_time_nothing(cli: Cli, repo: Repo) -> None:
+    first = cli("init", "--uses", USES)
+    made = sorted(str(p.relative_to(repo.path)) for p in (repo.path / ".github").rglob("*.*"))
+    assert made == [
+        ".github/gitflow-agents.yml",
+        ".github/gitflow-agents/config.schema.json",
+        ".github/gitflow-agents/plan.schema.json",
+        ".github/workflows/gitflow-task.yml",
+        ".github/workflows/gitflow-train.yml",
+        ".github/workflows/gitflow.yml",
+    ]
+    assert "what is left to do by hand:" in first.stdout
+    before = repo.snapshot()
+    assert cli("init").stdout.startswith("nothing to do: all 6 files are there")
+    assert repo.snapshot() == before
+
+
+def test_init_leaves_what_a_person_wrote_and_shows_what_is_new(cli: Cli, repo: Repo) -> None:
+    cli("init", "--uses", USES)
+    mine = repo.write(".github/workflows/gitflow.yml", "# mine\n")
+    assert "is there and says something else; it stays" in cli("init", "--uses", USES).stdout
+    assert mine.read_text() == "# mine\n"
+    assert "-# mine" in cli("init", "--upgrade", "--uses", USES).stdout
+    assert mine.read_text() != "# mine\n"
+
+
+def test_init_never_writes_over_a_config(cli: Cli, repo: Repo) -> None:
+    repo.write(".github/gitflow-agents.yml", "train: 3\n")
+    cli("init", "--upgrade", "--uses", USES)
+    assert (repo.path / ".github/gitflow-agents.yml").read_text() == "train: 3\n"
+
+
+@pytest.mark.parametrize("uses", ["alice/x@main", "x@" + "0" * 40, "alice/x", "a/b/c@" + "0" * 40])
+def test_init_pins_a_whole_commit_or_says_how(cli: Cli, uses: str) -> None:
+    result = cli("init", "--uses", uses, check=False)
+    assert result.exit_code == 2
+    assert "names no commit of a repository" in result.stderr
+
+
+def test_every_key_that_the_commented_config_shows_is_one(cli: Cli, repo: Repo) -> None:
+    cli("init", "--uses", USES)
+    path = repo.path / ".github/gitflow-agents.yml"
+    lines = path.read_text().splitlines()
+    # Behind the sign a sentence has one space, a key has none or two.
+    keys = (line[1:] if re.match(r"#(  )?[\w-]", line) else line for line in lines)
+    path.write_text("\n".join(keys))
+    repo.commit("all of it")
+    assert "train" not in cli("plans").stderr
+    repo.plan("p", "plan: p\ngoal: g\ntasks: [{id: '1', description: d, run: 'true'}]\n")
+    assert cli("validate", "plans/p.yaml").exit_code == 0
