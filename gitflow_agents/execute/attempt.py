@@ -1,468 +1,61 @@
-"""One attempt in its worktree, and one test of a train in a fresh one.
-
-This is the untrusted half: it runs what a plan says and what an agent does.  What comes out is a
-tree, what the agent claims, and what we observed ourselves; whether that may be merged is decided
-elsewhere.
-"""
+"""All that is done in one attempt, in order: set-up, agents, saving, checks, the report."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
-from gitflow_agents import detectors, handoff, leaks, merge, spec, steps
-from gitflow_agents.agents import BUILT_IN, Job, Logins, Outcome, agent, find, terms
-from gitflow_agents.errors import GitFailed, InvalidFile
-from gitflow_agents.models import (
-    Config,
-    DoneReport,
-    Plan,
-    Ran,
-    Reason,
-    Report,
-    Review,
-    StepReport,
-    Task,
-    Tokens,
+from gitflow_agents import detectors, handoff, leaks, merge, steps
+from gitflow_agents.agents import Job, Outcome, agent, find, terms
+from gitflow_agents.errors import GitFailed
+from gitflow_agents.execute.bench import Bench
+from gitflow_agents.execute.orders import (
+    MARK,
+    TRACE,
+    Order,
+    Result,
+    Seat,
+    Stage,
+    StepOrder,
+    Verdict,
+    checks_of,
+    command_of,
 )
-from gitflow_agents.render import Before, before, clean
+from gitflow_agents.execute.reports import (
+    cost_of,
+    judged,
+    over_budget,
+    read_report,
+    spent,
+    together,
+)
+from gitflow_agents.models import DoneReport, Ran, Reason, Report, Review, StepReport
+from gitflow_agents.render import before, clean
 from gitflow_agents.render.prompt import TemplateFailed
-from gitflow_agents.roles import Role, may_change
-from gitflow_agents.runner import Caps, Stop, end_all, environment, ran, read_plain, shell
-from gitflow_agents.store import (
-    Change,
-    FilterMissing,
-    Guard,
-    Repository,
-    Unsavable,
-    Worktree,
-    Worktrees,
-    committer_address,
-)
+from gitflow_agents.roles import may_change
+from gitflow_agents.runner import Caps
+from gitflow_agents.store import Change, Unsavable, Worktree, committer_address
 from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE
 from gitflow_agents.store.state import BRIEFING, HEADS, one_line
 from gitflow_agents.store.worktrees import Prints, Saved
 
-REPORT_BYTES = 64 * 1024
-DEFAULT_GATE_SECONDS = 3600.0
+if TYPE_CHECKING:
+    from gitflow_agents.execute.executor import Executor
+
+
 FLOOD = 256 * 1024 * 1024
 """Bytes that an agent may print; it is ended when it goes on."""
-MARK = "GITFLOW_CLAIM"
-TRACE = "git.trace"
-"""The file in an attempt's folder to which its git writes what it was told to do."""
 UNPROVED = (Reason.UNVERIFIED, Reason.CHECKS_FAILED)
 """How a check ends; when everything is being stopped it says nothing about the work."""
 LEFT_BEHIND = "it left processes behind, which were ended"
 
 
-@dataclass(frozen=True)
-class StepOrder:
-    """A step of an attempt: a task of its own, and `brief` writes what its agent is told."""
-
-    member: steps.Member
-    brief: Callable[[tuple[Before, ...]], str]
-    word: str = ""
-    """What its verdict has to carry, if it is a review; only its brief says it."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """One attempt: everything that it needs, so that no state is read while it goes on."""
-
-    plan: Plan
-    task: Task
-    number: int
-    nonce: str
-    branch: str
-    claim: str
-    base: str
-    """The flow commit that the claim was cut from."""
-    folder: Path
-    """Where the agent's report, its progress and its output go."""
-    stop: Stop = field(default_factory=Stop)
-    """Set when this attempt should end."""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    """What earlier tasks reported for this one, by name."""
-    role: Role | None = None
-    session: str = ""
-    """The memory of the attempt before, as its agent called it, to go on with."""
-    crew: tuple[StepOrder, ...] = ()
-    """The steps, which follow the task's own agent."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What one agent of an attempt did: the task's own first, then each step.
-
-    `tip` is the commit that it led to, with the whole worktree as its tree; `changes` what is its
-    own doing.
-    """
-
-    task: Task
-    role: Role | None
-    outcome: Outcome
-    report: Report
-    seconds: float
-    tip: str = ""
-    tree: str = ""
-    changes: tuple[Change, ...] = ()
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of an attempt: its whole tree, the commit the agent left, and the report."""
-
-    tree: str
-    tip: str
-    changes: tuple[Change, ...]
-    report: DoneReport
-    stages: tuple[Stage, ...] = ()
-    """What each agent did; none when none was started."""
-    briefs: tuple[str, ...] = ()
-    """What the agents of the steps were told."""
-
-
-@dataclass(frozen=True)
-class Seat:
-    """Where one agent of an attempt works: what it has to do, its papers, and what is left for it.
-
-    `step` is 0 for the task's own agent; `seconds` and `cost_usd` are what the others left.
-    """
-
-    task: Task
-    role: Role | None
-    folder: Path
-    brief: Path
-    session: str = ""
-    step: int = 0
-    word: str = ""
-    seconds: float | None = None
-    cost_usd: float | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of testing a tree; no `reason` when everything passed."""
-
-    reason: Reason | None
-    message: str
-    commands: tuple[Ran, ...]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One command of a train: `kind` decides what its failure is called."""
-
-    kind: str
-    command: str
-    folder: str = ""
-    at: str = ""
-    """Of the kind `red`: the commit at which one of these has to fail."""
-
-
-def reds_of(plan: Plan, task: Task, at: str) -> tuple[Check, ...]:
-    """Return what has to fail at a commit, so that the task's tests are seen to have come first."""
-    folder = plan.setting(task, "working_directory") or ""
-    return tuple(Check("red", command, folder, at) for command in plan.verify(task))
-
-
-def checks_of(plan: Plan, task: Task) -> tuple[Check, ...]:
-    """Return what proves a task: its verification, then the check of each capability."""
-    folder = plan.setting(task, "working_directory") or ""
-    verify = [Check("verify", command, folder) for command in plan.verify(task)]
-    proofs = [Check("check", c.check, folder) for c in task.provides if c.check]
-    return (*verify, *proofs)
-
-
-def command_of(plan: Plan, task: Task, config: Config) -> str:
-    """Return what the agent `command` runs for a task: its own, the plan's, or the config's."""
-    return str(plan.setting(task, "run") or config.agents.command.run or "")
-
-
-def gate_of(plan: Plan, config: Config) -> tuple[Check, ...]:
-    """Return what must pass on every merged tree: the config's gate and the plan's."""
-    return tuple(Check("gate", command) for command in dict.fromkeys((*config.gate, *plan.gate)))
-
-
 @dataclass
-class Executor:
-    """Runs attempts and tests for one run of the tool."""
-
-    repository: Repository
-    worktrees: Worktrees
-    guard: Guard
-    config: Config
-    environ: Mapping[str, str]
-    stop: Stop
-    clock: Callable[[], float] = time.time
-    elapsed: Callable[[], float] = time.monotonic
-    """What is measured with; the clock of a machine may jump."""
-    passed: dict[tuple[str, tuple[Check, ...]], tuple[Ran, ...]] = field(default_factory=dict)
-    """What passed on which tree, seen in a worktree that held that tree and nothing else."""
-    alarms: list[str] = field(default_factory=list)
-    """What an agent did to the repository itself; after one of these nothing more is started."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def secrets(self) -> Mapping[str, str]:
-        """Return what nobody else has to see: of our environment, and of the agents' logins."""
-        return {**self._logins.secrets(), **self._given}
-
-    @cached_property
-    def _given(self) -> Mapping[str, str]:
-        return leaks.known(self.environ)
-
-    @cached_property
-    def _logins(self) -> Logins:
-        return Logins(tuple(BUILT_IN.values()), self.environ)
-
-    # --- an attempt -------------------------------------------------------------------------------
-
-    def execute(self, order: Order, on_progress: Callable[[str], None] | None = None) -> Result:
-        """Do one attempt and return what came of it; its processes are gone.
-
-        The worktree stays until `clear`: its work is safe only when it is published.  Raises
-        GitFailed when its work could not be saved.
-        """
-        began, since = self.clock(), self.elapsed()
-        order.folder.mkdir(parents=True, exist_ok=True)
-        missing = ""
-        try:
-            worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)
-        except FilterMissing as e:
-            worktree = self.worktrees.place(order.plan.plan, order.task.id)
-            missing = e.said
-        attempt = _Attempt(self, order, worktree, began, since, missing)
-        self.guard.watch(order.nonce, f"{HEADS}{order.branch}", order.folder / TRACE)
-        try:
-            return attempt.work(on_progress)
-        except BaseException:
-            # Each command ends what it started; an error in between must not leave anything.
-            end_all(f"{MARK}={order.nonce}")
-            raise
-        finally:
-            self.guard.forget(order.nonce)
-
-    def clear(self, order: Order, *, keep_output: bool) -> None:
-        """Remove what an attempt needed, now that its work is kept in git."""
-        self.worktrees.remove(self.worktrees.place(order.plan.plan, order.task.id))
-        if not keep_output:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(order.folder)
-                order.folder.parent.rmdir()
-
-    def heard(self, count: int) -> None:
-        """The first `count` alarms are in the state."""
-        del self.alarms[:count]
-
-    # --- a train ----------------------------------------------------------------------------------
-
-    def test(
-        self, plan: Plan, commit: str, tree: str, checks: Sequence[Check], nonce: str, stop: Stop
-    ) -> Verdict:
-        """Run `checks` in a fresh worktree of `commit` and return the verdict.
-
-        Those that have to fail at another commit come first, each commit in a worktree of its own.
-        """
-        known = self.passed.get((tree, tuple(checks)))
-        if known is not None:
-            return Verdict(None, "", known)
-        failed_first: tuple[Ran, ...] = ()
-        for at in dict.fromkeys(check.at for check in checks if check.at):
-            reds = [check for check in checks if check.at == at]
-            verdict = self._tested(plan, at, nonce, stop, partial(Bench.fail, reds=reds))
-            failed_first += verdict.commands
-            if verdict.reason is Reason.SETUP_FAILED:
-                why = f"the tests could not be seen to fail at {at[:12]}: {verdict.message}"
-                return Verdict(Reason.UNVERIFIED, why, failed_first)
-            if verdict.reason is not None:
-                return replace(verdict, commands=failed_first)
-        greens = [check for check in checks if not check.at]
-        verdict = self._tested(plan, commit, nonce, stop, partial(Bench.check, checks=greens))
-        verdict = replace(verdict, commands=(*failed_first, *verdict.commands))
-        if verdict.reason is None:
-            self.remember(tree, checks, verdict.commands)
-        return verdict
-
-    def _tested(
-        self, plan: Plan, commit: str, nonce: str, stop: Stop, run: Callable[[Bench], Verdict]
-    ) -> Verdict:
-        """Return what comes of running something in a fresh worktree, after the set-up."""
-        try:
-            worktree = self.worktrees.add(plan.plan, ".train", commit)
-        except FilterMissing as e:
-            self.worktrees.remove(self.worktrees.place(plan.plan, ".train"))
-            return Verdict(e.reason, e.said, ())
-        except GitFailed:
-            self.worktrees.remove(self.worktrees.place(plan.plan, ".train"))
-            raise
-        seconds = max([plan.setting(task, "timeout").seconds for task in plan.tasks], default=0)
-        identity = {"GIT_COMMITTER_NAME": "train", "GIT_COMMITTER_EMAIL": committer_address(nonce)}
-        caps = Caps(max(seconds, DEFAULT_GATE_SECONDS))
-        bench = Bench(self, plan, worktree, nonce, caps, identity, stop)
-        try:
-            verdict = bench.prepare()
-            if verdict.reason is None:
-                ran_first, verdict = verdict.commands, run(bench)
-                verdict = replace(verdict, commands=(*ran_first, *verdict.commands))
-        finally:
-            end_all(f"{MARK}={nonce}")
-            self.worktrees.remove(worktree)
-            self.alarms += self.guard.look(nonce).files
-        return verdict
-
-    def remember(self, tree: str, checks: Sequence[Check], commands: tuple[Ran, ...]) -> None:
-        """Note that `checks` passed on exactly this tree."""
-        with self._lock:
-            self.passed[tree, tuple(checks)] = commands
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A worktree in which commands of a plan are run."""
-
-    executor: Executor
-    plan: Plan
-    worktree: Worktree
-    nonce: str
-    caps: Caps
-    own: Mapping[str, str]
-    stop: Stop
-
-    @property
-    def env(self) -> dict[str, str]:
-        """Return what every command here sees."""
-        return environment(
-            self.executor.environ,
-            self.executor.config.agents.command.env,
-            {
-                **self.own,
-                MARK: self.nonce,
-                "GITFLOW_PLAN": self.plan.plan,
-                # Without the worktree's .git a git would find the person's checkout above it.
-                "GIT_CEILING_DIRECTORIES": str(self.worktree.path.parent),
-            },
-        )
-
-    def run(self, kind: str, command: str, folder: str = "") -> Ran:
-        """Run one command; a folder that leaves the worktree runs nothing."""
-        place = self.folder(folder)
-        if place is None:
-            return Ran.model_validate(
-                {
-                    "command": command,
-                    "kind": kind,
-                    "code": None,
-                    "seconds": 0,
-                    "tail": f"{folder} is not a folder inside the worktree",
-                }
-            )
-        ended = shell(
-            command,
-            cwd=place,
-            env=self.env,
-            mark=f"{MARK}={self.nonce}",
-            caps=self.caps,
-            stop=self.stop,
-        )
-        done = ran(kind, command, ended)
-        return done.model_copy(update={"tail": leaks.hidden(done.tail, self.executor.secrets)})
-
-    def folder(self, name: str) -> Path | None:
-        """Return a folder of the worktree, made if it is missing; None when it leads outside."""
-        top = os.path.realpath(self.worktree.path)
-        place = os.path.realpath(os.path.join(top, name))
-        if place != top and not place.startswith(top + os.sep):
-            return None
-        try:
-            os.makedirs(place, exist_ok=True)
-        except OSError:
-            return None
-        return Path(place)
-
-    @property
-    def copied(self) -> tuple[str, ...]:
-        """Return the paths that are brought from the person's checkout and never committed."""
-        return tuple(dict.fromkeys((*self.executor.config.copy_, *self.plan.copy_)))
-
-    def prepare(self) -> Verdict:
-        """Bring the copied files and run the set-up."""
-        for path in self.copied:
-            source = self.executor.repository.home / path
-            target = self.worktree.path / path
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if source.is_dir():
-                    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-                else:
-                    shutil.copy2(source, target)
-            except OSError as e:
-                return Verdict(
-                    Reason.PRECONDITION_FAILED,
-                    f"`copy` names {path}, which cannot be copied: {e.strerror or e}",
-                    (),
-                )
-        done: list[Ran] = []
-        for command in dict.fromkeys((*self.executor.config.setup, *self.plan.setup)):
-            done.append(self.run("setup", command))
-            if done[-1].code != 0:
-                return Verdict(Reason.SETUP_FAILED, failed(done[-1]), tuple(done))
-        return Verdict(None, "", tuple(done))
-
-    def check(self, checks: Sequence[Check], before: tuple[Ran, ...] = ()) -> Verdict:
-        """Run checks in order, up to the first that fails."""
-        done = list(before)
-        for check in checks:
-            done.append(self.run(check.kind, check.command, check.folder))
-            code = done[-1].code
-            if code != 0:
-                if code is None or code in (126, 127):
-                    reason = Reason.UNVERIFIED
-                else:
-                    reason = Reason.GATE_FAILED if check.kind == "gate" else Reason.CHECKS_FAILED
-                return Verdict(reason, failed(done[-1]), tuple(done))
-        return Verdict(None, "", tuple(done))
-
-    def fail(self, reds: Sequence[Check]) -> Verdict:
-        """Run what has to fail at this commit, up to the first that does."""
-        done: list[Ran] = []
-        for red in reds:
-            ended = self.run(red.kind, red.command, red.folder)
-            done.append(ended.model_copy(update={"at": red.at}))
-            if ended.code == 0:
-                continue
-            if ended.code is None or ended.code < 0 or ended.code in (126, 127):
-                why = f"the tests could not be seen to fail at {red.at[:12]}: {failed(ended)}"
-                return Verdict(Reason.UNVERIFIED, why, tuple(done))
-            return Verdict(None, "", tuple(done))
-        why = "the task is `tdd`, and its tests pass already at {at}, before what they are for"
-        return Verdict(Reason.CHECKS_FAILED, why.format(at=reds[0].at[:12]), tuple(done))
-
-
-def failed(command: Ran) -> str:
-    """Return in a sentence how a command failed."""
-    what = f"{command.kind} `{one_line(command.command)[:120]}`"
-    if command.code is None:
-        return f"{what} did not end by itself or could not start"
-    if command.code in (126, 127):
-        return f"{what} could not start (exit {command.code})"
-    if command.code < 0:
-        return f"{what} was ended by signal {-command.code}"
-    return f"{what} exited with {command.code}"
-
-
-@dataclass
-class _Attempt:
+class Attempt:
     """All that is done in one attempt, in order."""
 
     executor: Executor
@@ -553,7 +146,7 @@ class _Attempt:
             word=step.word,
             seconds=plan.setting(plan.by_id[order.task.id], "timeout").seconds
             - (self.executor.elapsed() - self.working_since),
-            cost_usd=None if budget is None else budget - (_spent(self.stages) or 0.0),
+            cost_usd=None if budget is None else budget - (spent(self.stages) or 0.0),
         )
 
         def tell(line: str) -> None:
@@ -891,7 +484,7 @@ class _Attempt:
             reason, message = Reason.NO_CHANGES, _nothing(outcome)
         if order.stop.is_set() and reason in (Reason.SETUP_FAILED, *UNPROVED):
             reason, message = Reason.STOPPED, "it was stopped"
-        over = _over_budget(order, _cost(outcome, report))
+        over = over_budget(order, cost_of(outcome, report))
         if reason is None and over:
             reason, message = Reason.BUDGET, over
         if reason is None and not provided:
@@ -923,7 +516,7 @@ class _Attempt:
             learned=report.learned,
             outputs=report.outputs,
             report_problem=one_line(problem),
-            cost_usd=_cost(outcome, report),
+            cost_usd=cost_of(outcome, report),
             turns=outcome.turns,
             model=clean(outcome.model),
             session=clean(outcome.session),
@@ -947,7 +540,7 @@ class _Attempt:
                 message=one_line(stage.outcome.message),
                 seconds=stage.seconds,
                 turns=stage.outcome.turns,
-                cost_usd=_cost(stage.outcome, stage.report),
+                cost_usd=cost_of(stage.outcome, stage.report),
                 tokens=stage.outcome.tokens,
                 verdict=getattr(stage.report, "verdict", None),
                 reasons=getattr(stage.report, "reasons", ()),
@@ -1054,127 +647,8 @@ def _outcome(reason: Reason | None) -> Literal["succeeded", "failed", "stopped"]
     return "stopped" if reason is Reason.STOPPED else "failed"
 
 
-def together(stages: Sequence[Stage]) -> tuple[Outcome, Report]:
-    """Return what all agents of an attempt come to, as the outcome and the report of one.
-
-    It ends as the last one did; the words and the memory are those of the task's own agent.
-    """
-    first, last = stages[0], stages[-1]
-    if len(stages) == 1:
-        return first.outcome, first.report
-    outcomes = [stage.outcome for stage in stages]
-    reports = [stage.report for stage in stages]
-    message = first.outcome.message
-    if last.outcome.reason is not None:
-        message = f"step {len(stages) - 1} ({last.task.role}): {last.outcome.message}"
-    turns = [one.turns for one in outcomes if one.turns is not None]
-    tokens = [one.tokens for one in outcomes if one.tokens is not None]
-    outcome = replace(
-        first.outcome,
-        reason=last.outcome.reason,
-        message=message,
-        exit_code=last.outcome.exit_code,
-        output=last.outcome.output,
-        turns=sum(turns) if turns else None,
-        cost_usd=_spent(stages),
-        left_behind=any(one.left_behind for one in outcomes),
-        tokens=_sum(tokens) if tokens else None,
-        denied=tuple(name for one in outcomes for name in one.denied),
-    )
-    report = first.report.model_copy(
-        update={
-            "risks": tuple(line for one in reports for line in one.risks),
-            "follow_ups": tuple(line for one in reports for line in one.follow_ups),
-            "learned": tuple(line for one in reports for line in one.learned),
-            "outputs": {name: value for one in reports for name, value in one.outputs.items()},
-        }
-    )
-    return outcome, report
-
-
-def _sum(tokens: Sequence[Tokens]) -> Tokens:
-    return Tokens(
-        input=sum(one.input for one in tokens),
-        cached=sum(one.cached for one in tokens),
-        output=sum(one.output for one in tokens),
-    )
-
-
-def _spent(stages: Sequence[Stage]) -> float | None:
-    """Return what those agents cost together that say it; None when none does."""
-    costs = [_cost(stage.outcome, stage.report) for stage in stages]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known else None
-
-
 def _least(cap: float | None, *more: float | None) -> Any:
     return min((each for each in (cap, *more) if each is not None), default=None)
-
-
-def _cost(outcome: Outcome, report: Report) -> float | None:
-    """Return what was spent: as the agent's program counted it, else as the agent says."""
-    return report.cost_usd if outcome.cost_usd is None else outcome.cost_usd
-
-
-def _over_budget(order: Order, cost: float | None) -> str:
-    budget = order.plan.setting(order.task, "budget_usd")
-    if budget is None or cost is None or cost <= budget:
-        return ""
-    return f"it cost ${cost:.2f}, ${budget:g} are allowed"
-
-
-AnyReport = TypeVar("AnyReport", bound=Report)
-
-
-def read_report(path: Path, kind: type[AnyReport]) -> tuple[AnyReport, str]:
-    """Return what an agent wrote of its work, and a complaint when that cannot be read."""
-    try:
-        data = read_plain(path, REPORT_BYTES + 1)
-    except FileNotFoundError:
-        return kind(), ""
-    except OSError as e:
-        return kind(), f"the agent's report cannot be read: {e.strerror}"
-    if len(data) > REPORT_BYTES:
-        return kind(), "the agent's report is larger than 64 KiB and was left out"
-    return _report(data, kind)
-
-
-def judged(report: Review, words: str, word: str) -> tuple[Review, str]:
-    """Return a review as its report and its agent's last words have it, and what is wrong with it.
-
-    A verdict without the word of the brief is none, and neither are two that do not agree:
-    something else than the agent may have written one.
-    """
-    spoken = [_report(text.encode(), Review) for text in steps.spoken(words, word)]
-    none = report.model_copy(update={"verdict": None, "reasons": ()})
-    if len(spoken) > 1:
-        return none, "its last words hold more than one verdict"
-    without = "its verdict does not carry the word of its brief"
-    told, complaint = spoken[0] if spoken else (Review(), "")
-    if not spoken and word and steps.names_verdict(words):
-        complaint = without
-    if report.verdict is None:
-        said = {"verdict": told.verdict, "reasons": told.reasons}
-        return (told if report == Review() else report.model_copy(update=said)), complaint
-    if report.word != word:
-        return none, without
-    if told.verdict not in (None, report.verdict):
-        return none, "its report and its last words do not agree"
-    return report, ""
-
-
-def _report(data: bytes, kind: type[AnyReport]) -> tuple[AnyReport, str]:
-    if not data.strip():
-        return kind(), ""
-    try:
-        return kind.model_validate(spec.from_yaml(data, file="report.yaml") or {}), ""
-    except ValidationError as e:
-        error = e.errors()[0]
-        where = ".".join(str(part) for part in error["loc"])
-        return kind(), f"the agent's report was left out: {where}: {error['msg']}"
-    except InvalidFile as e:
-        first = e.problems[0]
-        return kind(), f"the agent's report was left out: line {first.line}: {first.reason}"
 
 
 def note_not_ours(folder: Path, paths: Sequence[str]) -> None:
@@ -1189,6 +663,3 @@ def read_not_ours(folder: Path) -> tuple[str, ...] | None:
     except OSError:
         return None if folder.is_dir() else ()
     return tuple(path for path in text.split("\0") if path)
-
-
-__all__ = ["Check", "Executor", "Order", "Result", "Verdict", "checks_of", "gate_of"]
