@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from gitflow_agents import leaks
@@ -30,10 +31,18 @@ class Logins:
 
     def secrets(self) -> Mapping[str, str]:
         """Return them as `leaks.known` does: what each is called, by its value."""
-        for cli in self.clis:
-            for shown, path in cli.places((*cli.login, *cli.keeps), self.environ):
-                self._look(shown, path)
+        for shown, path in self._places:
+            self._look(shown, path)
         return self._found
+
+    @cached_property
+    def _places(self) -> tuple[tuple[str, Path], ...]:
+        """Return where they may be; every result is searched for them, so that is asked once."""
+        return tuple(
+            place
+            for cli in self.clis
+            for place in cli.places((*cli.login, *cli.keeps), self.environ)
+        )
 
     def _look(self, shown: str, path: Path) -> None:
         try:

@@ -139,6 +139,12 @@ def _line(error: BaseException, file: str) -> int:
 
 
 @cache
+def _fields_of(kind: type) -> frozenset[str]:
+    """Return the fields that a template may read of values of a type: those of a dataclass."""
+    return frozenset(each.name for each in fields(kind)) if is_dataclass(kind) else frozenset()
+
+
+@cache
 def _environment() -> Environment:
     from jinja2 import StrictUndefined, pass_context
     from jinja2.sandbox import SandboxedEnvironment
@@ -152,7 +158,14 @@ def _environment() -> Environment:
                 raise _TooMuch(f"its loops go round over {MOST_ROUNDS:,} times")
             yield item
 
-    made = SandboxedEnvironment(
+    class Sandbox(SandboxedEnvironment):
+        def getattr(self, obj: Any, attribute: str) -> Any:
+            # What a brief is full of: a field of a value of ours, which needs no second look.
+            if attribute in _fields_of(obj.__class__):
+                return getattr(obj, attribute)
+            return super().getattr(obj, attribute)
+
+    made = Sandbox(
         undefined=StrictUndefined,
         autoescape=False,
         trim_blocks=True,
