@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from gitflow_agents.models import (
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store import CheckedOut, Draft, Known, RefRefused, Repository, Store
 from gitflow_agents.store import refs as refs_module
-from gitflow_agents.store.repository import EMPTY_TREE, FILE, Commit, Entry, Git
+from gitflow_agents.store.repository import EMPTY_TREE, FILE, Commit, Entry, Git, loose
 from gitflow_agents.store.state import (
     events_of,
     message,
@@ -607,12 +608,40 @@ def test_an_interrupt_from_a_terminal_reaches_no_git_that_is_still_asked(
 ) -> None:
     # Ctrl-C goes to everything in our group. An answer that is cut off reads like "no such ref".
     store.refs.move([(KEPT, ZERO, shas["kept"])])
-    store.repository.object(shas["x"], "commit")
+    store.repository.object("HEAD", "commit")
     assert store.repository.resolve("HEAD~0") == repo.sha("HEAD")
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     gits = [pid for pid in children if "git" in Path(f"/proc/{pid}/cmdline").read_text()]
     assert len(gits) >= 3
     assert not any(os.getpgid(int(pid)) == os.getpgrp() for pid in gits)
+
+
+def test_what_was_just_written_is_read_without_a_git(store: Store, other: Store) -> None:
+    tip = commit(store, "written")
+    store.refs.move([(KEPT, ZERO, tip)])
+    started = other.repository.git.started
+    assert other.repository.resolve(f"{KEPT}^{{commit}}") == tip
+    assert other.repository.commit(tip).subject == "written"
+    assert other.repository.git.started == started
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", zlib.compress(b"blob 9\0short")])
+def test_an_object_whose_file_is_not_whole_is_an_error(store: Store, damage: bytes) -> None:
+    sha = store.repository.write_blob(b"something")
+    path = store.repository.common / "objects" / sha[:2] / sha[2:]
+    path.unlink()
+    path.write_bytes(damage)
+    with pytest.raises(GitFailed, match=sha):
+        store.repository.blob(sha)
+
+
+def test_an_object_that_was_packed_is_read_all_the_same(store: Store, repo: Repo) -> None:
+    sha = store.repository.resolve("HEAD")
+    assert sha is not None
+    before = loose(str(store.repository.common), sha)
+    repo.git("repack", "-a", "-d", "-q")
+    assert loose(str(store.repository.common), sha) is None
+    assert before == ("commit", store.repository.object(sha, "commit")[1])
 
 
 def test_a_repository_that_cannot_be_written_is_one_clear_sentence(

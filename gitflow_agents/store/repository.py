@@ -496,8 +496,12 @@ class Repository:
         """Return the sha that a revision names now, or None."""
         if not name or "\n" in name or name.startswith("-"):
             return None
-        with contextlib.suppress(Puzzle):
-            return self._refs.branch(name)
+        plain = name.removesuffix("^{commit}")
+        with contextlib.suppress(Puzzle, GitFailed):
+            sha = self._refs.branch(plain)
+            if sha is not None and plain != name:
+                self.commit(sha)  # it is one; whoever asks so reads it next
+            return sha
         with self._reading:
             try:
                 return self.git.header(name)[0]
@@ -517,13 +521,17 @@ class Repository:
 
     def object(self, name: str, kind: str) -> tuple[str, bytes]:
         """Return the sha and the content of an object; GitFailed when it is not there."""
-        with self._reading:
-            try:
-                sha, found, _, data = self.git.object(name)
-            except ValueError as e:
-                raise GitFailed(
-                    f"the object {name} is missing", hint="git fsck shows what else is damaged"
-                ) from e
+        read = loose(self._common, name)
+        if read is not None:
+            sha, (found, data) = name, read
+        else:
+            with self._reading:
+                try:
+                    sha, found, _, data = self.git.object(name)
+                except ValueError as e:
+                    raise GitFailed(
+                        f"the object {name} is missing", hint="git fsck shows what else is damaged"
+                    ) from e
         if found != kind:
             raise GitFailed(f"{name} is a {found}, not a {kind}")
         return sha, data
@@ -913,6 +921,28 @@ def _remember(known: OrderedDict[str, V], sha: str, value: V, most: int = REMEMB
     known[sha] = value
     while len(known) > most:
         known.popitem(last=False)
+
+
+_SHA = re.compile("[0-9a-f]{40}")
+
+
+def loose(common: str, sha: str) -> tuple[str, bytes] | None:
+    """Return the kind and the content of an object that has a file of its own, else None.
+
+    Lately written ones do, and a git that is asked for each costs more than reading it.  None also
+    for a file that cannot be read: git may have the object elsewhere, or says what is wrong.
+    """
+    if _SHA.fullmatch(sha) is None:
+        return None
+    try:
+        with open(f"{common}/objects/{sha[:2]}/{sha[2:]}", "rb") as file:
+            head, _, data = zlib.decompress(file.read()).partition(b"\0")
+    except (OSError, zlib.error):
+        return None
+    kind, _, size = head.partition(b" ")
+    if size != b"%d" % len(data):  # git itself reads such a one for ever
+        raise GitFailed(f"the object {sha} is damaged", hint="git fsck shows what else is damaged")
+    return kind.decode(), data
 
 
 def _is_name(name: str) -> bool:
