@@ -29,6 +29,7 @@ from gitflow_agents.models import (
     Task,
 )
 from gitflow_agents.roles import Role
+from gitflow_agents.spec import files as yaml_files
 from gitflow_agents.spec import (
     from_lines,
     from_yaml,
@@ -43,6 +44,7 @@ from gitflow_agents.spec import (
 from gitflow_agents.spec import source as yaml_source
 from gitflow_agents.spec.names import bad_branch, bad_id, bad_path, clashes
 from gitflow_agents.spec.schema import ABOUT
+from gitflow_agents.spec.source import Source
 from gitflow_agents.spec.wording import LATER, keys
 
 ROLES = {
@@ -1412,7 +1414,32 @@ def test_every_text_stays_text(word: str) -> None:
     )
 )
 def test_what_is_written_without_the_library_is_what_it_writes(value: dict[str, Any]) -> None:
-    assert to_yaml(value) == yaml_source._by_the_library(value)
+    assert to_yaml(value) == yaml_files._by_the_library(value)
+
+
+PIECES = some.sampled_from(
+    ["a", "b c", "'", "''", "1", "01:30", "null", "{}", "[]", ":", ": ", "- ", "-", " ", "  ", "\n", "\n  ", "\n- ", "a: ", "b:\n", "#", '"', "~", "...", "x: 1\n", "é", "|", "\t", "\r", "<<", "*a"]
+)  # fmt: skip
+"""What lines of YAML are made of, ours and others."""
+
+
+@given(some.lists(PIECES, max_size=20).map("".join))
+@settings(max_examples=5 * settings().max_examples)
+def test_what_is_read_without_the_library_is_what_it_reads(text: str) -> None:
+    try:
+        value = yaml_files._read_back(f"{text}\n".encode())
+    except yaml_files._Odd:
+        return
+    source = Source(f"{text}\n".encode(), "p", is_ours=True)
+    assert (value, source.problems) == (source.root, [])
+    assert repr(value) == repr(source.root)  # True is 1, and 1 is 1.0
+
+
+def test_a_record_is_read_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"id": "001", "n": 1.5, "no": None, "in": {"a": [{"b": ["x", {}]}, []]}, "on": True}
+    written = to_yaml(value)
+    monkeypatch.setattr(yaml_files, "Source", None)
+    assert from_yaml(written) == value
 
 
 def test_60_kb_of_anything_are_read_back() -> None:
@@ -1496,7 +1523,7 @@ def test_a_damaged_file_of_the_tool_is_named() -> None:
 
 def test_without_the_c_library_everything_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_source, "_Loader", yaml.SafeLoader)
-    monkeypatch.setattr(yaml_source, "_SafeDumper", yaml.SafeDumper)
+    monkeypatch.setattr(yaml_files, "_SafeDumper", yaml.SafeDumper)
     value = {"a": "two\nlines", "b": ["é 😀", "", "1", " x"], "c": {"d": None}, "e": 1.5}
     assert from_yaml(to_yaml(value)) == value
     assert load_plan(text(FULL), "").tasks[0].id == "001"

@@ -6,13 +6,13 @@ Nothing here reads a file, a clock or the environment: bytes and mappings come i
 
 from gitflow_agents.spec.adding import Added, with_tasks
 from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
+from gitflow_agents.spec.files import from_yaml, to_yaml
 from gitflow_agents.spec.glance import plan_base, plan_name
 from gitflow_agents.spec.lines import from_lines, slice_of, to_lines
 from gitflow_agents.spec.names import bad_branch, bad_slug, branch, branches, slug
 from gitflow_agents.spec.plan import Reading, load_plan, read_plan
 from gitflow_agents.spec.role import read_role
 from gitflow_agents.spec.schema import config_schema, plan_schema, reference, role_schema
-from gitflow_agents.spec.source import from_yaml, to_yaml
 from gitflow_agents.spec.template import template
 
 __all__ = [

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from gitflow_agents.errors import InvalidFile
-from gitflow_agents.spec.source import from_yaml
+from gitflow_agents.spec.files import from_yaml
 
 # In braces, as JSON is, or with every key indented.
 _STARTS_ELSEWHERE = re.compile(

@@ -1,4 +1,4 @@
-"""What a YAML file says, and where it says it; and back again.
+"""What a YAML file says, and where it says it.
 
 A file's events are turned into values in one loop, without a tree of nodes in between: that is
 faster than the library's own loader, needs no recursion however deep the text is, and remembers
@@ -13,26 +13,22 @@ from __future__ import annotations
 import gc
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
-from io import StringIO
+from functools import cached_property
 from typing import Any
 
 import yaml
 from yaml.constructor import SafeConstructor
 from yaml.events import (
     AliasEvent,
-    DocumentEndEvent,
     DocumentStartEvent,
-    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
     StreamEndEvent,
-    StreamStartEvent,
 )
 from yaml.reader import Reader, ReaderError
 
@@ -50,13 +46,12 @@ Path = tuple[int | str, ...]
 """Where a value is: keys, and places in lists, from the top."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null"))
 _CONTAINER_TAGS = frozenset({_TAG + "map", _TAG + "seq", "!"})
 _TEXT_TAGS = frozenset({_TAG + "str", _TAG + "merge", _TAG + "value", "!"})
-_RESOLVERS: Mapping[str, Sequence[tuple[str, re.Pattern[str]]]] = (
+RESOLVERS: Mapping[str, Sequence[tuple[str, re.Pattern[str]]]] = (
     yaml.SafeLoader.yaml_implicit_resolvers
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -250,10 +245,10 @@ class Source:
                         key = _MERGE
                     continue
                 if event.implicit[0]:
-                    for tag, pattern in _RESOLVERS.get(value[:1], ()):
+                    for tag, pattern in RESOLVERS.get(value[:1], ()):
                         if pattern.match(value):
                             self._written[start] = value
-                            value = _plain(tag, value)
+                            value = plain(tag, value)
                             break
                 elif event.style == '"' and (reason := self._unfit(value)):
                     wrong(reason, "remove it")
@@ -389,7 +384,8 @@ def _made(tag: str, text: str) -> Any:
     return SafeConstructor.yaml_constructors[tag](_MAKER, yaml.ScalarNode(tag, text))
 
 
-def _plain(tag: str, text: str) -> Any:
+def plain(tag: str, text: str) -> Any:
+    """Return what a plain scalar means that a resolver has found to be of this tag."""
     if tag in _TEXT_TAGS:
         return text
     try:
@@ -482,164 +478,3 @@ def no_collections() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-# --- the tool's own files -------------------------------------------------------------------------
-
-_HEAD: Sequence[Event] = (StreamStartEvent(), DocumentStartEvent(explicit=False))
-_TAIL: Sequence[Event] = (DocumentEndEvent(explicit=False), StreamEndEvent())
-_MAP, _MAP_END = MappingStartEvent(None, None, True, flow_style=False), MappingEndEvent()
-_LIST, _LIST_END = SequenceStartEvent(None, None, True, flow_style=False), SequenceEndEvent()
-_NO_MAP = MappingStartEvent(None, None, True, flow_style=True)
-_NO_LIST = SequenceStartEvent(None, None, True, flow_style=True)
-
-
-def to_yaml(value: Mapping[str, Any]) -> bytes:
-    """Return `value` as UTF-8 YAML, its keys in their order; `from_yaml` gives it back exactly.
-
-    It holds text, numbers, booleans, None, lists, tuples (as lists) and mappings with text keys.
-    TypeError for anything else, ValueError for a text that UTF-8 cannot hold.
-    """
-    lines: list[str] = []
-    try:
-        _write(value, "", "", lines)
-    except _Odd:
-        return _by_the_library(value)
-    return "".join(lines).encode()
-
-
-class _Odd(Exception):
-    """A text that takes the library to be written right."""
-
-
-def _write(value: Any, pad: str, lead: str, lines: list[str]) -> None:
-    """Write a mapping or a list as the library does; `lead` stands before its first line."""
-    if not value:
-        lines.append(f"{lead}{'{}' if isinstance(value, Mapping) else '[]'}\n")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"a key has to be text, not {key!r}")
-            if isinstance(item, str):
-                lines.append(f"{lead}{_usual(key)}: {_usual(item)}\n")
-            elif isinstance(item, Mapping | list | tuple):
-                if item:
-                    lines.append(f"{lead}{_usual(key)}:\n")
-                    below = f"{pad}  " if isinstance(item, Mapping) else pad
-                    _write(item, below, below, lines)
-                else:
-                    _write(item, "", f"{lead}{_usual(key)}: ", lines)
-            else:
-                lines.append(f"{lead}{_usual(key)}: {_literal(item)}\n")
-            lead = pad
-    else:
-        for item in value:
-            if isinstance(item, str):
-                lines.append(f"{lead}- {_usual(item)}\n")
-            elif isinstance(item, Mapping | list | tuple):
-                _write(item, f"{pad}  ", f"{lead}- ", lines)
-            else:
-                lines.append(f"{lead}- {_literal(item)}\n")
-            lead = pad
-
-
-_USUAL = re.compile(r"[A-Za-z0-9/_](?:[ !\"$-9;-~]|:(?! |$)){0,118}(?<! )")
-"""Texts that mean nothing to YAML, wherever they stand on a line."""
-
-
-_QUOTE = "'"
-
-
-@lru_cache(maxsize=1 << 13)
-def _usual(text: str) -> str:
-    """Return how a text is written; _Odd where only the library knows."""
-    if not text:
-        return "''"
-    if _USUAL.fullmatch(text) is None:
-        raise _Odd
-    text = str(text)
-    return text if _is_text(text) else f"'{text.replace(_QUOTE, 2 * _QUOTE)}'"
-
-
-def _by_the_library(value: Mapping[str, Any]) -> bytes:
-    out = StringIO()
-    emit = _SafeDumper(out, allow_unicode=True, width=2**31 - 1).emit
-    for event in _HEAD:
-        emit(event)
-    _emit(value, emit)
-    for event in _TAIL:
-        emit(event)
-    return out.getvalue().encode()
-
-
-def _emit(value: Any, emit: Callable[[Event], None]) -> None:
-    # Events instead of the library's tree of nodes: it is twice as fast.
-    if isinstance(value, str):
-        # Much of what is written was written before: names, hashes, the words of the schema.
-        emit(_known(str(value)) if len(value) <= _SHORT else _scalar(str(value)))
-    elif isinstance(value, Mapping):
-        emit(_MAP if value else _NO_MAP)
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"a key has to be text, not {key!r}")
-            emit(_known(str(key)))
-            _emit(item, emit)
-        emit(_MAP_END)
-    elif isinstance(value, list | tuple):
-        emit(_LIST if value else _NO_LIST)
-        for item in value:
-            _emit(item, emit)
-        emit(_LIST_END)
-    else:
-        emit(ScalarEvent(None, None, (True, False), _literal(value)))
-
-
-_SHORT = 80
-"""Characters of a text whose event is worth keeping."""
-
-
-@lru_cache(maxsize=1 << 13)
-def _known(text: str) -> ScalarEvent:
-    return _scalar(text)
-
-
-def _scalar(text: str) -> ScalarEvent:
-    # Where a block would lose something, the emitter itself falls back to double quotes.
-    return ScalarEvent(
-        None, None, (_is_text(text), True), text, style="|" if "\n" in text else None
-    )
-
-
-def _is_text(text: str) -> bool:
-    return not any(pattern.match(text) for _, pattern in _RESOLVERS.get(text[:1], ()))
-
-
-def _literal(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(int(value))
-    if not isinstance(value, float):
-        raise TypeError(f"a file of the tool cannot hold {value!r}")
-    text = repr(value)
-    if text.endswith(("inf", "nan")):
-        return text.replace("inf", ".inf").replace("nan", ".nan")
-    return text if "." in text else text.replace("e", ".0e")  # 1e+16 would be text
-
-
-def from_yaml(data: bytes, *, file: str = "a file of the tool") -> Any:
-    """Return the value that `to_yaml` wrote; InvalidFile when it is no such file."""
-    source = Source(data, file, is_ours=True)
-    if source.problems:
-        raise InvalidFile(file, source.problems)
-    return source.root
-
-
-def quoted(text: str) -> str:
-    """Return `text` as a YAML scalar in double quotes, on one line."""
-    written: str = yaml.dump(
-        text, Dumper=_SafeDumper, default_style='"', allow_unicode=True, width=2**31 - 1
-    )
-    return written.strip()

@@ -15,8 +15,8 @@ from string import Template
 
 from gitflow_agents.errors import UsageError
 from gitflow_agents.models import PLAN_NAME
+from gitflow_agents.spec.files import quoted
 from gitflow_agents.spec.names import bad_path
-from gitflow_agents.spec.source import quoted
 
 _EACH = re.compile(r"^#\{ for each folder\n(.*?)^#\}\n", re.MULTILINE | re.DOTALL)
 
