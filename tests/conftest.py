@@ -23,7 +23,11 @@ REQUIRED = os.environ.get("GITFLOW_REQUIRE") == "1"
 AGENTS_REQUIRED = os.environ.get("GITFLOW_REQUIRE_AGENTS") == "1"
 
 # GIT_DIR and its like point elsewhere inside a hook; MAKEFLAGS would reach a task that runs make.
-UNSEALED = ("GIT_", "GITFLOW_", "GITHUB_", "GH_", "SSH_", "XDG_", "MAKE", "MFLAGS", "LC_", "LANG")
+# Without bytecode on the disk, each start of the tool compiles all of it: as long again.
+UNSEALED = (
+    "GIT_", "GITFLOW_", "GITHUB_", "GH_", "SSH_", "XDG_", "MAKE", "MFLAGS", "LC_", "LANG",
+    "PYTHONDONTWRITEBYTECODE",
+)  # fmt: skip
 SEALED = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
