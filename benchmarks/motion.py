@@ -153,8 +153,12 @@ with inside.opened(__import__("pathlib").Path(repo)) as service:
         if not outcome.changed:
             raise SystemExit(f"{task}: {outcome.said}")
     print("done", flush=True)
+    sys.stdin.readline()
 """
-"""A process that records events of one task: ready, it waits for a line; done, it says so."""
+"""A process that records events of one task: ready, it waits for a line; done, it says so.
+
+It ends when it is let go, for to end a Python is work, of which the others shall see nothing.
+"""
 
 
 def _recorded(bench: Bench, processes: int, events: int) -> float:
