@@ -32,6 +32,7 @@ PROTECTED = (
     ".codex/",
     ".gemini/",
     ".opencode/",
+    ".agents/",
     ".cursor/",
     ".mcp.json",
     ".aider*",

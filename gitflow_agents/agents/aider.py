@@ -94,6 +94,7 @@ AIDER = Cli(
     passes=("OPENAI_API_BASE", "AIDER_MODEL", "LITELLM_LOCAL_MODEL_COST_MAP"),
     keeps=(".aider.conf.yml", ".aider/oauth-keys.env", ".env"),
     litter=(".aider.*",),
+    steered_by=(".env",),
     start=start,
     hear=hear,
     says_when_done=False,

@@ -37,6 +37,7 @@ def custom(name: str, config: CustomConfig) -> Cli:
         install=config.install or f"install {program}",
         keys=(),
         passes=config.env,
+        steered_by=(".env",),  # nobody knows, and many programs read it
         start=partial(_start, config),
         hear=partial(_hear, config),
         says_when_done=False,

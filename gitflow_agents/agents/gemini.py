@@ -163,6 +163,7 @@ GEMINI = Cli(
     login=(".gemini/oauth_creds.json",),
     keeps=(".gemini/.env", ".gemini/settings.json"),
     moved=("GEMINI_CLI_HOME", ""),
+    steered_by=(".env", ".geminiignore"),
     start=start,
     hear=hear,
     codes=_CODES,

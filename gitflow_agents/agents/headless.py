@@ -110,6 +110,8 @@ class Cli:
     moved: tuple[str, str] = ("", "")
     """A variable that moves all of them, and the folder below the home whose place it takes."""
     litter: tuple[str, ...] = ()
+    steered_by: tuple[str, ...] = ()
+    """Files where it starts that it takes for settings, beside those that no task may touch."""
     says_when_done: bool = True
     """Its output ends with a result; without one it did not get to its end."""
     can_resume: bool = True

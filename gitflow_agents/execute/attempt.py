@@ -36,7 +36,7 @@ from gitflow_agents.execute.reports import (
 from gitflow_agents.models import DoneReport, Ran, Reason, Report, Review, StepReport
 from gitflow_agents.render import before, clean
 from gitflow_agents.render.prompt import TemplateFailed
-from gitflow_agents.roles import may_change
+from gitflow_agents.roles import matches, may_change
 from gitflow_agents.runner import Caps
 from gitflow_agents.store import Change, Unsavable, Worktree, committer_address
 from gitflow_agents.store.repository import EMPTY_TREE, SUBMODULE
@@ -189,8 +189,19 @@ class Attempt:
         return {
             path: self.worktree.prints(path)
             for path in paths
-            if not path.startswith(BRIEFING) and merge.is_protected(path, plan, config)
+            if not path.startswith(BRIEFING)
+            if merge.is_protected(path, plan, config) or self._steered(path, self.order.crew)
         }
+
+    def _steered(self, path: str, crew: Sequence[StepOrder]) -> str:
+        """Return the agent of the first of some steps that takes a path for settings of its own."""
+        for step in crew:
+            name = self.order.plan.setting(step.member.task, "agent")
+            agents = self.executor.config.agents
+            cli = find(name, agents) if name in agents.allowed else None
+            if cli is not None and any(matches(path, entry) for entry in cli.steered_by):
+                return str(name)
+        return ""
 
     def _take_away(self) -> None:
         """Move aside what an agent left beside the tree to steer those that follow it."""
@@ -303,6 +314,12 @@ class Attempt:
         """Return why what an agent did lets the attempt not go on, or None."""
         if refused := merge.steering(stage.changes, self.order.plan, self.executor.config):
             return refused.reason, refused.message
+        for path in (change.path for change in stage.changes):
+            if name := self._steered(path, self.order.crew[len(self.stages) :]):
+                return (
+                    Reason.PROTECTED_PATH,
+                    f"it changes {clean(path)}, which steers {name} after it",
+                )
         if stage.role is not None:
             over = merge.overstepped(stage.changes, self.order.plan, stage.task, stage.role)
             if over is not None:
