@@ -729,3 +729,31 @@ def test_a_task_branch_that_somebody_checked_out_is_not_moved_and_its_result_is_
     assert record["attempts"][-1]["kept"] == kept
     assert repo.show(kept, "a.txt") == "one\n"
     assert [name for name in repo.branches() if name.startswith("gitflow/attempt/")] == [kept]
+
+
+# --- what an agent does there ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deed", "who", "paths"),
+    [
+        ("true", "", ""),
+        ("git status", "", ""),
+        ("echo more >> README.md; echo x > new", "1, 2", "README.md, new"),
+        ("git add dirty", "1", "dirty"),
+        ("echo 2 > dirty; rm README.md", "1, 2", "README.md, dirty"),
+    ],
+)
+def test_what_changes_in_the_checkout_while_agents_work_is_told_and_stays(
+    repo: Repo, deed: str, who: str, paths: str
+) -> None:
+    repo.write("dirty", "1")
+    inside = f"(cd {repo.path}; {deed}) >/dev/null; "
+    engine.plan(repo, task("1", f"{inside}echo 1 > a"), task("2", "echo 2 > b", depends_on=["1"]))
+    played = engine.go(repo, jobs=1)
+    engine.finished(repo, played)
+    by = "by an agent or by somebody else"
+    said = [f"files of your checkout changed while {who} ran, {by}: {paths}"] if paths else []
+    warned = [told.text for told in played.told if told.event == "warning"]
+    assert [text for text in warned if "checkout" in text] == said
+    assert (repo.path / "dirty").read_text() == ("2\n" if "echo 2" in deed else "1")

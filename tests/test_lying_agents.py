@@ -147,6 +147,20 @@ def test_a_push_of_an_agent_goes_nowhere(repo: Repo) -> None:
     assert stored_report(repo)["output_tail"].endswith("refused")
 
 
+@pytest.mark.parametrize("is_undone", [True, False])
+def test_a_push_of_an_agent_that_undid_its_environment_is_told(
+    repo: Repo, tmp_path: Path, is_undone: bool
+) -> None:
+    bare = repo.clone(tmp_path / "remote.git", bare=True)
+    repo.git("remote", "add", "origin", str(bare.path))
+    undo = "env -u GIT_CONFIG_COUNT " if is_undone else ""
+    played = lie(repo, f"{WORK}{COMMIT}{undo}git push -q origin HEAD:refs/heads/x || true")
+    engine.finished(repo, played)
+    assert ("x" in bare.branches()) == is_undone
+    told = "it pushed, although pushes are turned off for it: git push -q origin HEAD:refs/heads/x"
+    assert stored_report(repo).get("risks", []) == ([told] if is_undone else [])
+
+
 def alone(repo: Repo, folder: Path, run: str, verify: str, seconds: float) -> execute.Result:
     """Return what comes of one attempt whose time is shorter than a plan allows."""
     plan = Plan.model_validate(

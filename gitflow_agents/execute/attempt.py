@@ -577,6 +577,9 @@ class Attempt:
         """Yield what a person should know of the attempt, beside what its agent says."""
         if outcome.left_behind:
             yield LEFT_BEHIND
+        if pushed := self.executor.guard.pushes(self.order.nonce):
+            some = "; ".join(clean(one_line(each)[:120]) for each in pushed[:5])
+            yield f"it pushed, although pushes are turned off for it: {some}"
         if self.taken_away:
             some = ", ".join(map(clean, self.taken_away[:5]))
             aside = self.order.folder / "taken-away"

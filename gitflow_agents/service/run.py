@@ -32,7 +32,8 @@ from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.delivery import send
 from gitflow_agents.service.desk import Desk, TestJob, Told
 from gitflow_agents.service.reconcile import Reconciler
-from gitflow_agents.store import Offline
+from gitflow_agents.store import Checkout, Offline
+from gitflow_agents.store.state import one_line
 
 OFFLINE_PATIENCE = 120.0
 """Seconds for which a run that has nothing else to do waits for a remote."""
@@ -94,6 +95,7 @@ class Run:
         # One more than the attempts, for the train.  Threads that stay save a start for each task.
         # A new text of the plan may allow more attempts than the first one.
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE + 1)
+        self._checkout = Checkout(self.desk.store.repository)
 
     @property
     def limits(self) -> Limits:
@@ -147,6 +149,7 @@ class Run:
                 gc.unfreeze()
         if self._bug is not None:
             raise self._bug
+        self._warn(self._checkout.close())
         with contextlib.suppress(Offline):
             reconciler.end_run()
         self._pack(0)
@@ -249,15 +252,21 @@ class Run:
 
     def _warn_of_filters(self) -> None:
         """Say which files attempts will see as git stores them, not as they are meant."""
-        desk, plan = self.desk, self.desk.snapshot.plan.plan
+        desk = self.desk
         flow = desk.store.repository.commit(desk.snapshot.state.flow_sha)
         for name in desk.worktrees.unknown_filters(flow.tree):
-            text = (
+            self._warn(
                 f"no git config defines the filter {name}, which .gitattributes names: agents see "
                 f"its files as git stores them; install what defines filter.{name}, if they matter"
             )
+
+    def _warn(self, text: str) -> None:
+        """Tell what a person should look at, if there is anything."""
+        if text:
+            desk, said = self.desk, one_line(text)
             data = {"schema": SCHEMA, "event": "warning", "at": utc(desk.clock())}
-            self.tell(Told("warning", text, {**data, "plan": plan, "text": text}))
+            data |= {"plan": desk.snapshot.plan.plan, "text": said}
+            self.tell(Told("warning", said, data))
 
     # --- beside -----------------------------------------------------------------------------------
 
@@ -302,8 +311,10 @@ class Run:
             }
             self.tell(Told("attempt_progress", f"{task}: {line}", data))
 
+        self._checkout.begin(task)
         try:
             result = desk.executor.execute(order, on_progress)
+            self._warn(self._checkout.end(task))
             published = self._send(order, result)
             desk.published[task] = published
             desk.notice(None)

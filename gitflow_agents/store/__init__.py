@@ -4,6 +4,7 @@
 `state` knows how a plan's state is laid out; `worktrees` makes and removes checkouts.
 """
 
+from gitflow_agents.store.checkout import Checkout
 from gitflow_agents.store.guard import Findings, Guard, committer_address
 from gitflow_agents.store.refs import CheckedOut, RefRefused, Refs
 from gitflow_agents.store.remote import Offline, Remote
@@ -20,6 +21,7 @@ from gitflow_agents.store.worktrees import (
 __all__ = [
     "Change",
     "CheckedOut",
+    "Checkout",
     "Commit",
     "Draft",
     "Entry",

@@ -74,13 +74,7 @@ class Watched:
     def named(self, ref: str) -> bool:
         """Say whether its git was told to do something with a ref."""
         short = "stash" if ref == STASH else ref.split("/", 2)[2]
-        try:
-            lines = (
-                read_plain(self.trace, MOST_BYTES, end=True).decode(errors="replace").split("\n")
-            )
-        except OSError:
-            return False
-        for line in lines:
+        for line in self._traced():
             if '"event":"start"' in line:
                 with contextlib.suppress(ValueError, KeyError, AttributeError):
                     words = [str(word).lstrip("+:") for word in json.loads(line)["argv"]]
@@ -90,6 +84,28 @@ class Watched:
                     if is_named and not MOVERS.isdisjoint(words):
                         return True
         return False
+
+    @property
+    def pushes(self) -> tuple[str, ...]:
+        """Return the pushes that its git says have come through, as they were asked for."""
+        asked: dict[str, str] = {}
+        through: dict[str, None] = {}
+        for line in self._traced():
+            if '"push"' in line or any(session in line for session in asked):
+                with contextlib.suppress(ValueError, KeyError, AttributeError, TypeError):
+                    event = json.loads(line)
+                    if event["event"] == "start" and "push" in event["argv"]:
+                        asked[event["sid"]] = shlex.join(map(str, event["argv"]))
+                    elif event["event"] == "exit" and event["code"] == 0 and event["sid"] in asked:
+                        through[asked[event["sid"]]] = None
+        return tuple(through)
+
+    def _traced(self) -> list[str]:
+        try:
+            data = read_plain(self.trace, MOST_BYTES, end=True)
+        except OSError:
+            return []
+        return data.decode(errors="replace").split("\n")
 
 
 @dataclass
@@ -134,6 +150,11 @@ class Guard:
         if watched is not None:
             with contextlib.suppress(OSError):
                 watched.trace.unlink()
+
+    def pushes(self, nonce: str) -> tuple[str, ...]:
+        """Return the pushes that came through in an attempt, where its git's trace tells."""
+        watched = self._running.get(nonce)
+        return watched.pushes if watched is not None else ()
 
     def put_back(self, expected: Mapping[str, str]) -> list[str]:
         """Put refs of ours back where an attempt moved them; other moves are left to their pass.
