@@ -255,3 +255,57 @@ def test_every_key_that_the_commented_config_shows_is_one(cli: Cli, repo: Repo) 
     assert "train" not in cli("plans").stderr
     repo.plan("p", "plan: p\ngoal: g\ntasks: [{id: '1', description: d, run: 'true'}]\n")
     assert cli("validate", "plans/p.yaml").exit_code == 0
+
+
+# --- doctor ---------------------------------------------------------------------------------------
+
+
+def codes(cli: Cli) -> list[str]:
+    """Return what doctor finds of the workflows."""
+    said = cli("doctor", "--json", check=False).json["left"]
+    return [one["code"] for one in said if one["code"].startswith(("workflow", "perm", "plan"))]
+
+
+def test_doctor_follows_a_first_time_user_from_init_to_a_plan(
+    cli: Cli, repo: Repo, tmp_path: Path
+) -> None:
+    repo.identify()
+    assert codes(cli) == []
+    repo.git("branch", "plan/early")
+    cli("init", "--uses", USES)
+    assert codes(cli) == ["workflow-uncommitted"] * 3
+    repo.commit("gitflow-agents")
+    assert codes(cli) == ["plan-branch-dead"]
+    up = tmp_path / "up.git"
+    repo.git("init", "--quiet", "--bare", "--initial-branch=main", str(up))
+    repo.git("remote", "add", "origin", str(up))
+    repo.git("push", "--quiet", "origin", "main~:refs/heads/main")
+    repo.git("fetch", "--quiet", "origin")
+    assert codes(cli) == ["workflow-unpushed"] * 3
+    repo.git("push", "--quiet", "origin", "main")
+    repo.git("branch", "--force", "plan/early", "main")
+    assert codes(cli) == []
+
+
+def test_doctor_names_the_right_that_a_caller_does_not_give(cli: Cli, repo: Repo) -> None:
+    repo.identify()
+    cli("init", "--uses", USES)
+    path = repo.path / ".github/workflows/gitflow.yml"
+    path.write_text(path.read_text().replace("      actions: write", "      actions: read"))
+    repo.commit("less")
+    (found,) = (one for one in cli("doctor", "--json", check=False).json["left"])
+    assert (found["code"], found["message"]) == (
+        "permission-missing",
+        ".github/workflows/gitflow.yml does not give its job reconcile `actions: write`: "
+        "no run can be started",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "jobs: 3", "jobs: {reconcile: 3}", "- x"])
+def test_doctor_reads_any_workflow_file(cli: Cli, repo: Repo, text: str) -> None:
+    repo.identify()
+    cli("init", "--uses", USES)
+    repo.write(".github/workflows/gitflow.yml", text)
+    repo.commit("changed")
+    assert set(codes(cli)) <= {"workflow-changed", "workflow-invalid"}
+    assert codes(cli)

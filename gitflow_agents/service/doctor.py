@@ -27,6 +27,7 @@ from gitflow_agents.render import count
 from gitflow_agents.runner import is_alive, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import crew
+from gitflow_agents.service.callers import troubles
 from gitflow_agents.service.cleanup import content_of
 from gitflow_agents.store import Commit, Worktrees
 from gitflow_agents.store.repository import TOOL
@@ -415,6 +416,13 @@ class Doctor:
                     partial(self.store.refs.move, [(ref, ZERO, commit)]),
                 )
 
+    def workflows(self) -> Iterator[Ailment]:
+        """What GitHub Actions need, where they are to work on plans."""
+        with contextlib.suppress(FlowError):
+            branch = self.repository.default_branch()
+            for one in troubles(self.repository, branch):
+                yield Ailment(one.code, one.message, one.hint, one.plan)
+
     def leases(self) -> Iterator[Ailment]:
         """Attempts and trains of runs that died."""
         now = self.service.clock()
@@ -564,6 +572,7 @@ CHECKS: tuple[Callable[[Doctor], Iterator[Ailment]], ...] = (
     Doctor.remotes,
     Doctor.flows,
     Doctor.plan_branches,
+    Doctor.workflows,
     Doctor.leases,
     Doctor.branches,
     Doctor.worktrees,

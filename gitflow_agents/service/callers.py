@@ -1,0 +1,147 @@
+"""What is wrong with how a repository calls the workflows: on which branch, with which rights.
+
+Only git is asked, so it can be told before anything was pushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gitflow_agents import packaged, spec
+from gitflow_agents.errors import FlowError
+from gitflow_agents.service.setup import WORKFLOWS
+from gitflow_agents.store import Repository
+from gitflow_agents.store.state import HEADS, plan_ref
+
+FOLDER = ".github/workflows/"
+PASS = f"{FOLDER}{WORKFLOWS[0]}"
+_WITHOUT = {
+    ("contents", "write"): "nothing can be claimed or merged",
+    ("contents", "read"): "nothing can be read",
+    ("actions", "write"): "no run can be started",
+    ("pull-requests", "write"): "nobody is told of the plan",
+}
+"""What does not work without a permission."""
+_RANK = {"none": 0, "read": 1, "write": 2}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that GitHub would trip over, and what to do; `plan` if it is about one."""
+
+    code: str
+    message: str
+    hint: str
+    plan: str = ""
+
+
+def troubles(repository: Repository, branch: str, remote: str = "origin") -> Iterator[Trouble]:
+    """Yield what is wrong, where a repository has any of the workflows; `branch` is the default."""
+    own = _files(repository, f"{HEADS}{branch}")
+    there = _files(repository, f"refs/remotes/{remote}/{branch}")
+    top = repository.top
+    here = {name for name in WORKFLOWS if top is not None and (top / FOLDER / name).is_file()}
+    if not here and not own and not there:
+        return
+    committed = there if there is not None else own or {}
+    for name in WORKFLOWS:
+        if name in committed:
+            yield from _rights(name, committed[name])
+        elif own and name in own:
+            yield Trouble(
+                "workflow-unpushed",
+                f"{FOLDER}{name} is not on {remote}/{branch} yet, where GitHub looks for it",
+                f"git push {remote} {branch}",
+            )
+        elif name in here:
+            yield Trouble(
+                "workflow-uncommitted",
+                f"{FOLDER}{name} is not on {branch}, where GitHub looks for it",
+                f"commit it there: git add {FOLDER}{name} && git commit -m 'gitflow-agents'",
+            )
+        else:
+            yield Trouble(
+                "workflow-missing",
+                f"{FOLDER}{name} is missing, and a plan cannot get along without it",
+                "gitflow-agents init",
+            )
+    if PASS.removeprefix(FOLDER) in committed:
+        yield from _dead_plans(repository, branch, remote)
+
+
+def _files(repository: Repository, ref: str) -> dict[str, bytes] | None:
+    """Return the workflows of a branch by their names; None where there is no such branch."""
+    tip = repository.resolve(f"{ref}^{{commit}}")
+    if tip is None:
+        return None
+    tree = repository.commit(tip).tree
+    found = ((name, repository.read(tree, f"{FOLDER}{name}")) for name in WORKFLOWS)
+    return {name: data for name, data in found if data is not None}
+
+
+def _rights(name: str, data: bytes) -> Iterator[Trouble]:
+    """Yield the rights that a caller does not give: what it calls cannot have more."""
+    wanted = _jobs(packaged.text(f"templates/actions/{name}").encode())
+    try:
+        given = _jobs(data)
+    except FlowError:
+        yield Trouble(
+            "workflow-invalid", f"{FOLDER}{name} is no YAML", "gitflow-agents init --upgrade"
+        )
+        return
+    for job, about in wanted.items():
+        rights = given.get(job, {}).get("permissions", {}) if job in given else None
+        if rights is None:
+            yield Trouble(
+                "workflow-changed",
+                f"{FOLDER}{name} has no job {job}",
+                "gitflow-agents init --upgrade shows what it should be",
+            )
+            continue
+        for key, right in about["permissions"].items():
+            has = rights if isinstance(rights, str) else _right(rights, key)
+            if not isinstance(rights, str) and _RANK.get(has, 0) < _RANK[right]:
+                why = _WITHOUT.get((key, right), "it cannot work")
+                yield Trouble(
+                    "permission-missing",
+                    f"{FOLDER}{name} does not give its job {job} `{key}: {right}`: {why}",
+                    f"add it under jobs.{job}.permissions, or: gitflow-agents init --upgrade",
+                )
+
+
+def _right(rights: object, key: str) -> str:
+    said = rights.get(key) if isinstance(rights, Mapping) else None
+    return said if isinstance(said, str) else "none"
+
+
+def _jobs(data: bytes) -> dict[str, Any]:
+    read = spec.from_yaml(data)
+    jobs = read.get("jobs") if isinstance(read, dict) else None
+    found = jobs if isinstance(jobs, dict) else {}
+    return {name: job for name, job in found.items() if isinstance(job, dict)}
+
+
+def _dead_plans(repository: Repository, branch: str, remote: str) -> Iterator[Trouble]:
+    """Yield the plan branches that lack the workflow: GitHub looks at the pushed commit only."""
+    below = (plan_ref(""), f"refs/remotes/{remote}/{plan_ref('').removeprefix(HEADS)}")
+    seen = set()
+    for prefix in below:
+        for ref, tip in repository.tips(prefix).items():
+            plan = ref.removeprefix(prefix)
+            with suppress(FlowError):
+                tree = repository.commit(tip).tree
+                if plan not in seen and repository.find(tree, PASS) is None:
+                    seen.add(plan)
+                    yield Trouble(
+                        "plan-branch-dead",
+                        f"plan/{plan} was cut where {PASS} is not, so a push of it starts nothing",
+                        f"gitflow-agents start {plan}, or: git switch plan/{plan} && "
+                        f"git merge {branch} && git push",
+                        plan,
+                    )
+
+
+__all__ = ["Trouble", "troubles"]
