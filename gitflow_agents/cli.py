@@ -1233,9 +1233,10 @@ def reconcile(app: App, plans: tuple[str, ...], verdict: str | None) -> int:
 @click.argument("what", metavar="PLAN/TASK")
 @_claim
 @click.option("--to", "folder", metavar="DIR", help="Where the result is left for `publish`.")
+@click.option("--install", is_flag=True, help="Install the task's agents where they are missing.")
 @click.option("--train", is_flag=True, help="Test the train of PLAN; the exit code is the verdict.")
 @click.pass_obj
-def execute(app: App, what: str, claim: str, folder: str | None, train: bool) -> int:
+def execute(app: App, what: str, claim: str, folder: str | None, install: bool, train: bool) -> int:
     """In a job of GitHub Actions: do one attempt, or test one train.
 
     Nothing is written to origin. Nothing is started when the state names another run than this one.
@@ -1249,7 +1250,8 @@ def execute(app: App, what: str, claim: str, folder: str | None, train: bool) ->
             return on_actions.test(app, what, claim, _Teller(app))
         if not plan or not folder:
             raise UsageError("an attempt needs PLAN/TASK and --to DIR")
-        return on_actions.execute(app, plan, task, claim, folder, _Teller(app))
+        teller = _Teller(app)
+        return on_actions.execute(app, plan, task, claim, folder, teller, install=install)
 
 
 @_verb("plumbing")

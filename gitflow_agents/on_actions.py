@@ -133,12 +133,20 @@ def reconcile(
 
 
 def execute(
-    app: App, plan: str, task: str, claim: str, folder: str, tell: Callable[[Told], None]
+    app: App,
+    plan: str,
+    task: str,
+    claim: str,
+    folder: str,
+    tell: Callable[[Told], None],
+    *,
+    install: bool,
 ) -> int:
     """Do an attempt and leave what came of it in a folder; return the exit code."""
     job = Job(app, tell)
+    run, place = job.around.run, Path(folder)
     try:
-        report = job.jobs.execute(plan, task, claim, job.around.run, Path(folder))
+        report = job.jobs.execute(plan, task, claim, run, place, install=install)
     except ClaimOver as e:
         return _over(app, job, e)
     if app.json:

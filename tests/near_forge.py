@@ -135,7 +135,8 @@ class Near:
     def jobs(self, **options: Any) -> Iterator[Jobs]:
         """Return the jobs of a fresh clone."""
         clone = self.up.clone(self.folder / f"runner {next(self._clones)}")
-        service = Service(str(clone.path), environ={"PATH": _path()}, **options)
+        environ = {"PATH": f"{self.folder / 'bin'}:{_path()}"}
+        service = Service(str(clone.path), environ=environ, **options)
         service.actor = "bob <bob@example.com>"
         try:
             yield Jobs(service, self.told.append, naming_seconds=0)
@@ -147,12 +148,13 @@ class Near:
         with self.jobs(**options) as jobs:
             jobs.reconcile(plan, self)
 
-    def execute(self, one: Waiting) -> Path:
+    def execute(self, one: Waiting, *, install: bool = False) -> Path:
         """Do the first half of a task's run, and return what it left."""
         folder = self.folder / f"result {one.id}"
         with self.jobs() as jobs, suppress(ClaimOver):
             inputs = one.inputs
-            jobs.execute(inputs["plan"], inputs["task"], inputs["claim"], one.id, folder)
+            what = inputs["plan"], inputs["task"], inputs["claim"], one.id, folder
+            jobs.execute(*what, install=install)
         return folder
 
     def publish(self, one: Waiting, folder: Path) -> Published | None:

@@ -18,6 +18,7 @@ from tests.near_forge import Near
 from tests.repos import Repo
 
 ONE = task("1", "echo a > a.txt", provides=["a"], verify=["grep a a.txt"])
+BY_MINE = {**{key: value for key, value in ONE.items() if key != "run"}, "agent": "mine"}
 AFTER = task("2", "cat a.txt > b.txt", preconditions=["a"], verify=["grep a b.txt"])
 
 
@@ -265,6 +266,57 @@ def test_a_train_that_nobody_wants_any_more_is_not_tested(propose: Propose, forg
         jobs.reconcile("p", forge)
         with pytest.raises(ClaimOver, match="is over"):
             jobs.test("p", "0" * 40)
+
+
+def with_agent(repo: Repo, up: Repo, tmp_path: Path, install: str) -> None:
+    """Allow an agent `mine` that is not installed."""
+    (tmp_path / "bin").mkdir()
+    mine = {"command": ["mine"], "brief": "stdin", "install": install}
+    engine.config(repo, agents={"mine": mine})
+    repo.git("push", "--quiet", str(up.path), "main")
+
+
+@pytest.mark.slow
+def test_a_runner_installs_the_agents_that_a_task_lacks(
+    propose: Propose, forge: Near, repo: Repo, up: Repo, tmp_path: Path
+) -> None:
+    program = tmp_path / "bin" / "mine"
+    with_agent(
+        repo,
+        up,
+        tmp_path,
+        f"printf '#!/bin/sh\\necho a > a.txt' > '{program}' && chmod +x '{program}'",
+    )
+    propose(BY_MINE)
+    forge.reconcile()
+    (one,) = forge.waiting
+    forge.publish(one, forge.execute(one, install=True))
+    one.conclusion = "success"
+    forge.finish()
+    assert merged(up) == ["1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("install", "said"),
+    [
+        (False, "mine is not installed: echo no network; exit 1"),
+        (True, "mine could not be installed: echo no network; exit 1: no network"),
+    ],
+)
+def test_an_agent_that_a_runner_lacks_is_named(
+    propose: Propose, forge: Near, repo: Repo, up: Repo, tmp_path: Path, install: bool, said: str
+) -> None:
+    with_agent(repo, up, tmp_path, "echo no network; exit 1")
+    propose(BY_MINE)
+    forge.reconcile()
+    (one,) = forge.waiting
+    published = forge.publish(one, forge.execute(one, install=install))
+    assert published is not None
+    assert (published.report.reason, published.report.message) == (
+        Reason.PRECONDITION_FAILED,
+        said,
+    )
 
 
 # --- what a stranger hands over -------------------------------------------------------------------

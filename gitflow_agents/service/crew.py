@@ -6,8 +6,11 @@ they are, and the others fail with what to install, at no cost.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from gitflow_agents import agents, steps
@@ -18,7 +21,10 @@ from gitflow_agents.models import SCHEMA, Config, Plan, Status
 from gitflow_agents.render import clean
 from gitflow_agents.render.text import screen, titled
 from gitflow_agents.roles import Handbook
+from gitflow_agents.runner import Caps, Stop, environment, shell, tail
 from gitflow_agents.scheduler import Snapshot
+
+INSTALL_SECONDS = 900.0
 
 
 def look(config: Config, environ: Mapping[str, str]) -> tuple[Standing, ...]:
@@ -70,9 +76,7 @@ def lacking(
     """Return what is not installed, each in a sentence, with the tasks that want it."""
     wanted: dict[str, list[str]] = {}
     for task in tasks:
-        crew = steps.crew(plan, plan.by_id[task], book)
-        members = (book.terms(plan, plan.by_id[task]), *(member.task for member in crew))
-        for name in dict.fromkeys(plan.setting(member, "agent") for member in members):
+        for name in _agents_of(plan, task, book):
             wanted.setdefault(name, []).append(task)
     found = {}
     for name, who in wanted.items():
@@ -81,6 +85,38 @@ def lacking(
         if why:
             found[clean(why)] = tuple(who)
     return found
+
+
+def _agents_of(plan: Plan, task: str, book: Handbook) -> list[str]:
+    """Return the agents that a task and its steps name, each once."""
+    crew = steps.crew(plan, plan.by_id[task], book)
+    members = (book.terms(plan, plan.by_id[task]), *(member.task for member in crew))
+    return list(dict.fromkeys(plan.setting(member, "agent") for member in members))
+
+
+def install(
+    plan: Plan, task: str, book: Handbook, config: Config, environ: Mapping[str, str], stop: Stop
+) -> str:
+    """Install what a task's agents lack, with the command that each names for it.
+
+    It is done where a machine is thrown away afterwards.  Returns in a sentence what went wrong.
+    """
+    for name in _agents_of(plan, task, book):
+        cli = agents.find(name, config.agents) if name in config.agents.allowed else None
+        if cli is None or not agents.missing(cli, environ):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            ended = shell(
+                cli.install,
+                cwd=Path(folder),
+                env=environment(environ, (), {}),  # no key is there yet
+                mark=f"GITFLOW_CLAIM=install-{os.getpid()}",
+                caps=Caps(INSTALL_SECONDS),
+                stop=stop,
+            )
+        if ended.code != 0:
+            return f"{name} could not be installed: {cli.install}: {tail(ended.output, 1)}"
+    return ""
 
 
 def ensure(
@@ -103,4 +139,4 @@ def ensure(
     return said
 
 
-__all__ = ["as_json", "ensure", "lacking", "look", "text"]
+__all__ = ["as_json", "ensure", "install", "lacking", "look", "text"]

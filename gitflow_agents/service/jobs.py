@@ -86,10 +86,13 @@ class Jobs:
 
     # --- an attempt -------------------------------------------------------------------------------
 
-    def execute(self, plan: str, task: str, claim: str, run: int, folder: Path) -> DoneReport:
+    def execute(
+        self, plan: str, task: str, claim: str, run: int, folder: Path, *, install: bool = False
+    ) -> DoneReport:
         """Do the attempt that a claim began, and leave what came of it in a folder.
 
-        Raises ClaimOver when the attempt is not this run's; nothing was started then.
+        With `install` the agents that are missing here are fetched first.  Raises ClaimOver when
+        the attempt is not this run's; nothing was started then.
         """
         desk = self._desk(plan)
         self._named(desk, run, lambda: self._lease(desk, task, claim))
@@ -97,13 +100,9 @@ class Jobs:
         desk.executor.guard.begin()
         attempts = Attempts(desk)
         order = attempts.order(task)
-        lacks = crew.lacking(
-            desk.snapshot.plan,
-            (task,),
-            desk.handbook,
-            desk.config,
-            self.service.environ,
-        )
+        known = desk.handbook, desk.config, self.service.environ
+        broken = crew.install(desk.snapshot.plan, task, *known, order.stop) if install else ""
+        lacks = [broken] if broken else [*crew.lacking(desk.snapshot.plan, (task,), *known)]
         if lacks:
             result = _nothing(desk, order, Reason.PRECONDITION_FAILED, "; ".join(lacks))
         else:
