@@ -85,7 +85,7 @@ def complete(service: Service, snapshot: Snapshot, tasks: tuple[Task, ...]) -> s
 
 def claim(service: Service, snapshot: Snapshot) -> float:
     """Return the seconds of one pass that claims every ready task of a plan."""
-    desk = service._desk(snapshot, lambda told: None)
+    desk = service.desk(snapshot, lambda told: None)
     ready = len(snapshot.frontier.ready)
     with stopwatch() as seconds:
         work = Reconciler(desk).step(Limits(), ready, barrier=False, stopping=False)
