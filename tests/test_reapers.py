@@ -14,7 +14,7 @@ import pytest
 
 from gitflow_agents import runner
 from gitflow_agents.models import Reason
-from gitflow_agents.runner import Caps, Ended, Stop, is_alive, shell
+from gitflow_agents.runner import Caps, Ended, Stop, is_alive, reaper, shell
 from gitflow_agents.runner.reapers import MOST_IDLE, PROGRAM, Reapers
 from tests import engine
 from tests.engine import task, until
@@ -39,12 +39,20 @@ def pid(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Ended]:
-    """Return `shell` in an empty folder."""
+    """Return `shell` in an empty folder; it is stopped as soon as it writes to its progress."""
 
-    def run(command: str, stop: Stop | None = None, **env: str) -> Ended:
-        env = {"PATH": os.environ["PATH"], **env}
-        caps = Caps(60)
-        return shell(command, cwd=tmp_path, env=env, mark="M=1", caps=caps, stop=stop or Stop())
+    def run(command: str, **env: str) -> Ended:
+        stop = Stop()
+        return shell(
+            command,
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], **env},
+            mark="M=1",
+            caps=Caps(60),
+            stop=stop,
+            progress=tmp_path / "progress",
+            on_progress=lambda line: stop.set(),
+        )
 
     return run
 
@@ -75,12 +83,10 @@ def test_what_hides_from_its_mark_and_its_group_is_ended(
 
 
 def test_what_hides_ends_with_a_stop_too(run: Callable[..., Ended], pid: Path) -> None:
-    stop = Stop()
-    stop.set()
     started = HIDDEN.format(pid=pid, what="trap : TERM; while :; do sleep 0.05; done")
-    done = run(f"{started} {until(f'[ -s {pid} ]')} sleep 60", stop)
-    assert done.stopped_for is Reason.STOPPED
-    assert not pid.exists() or ended(pid)
+    done = run(f"{started} {until(f'[ -s {pid} ]')} echo 1/1 > progress; sleep 60")
+    assert (done.code, done.stopped_for) == (-15, Reason.STOPPED)
+    assert ended(pid)
 
 
 def test_nothing_is_left_behind_by_what_waits_for_its_own(run: Callable[..., Ended]) -> None:
@@ -114,6 +120,16 @@ def test_a_command_that_ends_its_reaper_has_not_ended_well_and_what_it_left_is_e
     assert done.trouble == runner.REAPER_GONE
     engine.wait_for(lambda: ended(pid))
     assert run("echo on").output == "on\n"
+
+
+def test_a_command_that_suspends_its_reaper_is_ended_all_the_same(
+    run: Callable[..., Ended], pid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "PATIENCE", 0.05)
+    monkeypatch.setattr(runner, "GRACE", 0.05)
+    done = run(f"echo $$ > {pid}; trap '' TERM; kill -STOP $PPID; echo 1/1 > progress; sleep 60")
+    assert (done.stopped_for, done.trouble) == (Reason.INFRASTRUCTURE, runner.REAPER_GONE)
+    engine.wait_for(lambda: ended(pid))
 
 
 def test_when_the_first_reaper_is_gone_there_is_another_one(

@@ -25,7 +25,7 @@ import time
 ASK, END = b"t", b"k"
 """What a reaper is told while a command runs: to ask all of it to end, and to end it."""
 READY, UNABLE = b"+", b"-"
-"""What a reaper says first: whether this system lets it be one."""
+"""What a reaper says first, and then its number: whether this system lets it be one."""
 PATIENCE = 5.0
 """Seconds after which a reaper says that something cannot be ended."""
 HEAD = 8
@@ -37,6 +37,8 @@ def adopt() -> bool:
     """Become the parent of all below that loses its own; say whether this system can do that."""
     import ctypes  # whoever imports this module for its words needs none
 
+    if not os.access("/proc/self/stat", os.R_OK):
+        return False
     try:
         return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (OSError, AttributeError):
@@ -80,8 +82,8 @@ def buried() -> dict[int, int] | None:
         return found or None
 
 
-def living() -> dict[int, int]:
-    """Return the parent of each process that lives."""
+def processes() -> dict[int, tuple[int, bool]]:
+    """Return the parent of each process, and whether it lives: what is just ending does not."""
     found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -90,9 +92,9 @@ def living() -> dict[int, int]:
                 fields = file.read(4096).rpartition(b")")[2].split()
         except OSError:
             continue
-        # One that is about to end has no memory any more.
-        if fields[0] not in (b"Z", b"X") and fields[20] != b"0":
-            found[int(name)] = int(fields[1])
+        # One that is about to end has no memory any more; one whose first thread has ended, others.
+        is_over = fields[0] in (b"Z", b"X") or fields[20] == b"0"
+        found[int(name)] = int(fields[1]), not is_over or fields[17] not in (b"0", b"1")
     return found
 
 
@@ -105,9 +107,9 @@ def signal_to(pids: list[int], number: int) -> None:
 
 def ask_all() -> None:
     """Ask all below to end."""
-    parents = living()
+    there = processes()
     below = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in below} - below:
+    while more := {pid for pid, (parent, _) in there.items() if parent in below} - below:
         below |= more
     signal_to(sorted(below - {os.getpid()}), signal.SIGTERM)
 
@@ -121,12 +123,13 @@ def end_all(bell: Bell, seconds: float, spared: set[int] | None = None) -> tuple
     any_left, until = False, time.monotonic() + seconds
     while buried() is not None:
         me = os.getpid()
-        left = [pid for pid, parent in living().items() if parent == me]
-        left = [pid for pid in left if pid not in (spared or ())]
+        left = {pid: lives for pid, (parent, lives) in processes().items() if parent == me}
+        for pid in spared or ():
+            left.pop(pid, None)
         if spared is not None and not left:
             break
-        any_left |= bool(left)
-        signal_to(left, signal.SIGKILL)
+        any_left |= any(left.values())
+        signal_to(list(left), signal.SIGKILL)
         if time.monotonic() > until:
             return any_left, False
         bell.wait(None, 0.01)
@@ -172,7 +175,7 @@ def ended(pid: int, sock: socket.socket, bell: Bell) -> tuple[int | None, bool, 
 def serve(sock: socket.socket) -> None:
     """Run one command after the other, and end all that each of them started."""
     bell, can_adopt = Bell(), adopt()
-    sock.sendall(READY if can_adopt else UNABLE)
+    sock.sendall(b"%s%d" % (READY if can_adopt else UNABLE, os.getpid()))
     while can_adopt and (order := received(sock)) is not None:
         (argv, cwd, env, umask), fds = order
         try:

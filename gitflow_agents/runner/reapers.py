@@ -10,6 +10,7 @@ import contextlib
 import errno
 import marshal
 import os
+import signal
 import socket
 import sys
 import threading
@@ -21,6 +22,8 @@ from gitflow_agents.runner import reaper
 
 MOST_IDLE = 16
 """Reapers that are kept when they have nothing to do."""
+PATIENCE = 20.0
+"""Seconds for which a reaper is waited for; after that another one is started."""
 TRIES = 3
 """Times that a reaper is started where somebody ends it."""
 PROGRAM = Path(reaper.__file__)
@@ -41,8 +44,8 @@ class Said(NamedTuple):
 class Reaper:
     """A process that runs one command at a time."""
 
-    def __init__(self, sock: socket.socket, pool: Reapers) -> None:
-        self._sock, self._pool = sock, pool
+    def __init__(self, sock: socket.socket, pid: int, pool: Reapers) -> None:
+        self._sock, self._pid, self._pool = sock, pid, pool
         self.said: Said | None = None
         self._is_busy = False
         self.is_lost = False
@@ -85,6 +88,8 @@ class Reaper:
             try:
                 self._hear(0)
             except TimeoutError:
+                # Somebody has suspended it; the first one ends what it leaves.
+                os.kill(self._pid, signal.SIGKILL)
                 self.is_lost = True
             self._sock.settimeout(None)
         return self.said
@@ -124,7 +129,7 @@ class Reapers:
         self._idle: list[Reaper] = []
         self._home: socket.socket | None = None
         self._first = 0
-        self._are_any = sys.platform == "linux"
+        self._are_any = sys.platform == "linux" and bool(sys.executable) and PROGRAM.is_file()
 
     def take(self) -> Reaper | None:
         """Return a reaper for one command, None where the system has none.
@@ -153,10 +158,12 @@ class Reapers:
             with contextlib.suppress(OSError):
                 with other:
                     socket.send_fds(self._parent(), [b"."], [other.fileno()])
-                word = ours.recv(1)
-                if word == reaper.READY:
-                    return Reaper(ours, self)
-                self._are_any = word != reaper.UNABLE
+                ours.settimeout(PATIENCE)
+                word = ours.recv(32)
+                ours.settimeout(None)
+                if word.startswith(reaper.READY):
+                    return Reaper(ours, int(word[1:]), self)
+                self._are_any = not word.startswith(reaper.UNABLE)
             ours.close()
             if not self._are_any:
                 return None
@@ -181,7 +188,8 @@ class Reapers:
             ours, other = socket.socketpair()
             with other:
                 if self._first:
-                    os.waitpid(self._first, os.WNOHANG)
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(self._first, os.WNOHANG)
                 other.set_inheritable(True)
                 words = [sys.executable, "-I", "-S", str(PROGRAM), str(other.fileno())]
                 quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
