@@ -11,12 +11,16 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests import repos
 from tests.repos import Cli, Repo, Result
+
+if TYPE_CHECKING:
+    from tests.forge import Hub, Repository, Token
 
 # Read once, before the seal takes it away: the tool reports GITFLOW_* names that it does not know.
 REQUIRED = os.environ.get("GITFLOW_REQUIRE") == "1"
@@ -109,6 +113,28 @@ def repo(template: Repo, tmp_path: Path) -> Repo:
 def cli(repo: Repo) -> Cli:
     """Return the tool, run in this process on `repo`."""
     return Cli(repo)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """Return an empty GitHub of the test's own."""
+    # It needs what few tests do.
+    from tests import forge
+
+    with forge.serve(tmp_path / "hub") as hub:
+        yield hub
+
+
+@pytest.fixture
+def shop(hub: Hub, repo: Repo) -> Repository:
+    """Return alice's repository on the hub, a clone of `repo`."""
+    return hub.repository("alice/shop", repo)
+
+
+@pytest.fixture
+def alice(hub: Hub) -> Token:
+    """Return the token of the owner of `shop`."""
+    return hub.person("alice")
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +10,10 @@ import github
 import pytest
 
 from tests import forge
-from tests.forge import Actions, Hub, Repository, Token, ask
+from tests.forge import Actions, Hub, Repository, Token, ask, push, results, workflow
 from tests.repos import Repo
 
 CHECKOUT = "actions/checkout@" + "a" * 40
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """Return an empty GitHub whose own answers are checked too."""
-    with forge.serve(tmp_path / "hub", checks_itself=True) as hub:
-        yield hub
-
-
-@pytest.fixture
-def shop(hub: Hub, repo: Repo) -> Repository:
-    """Return alice's repository on the hub, a clone of `repo`."""
-    return hub.repository("alice/shop", repo)
-
-
-@pytest.fixture
-def alice(hub: Hub) -> Token:
-    """Return the owner's token."""
-    return hub.person("alice")
-
-
-def workflow(repo: Repo, text: str, name: str = "w") -> str:
-    """Commit a workflow file to the branch that is checked out and return its path."""
-    path = f".github/workflows/{name}.yml"
-    repo.write(path, textwrap.dedent(text).lstrip("\n"))
-    repo.commit(f"workflow {name}")
-    return path
-
-
-def push(hub: Hub, repo: Repo, shop: Repository, by: Token, *what: str) -> str:
-    """Push and return what git said to a person."""
-    done = subprocess.run(
-        ["git", "push", hub.url(shop, by), *(what or ("HEAD",))],
-        cwd=repo.path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stderr if done.returncode else ""
-
-
-def results(runs: list[forge.Run]) -> dict[str, str | None]:
-    """Return how each job of some runs ended, by its name."""
-    return {job.name: job.conclusion for run in runs for job in run.jobs}
-
 
 # Tokens and permissions
 
@@ -112,6 +64,7 @@ def test_a_push_needs_the_right_to_write(hub: Hub, shop: Repository, repo: Repo)
     assert shop.head("task/x") == repo.sha()
 
 
+@pytest.mark.slow  # pushes; that a push needs the right to write is fast
 def test_a_jobs_token_pushes_no_workflow_file_and_a_person_does(
     hub: Hub, shop: Repository, repo: Repo, alice: Token
 ) -> None:
@@ -123,6 +76,7 @@ def test_a_jobs_token_pushes_no_workflow_file_and_a_person_does(
     assert push(hub, repo, shop, alice) == ""
 
 
+@pytest.mark.slow  # pushes, as above
 def test_a_protected_branch_moves_for_those_who_are_named(
     hub: Hub, shop: Repository, repo: Repo, alice: Token
 ) -> None:
@@ -196,6 +150,7 @@ def test_rest_cannot_end_a_draft(hub: Hub, shop: Repository, repo: Repo, alice: 
     assert told(hub) == [f"{name}: body: there is no draft"]
 
 
+@pytest.mark.slow  # pushes, as above
 def test_a_push_that_holds_a_pull_request_merges_it(
     hub: Hub, shop: Repository, repo: Repo, alice: Token
 ) -> None:
@@ -302,6 +257,7 @@ ON_EVERYTHING = """
     """
 
 
+@pytest.mark.slow  # three pushes; what a push starts is fast
 def test_what_a_jobs_token_does_starts_nothing_but_dispatches(
     hub: Hub, repo: Repo, alice: Token
 ) -> None:
@@ -487,3 +443,11 @@ def test_a_run_of_two_jobs_hands_an_artifact_and_outputs_on(
         ".github/workflows/w.yml execute",
         ".github/workflows/w.yml publish",
     }
+
+
+def test_every_payload_of_githubs_examples_is_at_hand() -> None:
+    found = list(forge.payloads())
+    events = {one.event for one in found}
+    assert (len(events), len(found)) == (58, 329)
+    wanted = {"push", "issue_comment", "pull_request", "workflow_dispatch", "workflow_run"}
+    assert wanted <= events

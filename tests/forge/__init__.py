@@ -1,10 +1,11 @@
 """A GitHub of our own, and runners that execute workflow files on it.
 
-    with forge.serve(tmp_path / "hub") as hub:         # ends with a failure if anybody asked what
-        shop = hub.repository("alice/shop", source)    # GitHub does not know
+    with forge.serve(tmp_path / "hub") as hub:         # the fixture `hub`; it fails at its end if
+                                                       # anybody asked what GitHub does not know
+        shop = hub.repository("alice/shop", source)
         alice = hub.person("alice")                    # the owner; others: ("bob", (shop, "write"))
         actions = forge.Actions(hub)
-        source.git("push", hub.url(shop, alice), "plan/auth")
+        forge.push(hub, source, shop, alice, "plan/auth")
         runs = actions.drain()                         # executes all that this led to
 
 What there is: `hub.api`, `hub.base`, `hub.graphql` (addresses), `hub.mint` and `hub.app` (tokens),
@@ -21,7 +22,7 @@ Needs GitHub's own packages, which `make` installs; a test without them skips.
 from __future__ import annotations
 
 from tests.forge.actions import Actions, App
-from tests.forge.client import Reply, ask, query
+from tests.forge.client import Reply, ask, push, query, results, workflow
 from tests.forge.hub import Hub, Request, doubled, lost
 from tests.forge.jobs import At
 from tests.forge.published import Payload, payloads
@@ -48,6 +49,9 @@ __all__ = [
     "doubled",
     "lost",
     "payloads",
+    "push",
     "query",
+    "results",
     "serve",
+    "workflow",
 ]

@@ -58,7 +58,7 @@ class Actions:
     def __post_init__(self) -> None:
         """Make the folder that the jobs work in."""
         self.work = self.hub.root / "runners"
-        self.work.mkdir(exist_ok=True)
+        self.work.mkdir(parents=True, exist_ok=True)
         self._told = 0
 
     def map(self, name: str, folder: Path) -> None:

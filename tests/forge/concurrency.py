@@ -62,7 +62,8 @@ class Groups:
             one.drop()
         if cancels:
             group.holder.drop()
-        return False
+        # Where nothing of the old one was running yet, it is gone already.
+        return group.holder is new
 
     def leave(self, name: str, who: object) -> None:
         """Give a group to the one that waited longest, or take somebody out of those who wait."""

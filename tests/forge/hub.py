@@ -75,7 +75,7 @@ class _Fault:
     message: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Hub:
     """A GitHub of its own below a folder; everything in it is guarded by `lock`."""
 

@@ -48,7 +48,7 @@ class Step:
     conclusion: str | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Job:
     """One job on one runner."""
 
@@ -86,7 +86,7 @@ class Job:
         return f"{self.node.within.file.path} {self.node.id}"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """A job of a workflow file, before it is known which and how many jobs that means."""
 
@@ -109,7 +109,7 @@ class Node:
         return [self.within.nodes[name] for name in ([named] if isinstance(named, str) else named)]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Within:
     """A workflow file that takes part in a run: the one that was started, or one that it calls."""
 
@@ -135,7 +135,7 @@ class Within:
         return next((one for one in ("failure", "cancelled") if one in results), "success")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Run:
     """A run of a workflow file."""
 
@@ -234,7 +234,7 @@ class Engine:
             elif run.event.name == "push":
                 run.name = run.repository.git.log(run.event.sha, "%s", "-1")
             if "concurrency" in run.top.value:
-                run.group = self._enter(run, run.top.value["concurrency"], context)
+                self._enter(run, run.top.value["concurrency"], context)
         except Broken as error:
             run.error = str(error)
             self._over(run, "startup_failure")
@@ -371,7 +371,7 @@ class Engine:
             node.matrices = self._matrices(node, context)
             if "concurrency" in node.definition:
                 context |= {"strategy": {}, "matrix": node.matrices[0]}
-                node.group = self._enter(node, node.definition["concurrency"], context, run)
+                self._enter(node, node.definition["concurrency"], context, run)
         except Broken as error:
             self._break(run, node, error)
         if node.state == "waiting":
@@ -537,7 +537,7 @@ class Engine:
 
     def _enter(
         self, holder: Run | Node, said: Any, context: Mapping[str, Any], run: Run | None = None
-    ) -> str:
+    ) -> None:
         """Ask for a group; where it is taken the holder waits, or one that waited is cancelled."""
         said = evaluate(said, context)
         said = {"group": said} if not isinstance(said, Mapping) else said
@@ -571,17 +571,17 @@ class Engine:
             elif run is not None:
                 if holder.state in ("waiting", "held"):
                     self._finish(holder, "cancelled")
-                    self.advance(run)
                 else:
                     self._stop_jobs(holder)
+                self.advance(run)
 
+        holder.group = group
         if not self._groups.enter(group, holder, wake, drop, queue=queue, cancels=cancels):
             if isinstance(holder, Run):
                 if holder.status == "queued":
                     holder.status = "pending"
             elif holder.state == "waiting":
                 holder.state = "held"
-        return group
 
     # What a runner says, and what people ask for
 

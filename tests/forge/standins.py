@@ -7,6 +7,7 @@ something that only the stand-in leaves out.
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,9 @@ def _checkout(uses: Uses) -> Mapping[str, str]:
     return {"ref": ref, "commit": git("rev-parse", "HEAD")}
 
 
-_LEFT_OUT = shutil.ignore_patterns(".venv*", ".git", ".worktrees", "__pycache__", ".*_cache")
+_LEFT_OUT = shutil.ignore_patterns(
+    ".venv*", ".git", ".worktrees", ".*_cache", "tests", "benchmarks"
+)
 
 
 def _remote_ref(ref: str) -> str:
@@ -97,34 +100,92 @@ def _is_sha(ref: str) -> bool:
     return len(ref) == 40 and all(one in "0123456789abcdef" for one in ref)
 
 
+# In the place of a Python and its pip: what the tests have is there already, and a folder with a
+# project is put in front of it, so that the code that runs is the one that was checked out.
+_PYTHON = """#!/bin/sh
+if [ "$1 $2" = "-m venv" ]; then
+  "{python}" -m venv --without-pip "$3" || exit
+  packages=$(echo "$3"/lib/python*/site-packages)
+  cp "{made}"/packages/*.pth "$packages"
+  cp -r "{made}/packages/pip" "$packages"
+  exit
+fi
+exec "{python}" "$@"
+"""
+_PIP = """
+import pathlib, runpy, sys, sysconfig
+
+here = pathlib.Path(__file__).parent
+words = [one for one in sys.argv[1:] if not one.startswith("-")]
+if words[:1] == ["install"] and len(words) == 2 and (pathlib.Path(words[1]) / "pyproject.toml").is_file():
+    (here.parent / "0.pth").write_text(str(pathlib.Path(words[1]).resolve()) + "\\n")
+    sys.exit()
+sys.path = [one for one in sys.path if pathlib.Path(one or ".").resolve() != here.parent]
+for name in [one for one in sys.modules if one.split(".")[0] == "pip"]:
+    del sys.modules[name]
+runpy.run_module("pip", run_name="__main__")
+"""
+
+
 def _setup_python(uses: Uses) -> Mapping[str, str]:
-    """Give a job a Python of its own that has what the tests have: what it installs stays in it."""
-    _only(
-        "setup-python",
-        uses.inputs,
-        "python-version python-version-file cache cache-dependency-path check-latest"
-        " architecture token update-environment allow-prereleases pip-version pip-install",
-    )
+    """Give a job a Python whose environments have what the tests have, without any download.
+
+    What a job installs stays in its own folder.
+    """
+    _only("setup-python", uses.inputs, _PYTHON_INPUTS)
     shop = uses.shop
     made = shop.temp / "python"
     if not made.exists():
-        subprocess.run(
-            [sys.executable, "-m", "venv", "--without-pip", str(made)], check=True, timeout=60
-        )
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        packages = made / "lib" / version / "site-packages"
-        (packages / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        # An editable install is a .pth too, which is read in folders of packages only.
-        for file in Path(sysconfig.get_path("purelib")).glob("*.pth"):
-            shutil.copy(file, packages / file.name)
-        for name in ("pip", "pip3"):
-            script = made / "bin" / name
-            script.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m pip "$@"\n')
-            script.chmod(0o755)
-    shop.path.insert(0, str(made / "bin"))
-    shop.env["pythonLocation"] = str(made)
+        _make_python(made)
+    if uses.inputs.get("update-environment", "true") == "true":
+        shop.path.insert(0, str(made / "bin"))
+        shop.env["pythonLocation"] = str(made)
     version = ".".join(map(str, sys.version_info[:3]))
-    return {"python-version": version, "python-path": str(made / "bin/python"), "cache-hit": ""}
+    return {"python-version": version, "python-path": str(made / "python"), "cache-hit": ""}
+
+
+def _make_python(made: Path) -> None:
+    """Make a Python in a folder: `python` for new environments, `bin` for a job's own use."""
+    packages = made / "packages"
+    (packages / "pip").mkdir(parents=True)
+    (packages / "pip" / "__init__.py").touch()
+    (packages / "pip" / "__main__.py").write_text(_PIP)
+    there = Path(sysconfig.get_path("purelib"))
+    # An editable install is a .pth too, which is read in folders of packages only.
+    for file in there.glob("*.pth"):
+        if "import " not in file.read_text():
+            shutil.copy(file, packages / file.name)
+    (packages / "tests.pth").write_text(f"{there}\n")
+    script = made / "python"
+    script.write_text(_PYTHON.replace("{python}", sys.executable).replace("{made}", str(made)))
+    script.chmod(0o755)
+    subprocess.run([str(script), "-m", "venv", str(made)], check=True, timeout=60)
+    for name in ("pip", "pip3"):
+        shim = made / "bin" / name
+        shim.write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m pip "$@"\n')
+        shim.chmod(0o755)
+
+
+def real_python(uses: Uses) -> Mapping[str, str]:
+    """Give a job the Python of the tests, and let it download what it installs.
+
+    To be put in the place of the usual stand-in; how pip finds its packages is passed on.
+    """
+    _only("setup-python", uses.inputs, _PYTHON_INPUTS)
+    found = (
+        Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    )
+    uses.shop.env |= {key: one for key, one in os.environ.items() if key.startswith("PIP_")}
+    if uses.inputs.get("update-environment", "true") == "true":
+        uses.shop.path.insert(0, str(found.parent))
+    version = ".".join(map(str, sys.version_info[:3]))
+    return {"python-version": version, "python-path": str(found), "cache-hit": ""}
+
+
+_PYTHON_INPUTS = (
+    "python-version python-version-file cache cache-dependency-path check-latest"
+    " architecture token update-environment allow-prereleases pip-version pip-install"
+)
 
 
 def _upload(uses: Uses) -> Mapping[str, str]:

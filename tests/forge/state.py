@@ -160,7 +160,7 @@ class Artifact:
     size: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Repository:
     """A repository: git's part is a bare one below the hub, the rest is here."""
 

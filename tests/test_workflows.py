@@ -1,0 +1,161 @@
+"""The workflow files that are shipped, and those that `init` writes, before any of them runs."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.forge import checks, expressions
+from tests.repos import Cli, Repo
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTION = ROOT / "action.yml"
+OURS = "gitflow-agents/gitflow-agents"
+
+# The job of an agent gets the keys of models; the file that calls it hands them over.
+MAY_READ_SECRETS = frozenset({"task.yml execute", "gitflow-task.yml task"})
+
+# zizmor's rules that are about something else here: a job's name is its id, and the local action is
+# a checkout of another repository than the one whose workflow runs.
+NOT_MEANT = frozenset({"anonymous-definition", "self-repository"})
+
+
+@pytest.fixture
+def written(repo: Repo, cli: Cli) -> list[Path]:
+    """Return the workflow files that `init` writes."""
+    cli("init", "--uses", f"{OURS}@{'a' * 40}")
+    return sorted((repo.path / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.fixture
+def called() -> dict[str, Path]:
+    """Return the shipped files by what a caller calls them."""
+    return {f"{OURS}/.github/workflows/{file.name}": file for file in SHIPPED}
+
+
+def test_the_files_keep_our_own_rules(written: list[Path], called: dict[str, Path]) -> None:
+    found = [
+        one
+        for file in [*SHIPPED, *written, ACTION]
+        for one in checks.own(file, may_read_secrets=MAY_READ_SECRETS)
+    ]
+    found += [one for file in written for one in checks.rights(file, called)]
+    assert found == []
+    uses = re.findall(r"uses: (\S+)@", "\n".join(file.read_text() for file in written))
+    assert {one for one in uses if one.startswith(OURS)} <= set(called)
+
+
+def test_githubs_parser_takes_the_files(written: list[Path], called: dict[str, Path]) -> None:
+    assert [one for file in SHIPPED for one in checks.said(file)] == []
+    assert [one for file in written for one in checks.said(file, called)] == []
+
+
+@pytest.mark.slow  # three tools of others; our own rules and GitHub's parser are fast
+def test_tools_of_others_have_nothing_to_say(written: list[Path]) -> None:
+    files = [*SHIPPED, *written, ACTION]
+    found = checks.zizmor(files, but=NOT_MEANT) + checks.schema(files) + checks.shellcheck(files)
+    assert found == []
+
+
+# The checks themselves: each finds what it is for.
+
+BAD = """
+    on: {pull_request_target: , push: }
+    permissions: {contents: read}
+    jobs:
+      one:
+        runs-on: ubuntu-latest
+        concurrency: {group: x, queue: max, cancel-in-progress: true}
+        steps:
+          - uses: actions/checkout@v4
+          - run: echo ${{ github.event.head_commit.message }} $UNQUOTED
+            env: {KEY: "${{ secrets.KEY }}"}
+      two:
+        permissions: {contents: read}
+        secrets: inherit
+        uses: alice/tool/.github/workflows/called.yml@main
+    """
+CALLED = """
+    on: workflow_call
+    jobs:
+      inner: {runs-on: ubuntu-latest, permissions: {contents: write}, steps: [{run: "true"}]}
+    """
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    """Write a file and return its path."""
+    (folder / name).write_text(textwrap.dedent(text).lstrip("\n"))
+    return folder / name
+
+
+def test_our_rules_find_what_they_are_for(tmp_path: Path) -> None:
+    bad, other = write(tmp_path, "bad.yml", BAD), write(tmp_path, "called.yml", CALLED)
+    assert checks.own(bad) == [
+        "bad.yml: one step 1: actions/checkout@v4 is not pinned to a full sha",
+        "bad.yml: one step 1: the checkout leaves its token behind",
+        "bad.yml: one step 2: an expression inside `run`, where it is code",
+        "bad.yml: pull_request_target runs what strangers wrote with our rights",
+        "bad.yml: permissions: {} is missing at the top",
+        "bad.yml: one: queue: max with cancel-in-progress",
+        "bad.yml: one: states no permissions of its own",
+        "bad.yml: one: has no timeout-minutes",
+        "bad.yml: one: reads secrets",
+        "bad.yml: two: alice/tool/.github/workflows/called.yml@main is not pinned to a full sha",
+        "bad.yml: two: hands over every secret that there is",
+    ]
+    assert checks.rights(bad, {"alice/tool/.github/workflows/called.yml": other}) == [
+        "bad.yml: two: called.yml inner wants contents: write"
+    ]
+
+
+def test_githubs_parser_looks_at_what_is_called(tmp_path: Path) -> None:
+    caller = write(
+        tmp_path,
+        "caller.yml",
+        """
+        on: push
+        jobs:
+          one:
+            uses: alice/tool/.github/workflows/called.yml@main
+            with: {plan: x, other: y}
+        """,
+    )
+    callee = write(
+        tmp_path,
+        "called.yml",
+        """
+        on: {workflow_call: {inputs: {plan: {type: boolean}, task: {type: string, required: true}}}}
+        jobs: {inner: {runs-on: ubuntu-latest, steps: [{run: "true"}]}}
+        """,
+    )
+    said = checks.said(caller, {"alice/tool/.github/workflows/called.yml": callee})
+    assert said == [
+        "caller.yml (Line: 4, Col: 11): Input task is required, but not provided while calling.",
+        "caller.yml (Line: 5, Col: 28): Invalid input, other is not defined in the referenced workflow.",
+    ]
+
+
+@pytest.mark.slow  # three tools of others, as above
+def test_tools_of_others_find_what_they_are_for(tmp_path: Path) -> None:
+    bad = write(tmp_path, "bad.yml", BAD.replace("concurrency", "concurrent"))
+    assert any("'concurrent' was unexpected" in one for one in checks.schema([bad]))
+    fine = write(tmp_path, "fine.yml", BAD)
+    idents = {one.split(": ")[1] for one in checks.zizmor([fine])}
+    assert {"template-injection", "dangerous-triggers", "unpinned-uses"} <= idents
+    assert [one for one in checks.shellcheck([fine]) if "Double quote" in one]
+
+
+def test_yaml_means_what_github_reads() -> None:
+    text = "on: push\nyes: no\ntime: 12:30\noctal: 012\nnone: ~\nflag: true\n"
+    assert expressions.load(text) == {
+        "on": "push",
+        "yes": "no",
+        "time": "12:30",
+        "octal": 12,
+        "none": None,
+        "flag": True,
+    }
