@@ -25,9 +25,9 @@ test-all: .venv/dev .venv-node/made ## those and the slow ones, with more exampl
 	$(PYTEST) --hypothesis-profile=thorough -m "not agents"
 
 # They wait more than they work, so there are more of them at once than there are cores.
-test-agents: .venv/dev ## the real coding agents, installed into .venv-agents, against a model on the loopback
+test-agents: .venv/dev .venv-node/made ## the real coding agents, installed into .venv-agents, against a model on the loopback
 	tests/install-agents .venv-agents
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m agents tests/test_real_agents.py
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m agents tests/test_real_agents.py tests/test_actions.py
 
 lint: .venv/dev ## format, lint rules and types, checked and not mended
 	$(BIN)/ruff format --check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shlex
+import shutil
 import stat
 import sys
 import time
@@ -18,6 +20,7 @@ from gitflow_agents.service.jobs import Jobs
 from tests import engine, forge
 from tests.engine import task
 from tests.forge.jobs import Uses, Word
+from tests.model_server import Say, Write, serving
 from tests.repos import Repo
 
 PROJECT = Path(__file__).parent.parent
@@ -26,9 +29,6 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ONE = task("1", "echo a > a.txt", provides=["a"], verify=["grep a a.txt"])
 OTHER = task("2", "echo b > b.txt", verify=["grep b b.txt"])
 AFTER = task("3", "cat a.txt > c.txt", preconditions=["a"], verify=["grep a c.txt"])
-
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -103,6 +103,7 @@ def ends(runs: list[forge.Run]) -> list[tuple[str, str | None]]:
     return [(job.name, job.conclusion) for run in runs for job in run.jobs]
 
 
+@pytest.mark.slow
 def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: Shop) -> None:
     shop.propose(ONE, OTHER, AFTER)
     runs = shop.actions.drain()
@@ -119,6 +120,7 @@ def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: S
     assert len(asked) - 7 <= 4 * 3, asked
 
 
+@pytest.mark.slow
 def test_a_sweep_with_nothing_to_do_writes_nothing(shop: Shop) -> None:
     shop.propose(ONE)
     shop.actions.drain()
@@ -128,6 +130,7 @@ def test_a_sweep_with_nothing_to_do_writes_nothing(shop: Shop) -> None:
     assert (shop.writes(), engine.refs(shop.up)) == (before, refs)
 
 
+@pytest.mark.slow
 def test_where_pull_requests_are_not_allowed_a_plan_is_merged_all_the_same(shop: Shop) -> None:
     shop.there.allow_pull_requests = False
     shop.propose(ONE)
@@ -137,6 +140,7 @@ def test_where_pull_requests_are_not_allowed_a_plan_is_merged_all_the_same(shop:
     assert "could be opened" in runs[0].jobs[0].log
 
 
+@pytest.mark.slow
 def test_a_plan_that_cannot_be_accepted_fails_its_pass_with_the_line(shop: Shop) -> None:
     shop.propose({**ONE, "preconditions": ["nothing"]})
     (run,) = shop.actions.drain()
@@ -145,6 +149,7 @@ def test_a_plan_that_cannot_be_accepted_fails_its_pass_with_the_line(shop: Shop)
     assert "flow/p" not in shop.up.branches()
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_is_told_and_blocks_nobody_else(shop: Shop) -> None:
     shop.propose(task("1", "exit 3", provides=["a"]), OTHER, AFTER)
     runs = shop.actions.drain()
@@ -154,6 +159,7 @@ def test_a_task_that_fails_is_told_and_blocks_nobody_else(shop: Shop) -> None:
     assert ("task / execute", "failure") in ends(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [6, 13])
 def test_a_run_that_is_cancelled_between_two_steps_loses_nothing(
     shop: Shop, tmp_path: Path, step: int
@@ -191,6 +197,7 @@ def an_hour_later(shop: Shop, tmp_path: Path) -> None:
         service.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [forge.lost, forge.doubled])
 def test_dispatches_that_are_lost_or_doubled_cost_nothing(
     shop: Shop, tmp_path: Path, how: Callable[[str, int], Any]
@@ -203,3 +210,49 @@ def test_dispatches_that_are_lost_or_doubled_cost_nothing(
         shop.actions.drain()
     assert shop.merged() == ["1"]
     assert len(engine.record(shop.up, "1", "p")["attempts"]) <= 2
+
+
+PROGRAMS = PROJECT / ".venv-agents" / "bin"
+KEY = "sk-ant-" + "a1b2c3d4" * 6
+"""A key that must not be seen anywhere but where the model is asked."""
+
+
+@pytest.mark.agents
+def test_a_real_agent_does_a_task_on_actions_and_its_key_is_nowhere(
+    shop: Shop, tmp_path: Path
+) -> None:
+    program = shutil.which("claude", path=str(PROGRAMS))
+    if program is None:
+        pytest.skip("claude is not installed: make test-agents installs it")
+    work = (Write("hello.txt", "hello\n"), Say(f"I wrote hello.txt, and my key is {KEY}."))
+    with serving(*work) as model:
+        # On a runner of one's own the agent may be there already, and know where its model is.
+        wrapper = tmp_path / "programs" / "claude"
+        wrapper.parent.mkdir()
+        wrapper.write_text(
+            f'#!/bin/sh\nANTHROPIC_BASE_URL={model.url} exec {shlex.quote(program)} "$@"\n'
+        )
+        wrapper.chmod(0o755)
+        shop.actions.path = [wrapper.parent]
+        shop.there.secrets["ANTHROPIC_API_KEY"] = KEY
+        shop.propose(
+            {
+                "id": "a",
+                "title": "A greeting",
+                "description": "Write hello into hello.txt",
+                "agent": "claude",
+                "model": "sonnet",
+                "verify": ["grep -q hello hello.txt"],
+            }
+        )
+        runs = shop.actions.drain()
+    logs = "\n".join(job.log for run in runs for job in run.jobs)
+    assert shop.merged() == ["a"], logs
+    report = shop.up.show("flow/p", "plans/p.report.md")
+    comments = "\n".join(comment.body for comment in shop.there.comments.values())
+    folders = [artifact.folder for artifact in shop.there.artifacts.values()]
+    kept = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert {path.name for path in kept} == {"report.json", "result.bundle"}
+    artifacts = b"".join(path.read_bytes() for path in kept).decode(errors="replace")
+    assert [KEY in text for text in (logs, report, comments, artifacts)] == [False] * 4
+    assert engine.record(shop.up, "a", "p")["attempts"][0]["tokens"]
