@@ -8,6 +8,7 @@ has failed.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -40,6 +41,10 @@ SEALED = {
     "LC_ALL": "C.UTF-8",
     "COLUMNS": "80",
 }
+
+# What a shell starts in the background has to ignore Ctrl-C; tests send it to themselves.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Half of what a test makes are folders that live for a second: where there is memory for them, no
 # disk is asked. What TMPDIR or pytest's own variable says goes first; programs have to start there.

@@ -7,11 +7,12 @@ for data that a stranger wrote: what counts is compared, counted and written aga
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
@@ -24,12 +25,14 @@ from gitflow_agents.render import clean
 from gitflow_agents.runner import read_plain
 from gitflow_agents.store import Repository
 from gitflow_agents.store.repository import TOOL
-from gitflow_agents.store.state import BRIEFING
+from gitflow_agents.store.state import BRIEFING, one_line
 
 BUNDLE, PAPER = "result.bundle", "report.json"
 MOST_OF_A_PAPER = 4 * 1024 * 1024
 MOST_OF_A_BUNDLE = 512 * 1024 * 1024
 """Bytes of a bundle that are read at all; what a result may hold is compared later."""
+MOST_OF_A_MESSAGE = 2000
+MOST_DOLLARS = 1_000_000
 REF = "refs/gitflow/handover/"
 SUBJECT = "what an attempt came to"
 
@@ -117,8 +120,11 @@ def _unbundled(bundle: Path, repository: Repository, claim: str) -> str:
     return wrapper
 
 
-def unwrapped(handed: Handed, repository: Repository, order: Order) -> Result:
-    """Return the result of an attempt as its commits tell it, whatever the report says of them."""
+def unwrapped(handed: Handed, repository: Repository, order: Order, longest: float) -> Result:
+    """Return the result of an attempt as its commits tell it, whatever the report says of them.
+
+    `longest` is how many seconds the attempt can have taken.
+    """
     claim, paper = order.claim, handed.paper
     tip = tree = ""
     if handed.wrapper:
@@ -139,7 +145,13 @@ def unwrapped(handed: Handed, repository: Repository, order: Order) -> Result:
             "task": order.task.id,
             "attempt": order.number,
             "agent": order.plan.setting(order.task, "agent"),
-            "outcome": said.outcome if said.reason is not None else "succeeded",
+            "outcome": _outcome(said),
+            "message": one_line(said.message)[:MOST_OF_A_MESSAGE],
+            "model": clean(said.model)[:200],
+            "session": clean(said.session)[:200],
+            "started_at": 0.0,
+            "ended_at": _between(0.0, said.ended_at - said.started_at, longest),
+            "cost_usd": said.cost_usd if _is_money(said.cost_usd) else None,
             "files_touched": touched,
         }
     )
@@ -150,6 +162,21 @@ def unwrapped(handed: Handed, repository: Repository, order: Order) -> Result:
             report = report.model_copy(update={**failed, "message": "it changed nothing"})
     stages = _stages(repository, order, tip, paper.stages)
     return Result(tree, tip, changes, report, stages, paper.briefs)
+
+
+def _outcome(said: DoneReport) -> Literal["succeeded", "failed", "stopped"]:
+    if said.reason is None:
+        return "succeeded"
+    return "stopped" if said.reason is Reason.STOPPED else "failed"
+
+
+def _between(least: float, value: float, most: float) -> float:
+    return min(max(least, value), most) if math.isfinite(value) else least
+
+
+def _is_money(dollars: float | None) -> bool:
+    """Say whether somebody's word for a cost is an amount that can be added to others."""
+    return dollars is not None and math.isfinite(dollars) and 0 <= dollars < MOST_DOLLARS
 
 
 def _stages(

@@ -137,7 +137,9 @@ class Jobs:
                 why = f"run {run} ended and left no result"
                 result = _nothing(desk, order, Reason.INFRASTRUCTURE, why)
             else:
-                result = handover.unwrapped(handed, repository, order)
+                began = desk.snapshot.record(task).attempts[-1].started_at
+                longest = max(0.0, desk.clock() - began)
+                result = handover.unwrapped(handed, repository, order, longest)
         except FlowError as e:
             result = _nothing(desk, order, Reason.BAD_BASE, e.message)
         attempts = Attempts(desk)
