@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ import yaml
 from gitflow_agents import runner
 from gitflow_agents.commands import KINDS
 from gitflow_agents.models import Reason, Status
+from gitflow_agents.runner import reaper
 from gitflow_agents.service import Service
 from gitflow_agents.service.acting import Outcome
 from gitflow_agents.service.fsck import Finding, check
@@ -178,6 +181,22 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came about"
         time.sleep(0.02)
+
+
+def orphan(pid: int) -> None:
+    """Kill a run, and before it all that would end its agents with it, so that they live on."""
+    os.kill(pid, signal.SIGSTOP)
+    above = {child: parent for child, (parent, _) in reaper.processes().items()}
+    first = [child for child, parent in above.items() if parent == pid and _is_reaper(child)]
+    others = [child for child, parent in above.items() if parent in first]
+    for each in (*first, *others, pid):
+        os.kill(each, signal.SIGKILL)
+
+
+def _is_reaper(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"reaper.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def gone(pid: int) -> bool:

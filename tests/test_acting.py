@@ -170,10 +170,11 @@ def test_a_task_whose_run_died_is_stopped_and_its_agent_too(repo: Repo, tmp_path
     engine.plan(repo, task("1", at_work(tmp_path, "a")))
     with other(repo, "run", engine.FILE) as run:
         begun(tmp_path, "a")
+        engine.orphan(run.process.pid)
         run.dies()
         assert [is_alive(pid) for pid in pids(tmp_path, "a")] == [True, True]
         assert act(repo, "stop", "1").said == ("1 is cancelled; what it did is kept",)
-    assert [is_alive(pid) for pid in pids(tmp_path, "a")] == [False, False]
+    assert all(engine.gone(int(pid)) for pid in pids(tmp_path, "a"))
     assert left(repo, "a.txt") == "half\n"
     assert engine.audit(repo) == {"1": "cancelled"}
     assert engine.go(repo).code == 0

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from gitflow_agents import runner
 from gitflow_agents.service import Service
 from gitflow_agents.service.doctor import Diagnosis, examine
 from gitflow_agents.store import refs as moves
@@ -181,7 +180,7 @@ def test_what_a_killed_run_did_is_kept_and_its_agent_is_ended(repo: Repo, tmp_pa
         assert codes(look(repo, fix=True)) == ([], [])  # somebody works there
         process.kill()
     mended(repo, "lease-dead")
-    assert not runner.is_alive(agent)
+    assert engine.gone(agent)
     assert engine.audit(repo) in ({"1": "pending"}, {"1": "failed"})
     assert repo.show("task/p/1-task-1", "a") == "1\n"
     engine.tidy(repo)
@@ -197,7 +196,7 @@ def test_a_train_whose_run_was_killed_is_taken_apart(repo: Repo, tmp_path: Path)
     assert (
         mended(repo, "lease-dead").mended[0].message == "plan p: the run that tested a train died"
     )
-    assert not runner.is_alive(tester)
+    assert engine.gone(tester)
     assert engine.audit(repo) == {"1": "review"}
     engine.tidy(repo)
 

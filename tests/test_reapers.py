@@ -99,6 +99,12 @@ def test_one_reaper_runs_one_command_after_the_other(run: Callable[..., Ended]) 
     assert first.output == second.output
 
 
+def test_what_was_said_to_one_command_does_not_reach_the_next(run: Callable[..., Ended]) -> None:
+    first, second = run("echo 1/1 > progress; echo $PPID; sleep 60"), run("echo $PPID")
+    assert (first.stopped_for, second.code) == (Reason.STOPPED, 0)
+    assert first.output != second.output
+
+
 def test_an_environment_and_a_name_that_are_no_text_get_there_as_they_are(
     run: Callable[..., Ended], tmp_path: Path
 ) -> None:

@@ -768,12 +768,12 @@ def test_a_run_that_was_killed_is_taken_up_and_its_agent_is_gone(
     with running(repo) as process:
         agent = pid_in(tmp_path / "pid")
         wait_for(lambda: "merge 2" in repo.log("flow/p"))
-        process.kill()
+        engine.orphan(process.pid)
     assert runner.is_alive(agent)
     (tmp_path / "go").touch()
     played = engine.go(repo)
     engine.finished(repo, played)
-    assert not runner.is_alive(agent)
+    assert engine.gone(agent)
     kept = engine.record(repo, "1")
     first, second = kept["attempts"]
     assert (first["outcome"], first["reason"], first["kept"]) == (
@@ -799,7 +799,7 @@ def test_a_run_that_was_killed_in_its_setup_leaves_no_work(repo: Repo, tmp_path:
         process.kill()
     (tmp_path / "go").touch()
     engine.finished(repo, engine.go(repo))
-    assert not runner.is_alive(left)
+    assert engine.gone(left)
     assert "junk" not in {
         line.partition(" ")[2] for line in repo.git("rev-list", "--objects", "--all").splitlines()
     }
@@ -830,7 +830,7 @@ def test_a_run_that_was_killed_while_a_train_was_tested_builds_it_again(
     (tmp_path / "go").touch()
     played = engine.go(repo)
     engine.finished(repo, played)
-    assert not runner.is_alive(tester)
+    assert engine.gone(tester)
     assert played.happened("attempt_started") == []
 
 

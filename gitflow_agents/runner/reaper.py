@@ -120,7 +120,7 @@ def end_all(bell: Bell, seconds: float, spared: set[int] | None = None) -> tuple
     Only our own children are ended, for as long as there are any: no other process can have been
     given the number of one, and whatever they leave becomes our child.
     """
-    any_left, until = False, time.monotonic() + seconds
+    any_left, until, pause = False, time.monotonic() + seconds, 0.005
     while buried() is not None:
         me = os.getpid()
         left = {pid: lives for pid, (parent, lives) in processes().items() if parent == me}
@@ -132,7 +132,9 @@ def end_all(bell: Bell, seconds: float, spared: set[int] | None = None) -> tuple
         signal_to(list(left), signal.SIGKILL)
         if time.monotonic() > until:
             return any_left, False
-        bell.wait(None, 0.01)
+        # What is ended rings; what cannot be may stay for hours.
+        bell.wait(None, pause)
+        pause = min(2 * pause, 1.0)
     return any_left, True
 
 
@@ -152,7 +154,9 @@ def attend(pid: int, sock: socket.socket, bell: Bell) -> tuple[int | None, bool]
         if pid in ended:
             return ended[pid], True
         if bell.wait(sock):
-            word = sock.recv(1)
+            word = b""
+            with contextlib.suppress(ConnectionError):
+                word = sock.recv(1)
             if word != ASK:
                 return None, word == END
             ask_all()
@@ -197,6 +201,7 @@ def serve(sock: socket.socket) -> None:
                 os.close(fd)
             fds = []
             code, left, is_gone, is_waited_for = ended(process.pid, sock, bell)
+            process.returncode = -1  # it has been waited for
             why = 0
         for fd in fds:
             os.close(fd)
@@ -213,24 +218,27 @@ def serve(sock: socket.socket) -> None:
 
 
 def main(fd: int) -> None:
-    """Fork a reaper for each socket that comes, until none can come any more."""
+    """Fork a reaper for each socket that comes, until none can and those that came are gone."""
     adopt()
     # It stands in no folder of anybody, and what a terminal says to us is not meant for it.
     os.chdir("/")
     os.setsid()
-    home, bell, reapers = socket.socket(fileno=fd), Bell(), set[int]()
-    while True:
+    home: socket.socket | None = socket.socket(fileno=fd)
+    bell, reapers = Bell(), set[int]()
+    while home is not None or reapers:
         is_said = bell.wait(home)
         found = buried() or {}
         if any(code or pid not in reapers for pid, code in found.items()):
             # Somebody has ended a reaper, and what it watched over is ours now.
             end_all(bell, PATIENCE, reapers)
         reapers -= found.keys()
-        if not is_said:
+        if home is None or not is_said:
             continue
         data, fds, _, _ = socket.recv_fds(home, 1, 1)
         if not data:
-            return
+            home.close()
+            home = None
+            continue
         pid = os.fork()
         if pid == 0:
             home.close()

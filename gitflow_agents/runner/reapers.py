@@ -47,7 +47,7 @@ class Reaper:
     def __init__(self, sock: socket.socket, pid: int, pool: Reapers) -> None:
         self._sock, self._pid, self._pool = sock, pid, pool
         self.said: Said | None = None
-        self._is_busy = False
+        self._is_busy = self._was_told = False
         self.is_lost = False
         """It ended without a word, and nobody knows what became of the command."""
 
@@ -99,10 +99,13 @@ class Reaper:
         self._pool.give(self)
 
     def is_free(self) -> bool:
-        """Say whether it can run another command: of the last one nothing is left."""
+        """Say whether it can run another command: of the last one nothing is left, no word either.
+
+        What it was told when the command had just ended it would take for the next one.
+        """
         self._is_busy &= self.said is None or not self.said.is_gone
         self.said = None
-        return not (self._is_busy or self.is_lost)
+        return not (self._is_busy or self._was_told or self.is_lost)
 
     def close(self) -> None:
         """Let it go."""
@@ -117,6 +120,7 @@ class Reaper:
         self.said = Said(*marshal.loads(data)) if data else None
 
     def _tell(self, word: bytes) -> None:
+        self._was_told = True
         with contextlib.suppress(OSError):
             self._sock.send(word)
 
