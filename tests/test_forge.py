@@ -139,6 +139,12 @@ def test_a_draft_becomes_ready_by_graphql(
     assert forge.query(hub, reader, document, id=pull.node_id)["errors"][0]["type"] == "FORBIDDEN"
     done = forge.query(hub, token, document, id=pull.node_id)
     assert done == {"data": {"convertPullRequestToDraft": {"pullRequest": {"isDraft": True}}}}
+    forge.query(hub, token, "{ viewer { login isAdmin } }")
+    forge.query(hub, token, "{ viewer { login isHireable } }")
+    assert told(hub) == [
+        "GraphQL: Cannot query field 'isAdmin' on type 'User'.",
+        "GraphQL: the fake has no User.isHireable, GitHub has",
+    ]
 
 
 def test_rest_cannot_end_a_draft(hub: Hub, shop: Repository, repo: Repo, alice: Token) -> None:

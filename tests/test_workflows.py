@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forge import checks, expressions
+from tests.forge import checks, counts, expressions
 from tests.repos import Cli, Repo
 
 ROOT = Path(__file__).parent.parent
@@ -159,3 +159,20 @@ def test_yaml_means_what_github_reads() -> None:
         "none": None,
         "flag": True,
     }
+
+
+def test_a_job_that_no_test_executed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counted = tmp_path / "counts"
+    counted.write_text("alice/tool .github/workflows/called.yml inner\n" * 2)
+    files = [write(tmp_path, "called.yml", CALLED), write(tmp_path, "bad.yml", BAD)]
+    assert counts.main([str(counted), str(files[0])]) == 0
+    assert counts.main([str(counted), *map(str, files)]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines()[1:] == [
+        "     2 called.yml inner",
+        "     0 bad.yml one",
+        "     0 bad.yml two",
+    ]
+    assert said.err == "error: never executed: bad.yml one, bad.yml two\n"

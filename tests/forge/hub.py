@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from tests import repos
 from tests.forge import triggers, wire
-from tests.forge.runs import Engine, Job, Run, check_inputs
+from tests.forge.runs import Engine, Node, Run, check_inputs
 from tests.forge.state import (
     BOT,
     ZERO,
@@ -89,7 +89,7 @@ class Hub:
     violations: list[str] = field(default_factory=list)
     """What a request asked for that GitHub's descriptions do not know, a sentence each."""
     executed: Counter[str] = field(default_factory=Counter)
-    """How often each job was executed, by `OWNER/NAME FILE JOB`."""
+    """How often each job was executed, by `OWNER/NAME FILE JOB`; a call of a file counts too."""
     events: list[tuple[str, Event]] = field(default_factory=list)
     """All that ever happened, with the name of the repository."""
     runs_ended: list[Run] = field(default_factory=list)
@@ -462,9 +462,10 @@ class Hub:
         with self.lock:
             return [one for one in self.requests if fnmatch.fnmatchcase(str(one), pattern)]
 
-    def count(self, job: Job) -> None:
-        """Record that a job was executed."""
-        self.count_line(f"{job.node.within.file.repository} {job.key}")
+    def count(self, node: Node) -> None:
+        """Record that a job was executed, or that what it calls began to be."""
+        file = node.within.file
+        self.count_line(f"{file.repository} {file.path} {node.id}")
 
     def count_line(self, line: str) -> None:
         """Record that something of a name was executed, in the file that the environment names."""

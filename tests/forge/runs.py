@@ -424,6 +424,7 @@ class Engine:
             f"{node.within.prefix}{name} / ",
         )
         call.nodes = _nodes(call)
+        self._hub.count(node)
         return call
 
     def _job(
@@ -599,7 +600,7 @@ class Engine:
         job.status, job.started, job.runner = "in_progress", self._hub.now(), runner
         job.run.status, job.run.updated = "in_progress", self._hub.now()
         job.token = self._hub.mint(job.run.repository, job.permissions, job=job.key)
-        self._hub.count(job)
+        self._hub.count(job.node)
 
     def finished(self, job: Job, conclusion: str, outputs: Mapping[str, str]) -> None:
         """Record how a job ended, and start what waited for it."""
