@@ -60,6 +60,10 @@ clean: ## remove what these targets made, every .venv* included
 .venv-node/made: tests/forge/install tests/forge/package-lock.json
 	@tests/forge/install .venv-node
 
+# Go takes no relative path here.
+.venv-node/bin/act:
+	GOBIN="$(CURDIR)/.venv-node/bin" go install github.com/nektos/act@v0.2.87
+
 # A virtual environment names its own folder in its scripts: in a checkout that was moved or copied it is made anew.
 MOVED := $(shell [ ! -e .venv/made-in ] || [ "$$(cat .venv/made-in)" = "$$(pwd -P)" ] || echo yes)
 ifneq ($(MOVED),)

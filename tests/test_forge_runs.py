@@ -414,3 +414,30 @@ def test_an_app_mints_a_token_whose_push_starts_the_next_run(
     runs = Actions(hub, apps=apps).drain()
     ends = {(run.branch, run.event.actor): run.conclusion for run in runs}
     assert ends == {("main", "alice"): "success", ("task/x", "helper[bot]"): "skipped"}
+
+
+def test_a_branch_that_is_deleted_starts_the_default_branchs_file(
+    hub: Hub, repo: Repo, alice: Token
+) -> None:
+    text = """
+        on: {push: {branches: ["plan/**"], paths: ["plans/**"]}}
+        jobs: {go: {runs-on: ubuntu-latest, steps: [{run: "true"}]}}
+        """
+    workflow(repo, text)
+    shop = hub.repository("alice/shop", repo)
+    shop.git.git("branch", "plan/x", "main")
+    assert push(hub, repo, shop, alice, ":plan/x") == ""
+    (run,) = Actions(hub).drain()
+    assert (run.event.payload["ref"], run.event.ref) == ("refs/heads/plan/x", "refs/heads/main")
+    assert (run.event.sha, run.event.payload["after"]) == (repo.sha(), "0" * 40)
+
+
+def test_git_is_refused_and_left_without_an_answer_on_demand(
+    hub: Hub, shop: Repository, repo: Repo, alice: Token
+) -> None:
+    repo.commit("more")
+    hub.refuse("GIT alice/shop.git/info/refs", 502)
+    assert "502" in push(hub, repo, shop, alice)
+    hub.refuse("GIT alice/shop.git/git-receive-pack", "lost")
+    assert push(hub, repo, shop, alice) != ""
+    assert shop.head("main") == repo.sha()

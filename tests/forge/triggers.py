@@ -124,7 +124,8 @@ def _wants(about: Any, repository: Repository, event: Event) -> bool:
     if event.name == "repository_dispatch":
         return not types or action in types
     if event.name == "push":
-        return _wants_ref(about, event.ref) and _wants_paths(about, repository, event)
+        ref = str(event.payload["ref"])  # of a deletion the one that is gone
+        return _wants_ref(about, ref) and _wants_paths(about, repository, event)
     if event.name == "pull_request":
         base = event.payload["pull_request"]["base"]["ref"]
         return _passes(about, "branches", base) and _wants_paths(about, repository, event)
@@ -150,7 +151,8 @@ def _passes(about: Mapping[str, Any], key: str, name: str) -> bool:
 
 
 def _wants_paths(about: Mapping[str, Any], repository: Repository, event: Event) -> bool:
-    if "paths" not in about and "paths-ignore" not in about:
+    has_filter = "paths" in about or "paths-ignore" in about
+    if not has_filter or event.payload.get("after") == ZERO:
         return True
     changed = _changed(repository, event)
     if "paths-ignore" in about:
