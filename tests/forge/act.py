@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.forge import contexts
 from tests.forge.expressions import load
 from tests.forge.hub import Hub
 from tests.forge.jobs import PASSED_ON
@@ -164,7 +165,7 @@ class Act:
                 for scope, level in (job.get("permissions") or {}).items():
                     rights[scope] = max(level, rights.get(scope, "none"), key=_RANKS.index)
             token = hub.mint(run.repository, rights, f"{run.file.path} (act)")
-            context = hub.engine.github(run, None)
+            context = contexts.github(hub, run)
         run.repository.git.clone(folder).git("checkout", "--quiet", "--detach", run.event.sha)
         event = self._work / f"{run.id}.json"
         event.write_text(json.dumps(context["event"]))

@@ -22,7 +22,9 @@ from typing import Any, Literal
 
 from tests import repos
 from tests.forge import triggers, wire
-from tests.forge.runs import Engine, Node, Run, check_inputs
+from tests.forge.engine import Engine
+from tests.forge.inputs import check_inputs
+from tests.forge.runs import Node, Run
 from tests.forge.state import (
     BOT,
     ZERO,

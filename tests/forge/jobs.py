@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tests.forge import contexts
 from tests.forge.expressions import Broken, evaluate, holds, load, text
 from tests.forge.runs import Job, Step
 
@@ -110,7 +111,7 @@ def execute(actions: Actions, job: Job) -> tuple[str, dict[str, str]]:
     temp.mkdir()
     try:
         with actions.hub.lock:
-            context = actions.hub.engine.context(job)
+            context = contexts.of_job(actions.hub, job)
         return _do(actions, job, workspace, temp, context)
     except Broken as error:
         job.log += f"error: {error}\n"
