@@ -49,6 +49,14 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Use:
+    """Use the tool whose name, as the agent has it, ends in this one."""
+
+    tool: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Break:
     """Answer with an HTTP status that is no answer."""
 
@@ -61,7 +69,7 @@ class Hang:
     """Answer nothing until the server ends."""
 
 
-Move = Say | Write | Run | Break | Hang
+Move = Say | Write | Run | Use | Break | Hang
 
 
 @dataclass(frozen=True)
@@ -225,7 +233,7 @@ _SHELLS: Mapping[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
-def _filled(move: Say | Write | Run, said: str) -> Say | Write | Run:
+def _filled(move: Say | Write | Run | Use, said: str) -> Say | Write | Run | Use:
     """Return a move with the word that a reviewer is told in the place of @WORD@."""
     told = re.findall(r"`word: ([a-z]+)`", said)
     word = told[-1] if told else ""
@@ -236,10 +244,17 @@ def _filled(move: Say | Write | Run, said: str) -> Say | Write | Run:
             return Run(command.replace("@WORD@", word))
         case Write(path, text):
             return Write(path, text.replace("@WORD@", word))
+        case Use():
+            return move
 
 
-def _done_with(move: Say | Write | Run, tools: Sequence[str]) -> _Call | str:
+def _done_with(move: Say | Write | Run | Use, tools: Sequence[str]) -> _Call | str:
     """Return a move as a call of one of the tools, or as a text where there is no such tool."""
+    if isinstance(move, Use):
+        for name in tools:
+            if name.endswith(move.tool):
+                return _Call(name, move.arguments)
+        return f"There is no tool {move.tool}."
     if isinstance(move, Say):
         return move.text
     if isinstance(move, Write):
@@ -343,7 +358,13 @@ def _messages_answer(body: Body, done: _Call | str, streams: bool) -> list[Any]:
 
 
 def _responses_tools(body: Body) -> list[str]:
-    return [str(tool.get("name") or tool.get("type")) for tool in body.get("tools") or []]
+    """Return the names, each with its namespace before a slash if it is in one."""
+    found = []
+    for tool in body.get("tools") or []:
+        name = str(tool.get("name") or tool.get("type"))
+        inner = tool.get("tools") if tool.get("type") == "namespace" else None
+        found += [f"{name}/{each.get('name')}" for each in inner] if inner else [name]
+    return found
 
 
 def _responses_turns(body: Body) -> int:
@@ -371,9 +392,11 @@ def _responses_answer(body: Body, done: _Call | str, streams: bool) -> list[Any]
             "type": "function_call",
             "id": _id("fc"),
             "call_id": _id("call"),
-            "name": done.tool,
+            "name": done.tool.rpartition("/")[2],
             "arguments": json.dumps(done.arguments),
         }
+        if "/" in done.tool:
+            item["namespace"] = done.tool.partition("/")[0]
     response = {
         "id": _id("resp"),
         "object": "response",

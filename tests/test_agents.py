@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -430,13 +431,18 @@ def test_each_agent_gets_the_mcp_servers_that_it_may_use_in_its_own_words(tmp_pa
     assert json.loads((tmp_path / "mcp.json").read_text()) == {"mcpServers": docs}
     words, _ = argv(tmp_path, "codex", **more)
     assert [word for word in words if word.startswith("mcp_servers")] == [
-        'mcp_servers."docs".command="docs"',
-        'mcp_servers."docs".args=["-q"]',
+        'mcp_servers.docs={"command"="docs", "args"=["-q"], '
+        '"default_tools_approval_mode"="approve"}'
     ]
     _, env = argv(tmp_path, "opencode", **more)
     assert list(json.loads(env["OPENCODE_CONFIG_CONTENT"])["mcp"]) == ["docs"]
     words, _ = argv(tmp_path, "gemini", **more)
     assert words[words.index("--allowed-mcp-server-names") + 1] == "docs"
+    rules = tomllib.loads((tmp_path / "policy.toml").read_text())["rule"]
+    assert [rule for rule in rules if "mcpName" in rule] == [
+        {"toolName": "*", "mcpName": "docs", "decision": "allow", "priority": 900}
+    ]
+    assert all("toolName" in rule for rule in rules)
 
 
 # --- programs in their place ----------------------------------------------------------------------

@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,20 @@ from typing import Any
 import pytest
 
 from gitflow_agents import runner, scheduler
-from tests.model_server import Break, Hang, ModelServer, Move, Run, Say, Write, closed_port, serving
-from tests.repos import Cli, Repo, Result
+from tests import engine, mcp_server
+from tests.model_server import (
+    Break,
+    Hang,
+    ModelServer,
+    Move,
+    Run,
+    Say,
+    Use,
+    Write,
+    closed_port,
+    serving,
+)
+from tests.repos import Cli, Repo, Result, tool
 
 pytestmark = pytest.mark.agents
 
@@ -93,6 +108,11 @@ KINDS = {
     ),
 }
 ALL = list(KINDS)
+# Aider starts no commands, uses no tools and asks its model once a run: it has neither a shell that
+# could misbehave, nor turns to be capped, nor a tool that could be denied.
+WITH_TOOLS = ["opencode", "gemini", "codex", "claude"]
+QUIET = {"claude": "4s", "codex": "4s", "gemini": "12s", "aider": "15s", "opencode": "20s"}
+"""How long an agent may say nothing: as long as it takes to start beside others, and not longer."""
 WORK = (Write("hello.txt", "hello\n"), Say("I wrote hello.txt."))
 """The moves that do what the plan below asks for."""
 
@@ -285,7 +305,7 @@ def test_another_agent_reviews_the_work_and_its_refusal_is_told_to_the_next_atte
 # --- limits ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("agent", ["claude", "codex", "gemini", "opencode"])
+@pytest.mark.parametrize("agent", WITH_TOOLS)
 def test_an_agent_that_goes_round_in_circles_is_ended_at_its_last_turn(
     agent: str, stage: Callable[[str], Stage]
 ) -> None:
@@ -296,12 +316,35 @@ def test_an_agent_that_goes_round_in_circles_is_ended_at_its_last_turn(
     assert len(at.model.prompts) <= 6
 
 
-@pytest.mark.parametrize("agent", ["claude", "codex", "gemini", "opencode"])
+@pytest.mark.parametrize("agent", WITH_TOOLS)
+def test_an_agent_that_would_go_round_in_circles_for_ever_is_ended(
+    agent: str, stage: Callable[[str], Stage]
+) -> None:
+    at = stage(agent)
+    at.set(Run("echo again"))
+    assert (at.run().exit_code, at.reasons) == (4, ["stalled"])
+    said = "Loop detected" if agent == "gemini" else "the same 10 times in a row"
+    assert said in at.attempts[0]["message"]
+
+
+@pytest.mark.parametrize("agent", WITH_TOOLS)
 def test_an_agent_can_write_its_report(agent: str, stage: Callable[[str], Stage]) -> None:
     at = stage(agent)
     at.set(Run("echo 'learned: [water is wet]' >$GITFLOW_REPORT"), *WORK)
     assert at.run().exit_code == 0
     assert at.repo.show(at.attempts[0]["report"], ".gitflow/report.yaml").count("water is wet") == 1
+
+
+# Codex denies by its sandbox, which the test after this one shows.
+@pytest.mark.parametrize("agent", ["opencode", "gemini", "claude"])
+def test_what_was_denied_fails_the_attempt_although_the_agent_ends_well(
+    agent: str, stage: Callable[[str], Stage], tmp_path: Path
+) -> None:
+    at = stage(agent)
+    outside = tmp_path / "outside.txt"
+    at.set(Write(str(outside), "x"), *WORK)
+    assert (at.run().exit_code, at.reasons) == (4, ["denied"])
+    assert not outside.exists()
 
 
 def test_what_its_sandbox_denies_codex_is_told_with_the_result(
@@ -314,17 +357,6 @@ def test_what_its_sandbox_denies_codex_is_told_with_the_result(
     assert "- denied: `exec_command echo x >.git`\n" in report
 
 
-@pytest.mark.parametrize("agent", ["claude", "gemini", "opencode"])
-def test_what_was_denied_fails_the_attempt_although_the_agent_ends_well(
-    agent: str, stage: Callable[[str], Stage], tmp_path: Path
-) -> None:
-    at = stage(agent)
-    outside = tmp_path / "outside.txt"
-    at.set(Write(str(outside), "x"), *WORK)
-    assert (at.run().exit_code, at.reasons) == (4, ["denied"])
-    assert not outside.exists()
-
-
 def test_a_task_gets_the_tools_that_are_left_of_those_of_the_config(
     stage: Callable[[str], Stage],
 ) -> None:
@@ -334,12 +366,13 @@ def test_a_task_gets_the_tools_that_are_left_of_those_of_the_config(
     assert sorted(at.model.prompts[0].tools) == ["Glob", "Grep", "Read", "Write"]
 
 
-@pytest.mark.parametrize("agent", ["claude", "codex"])
+# opencode says nothing while it tries again, for ever: it is ended for that, as in the test below.
+@pytest.mark.parametrize("agent", ["aider", "gemini", "codex", "claude"])
 def test_a_refused_connection_is_tried_again(
     agent: str, stage: Callable[[str], Stage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, port = stage(agent), closed_port()
-    at.set(port=port, silence="5s")
+    at.set(port=port, silence=QUIET[agent])
 
     def recover(losses: int) -> float:
         at.stack.enter_context(serving(*WORK, port=port))
@@ -349,56 +382,115 @@ def test_a_refused_connection_is_tried_again(
     assert (at.run().exit_code, at.reasons) == (0, ["infrastructure", None])
 
 
-def test_an_agent_without_an_answer_is_ended_as_stalled(stage: Callable[[str], Stage]) -> None:
-    at = stage("claude")
-    at.set(Hang(), silence="3s")
+# Aider takes no MCP servers; gemini takes none from a settings file below a folder that all may write
+# to, as the one is where tests work.
+@pytest.mark.parametrize("agent", ["opencode", "codex", "claude"])
+def test_the_mcp_server_of_the_config_is_used_and_no_other(
+    agent: str, stage: Callable[[str], Stage], tmp_path: Path
+) -> None:
+    at, log, other = stage(agent), tmp_path / "log", tmp_path / "other"
+
+    def servers(name: str, log: Path) -> str:
+        words = [sys.executable, mcp_server.__file__, str(log)]
+        return json.dumps({"mcpServers": {name: {"command": words[0], "args": words[1:]}}})
+
+    at.repo.write(".github/mcp.json", servers("ours", log))
+    at.repo.write(".mcp.json", servers("theirs", other))
+    at.set(Use("greet", {"name": "a"}), *WORK, mcp_config=".github/mcp.json")
+    assert (at.run().exit_code, at.reasons) == (0, [None])
+    assert log.read_text().splitlines().count("tools/call") == 1
+    assert mcp_server.GREETING in at.model.prompts[-1].said
+    assert not other.exists()
+
+
+def test_a_task_cannot_take_a_server_that_the_config_does_not_allow_it(
+    stage: Callable[[str], Stage], tmp_path: Path
+) -> None:
+    at, log = stage("claude"), tmp_path / "log"
+    words = [sys.executable, mcp_server.__file__, str(log)]
+    server = {"command": words[0], "args": words[1:]}
+    at.repo.write(".github/mcp.json", json.dumps({"mcpServers": {"ours": server}}))
+    config: dict[str, Any] = {"mcp_config": ".github/mcp.json", "tools": ["read", "write"]}
+    at.set(Use("greet"), *WORK, task='tools: [read, write, "mcp:ours"]', **config)
+    refused = at.run()
+    assert refused.exit_code == 1
+    assert "the config does not allow claude to use mcp:ours" in refused.stderr
+    assert (at.model.asked, log.exists()) == ([], False)
+
+
+@pytest.mark.parametrize("agent", ALL)
+def test_an_agent_without_an_answer_is_ended_as_stalled(
+    agent: str, stage: Callable[[str], Stage]
+) -> None:
+    at = stage(agent)
+    at.set(Hang(), silence=QUIET[agent])
     assert (at.run().exit_code, at.reasons) == (4, ["stalled"])
 
 
 # --- what a shell does ----------------------------------------------------------------------------
 
 
+def are_gone(name: str) -> bool:
+    """Say whether no process has a name in its words any more; a kill takes a moment."""
+    mine = os.getpid()
+    for _ in range(500):
+        found = False
+        for place in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (place / "cmdline").read_bytes()
+                found = found or (name.encode() in words and place.name != str(mine))
+        if not found:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("agent", WITH_TOOLS)
 def test_a_shell_that_ignores_sigterm_is_ended_with_its_agent(
-    stage: Callable[[str], Stage], tmp_path: Path
+    agent: str, stage: Callable[[str], Stage], tmp_path: Path
 ) -> None:
-    at = stage("claude")
-    at.set(Run(f"trap '' TERM; cd {tmp_path}; while :; do sleep 0.1; done"), silence="3s")
-    assert (at.run().exit_code, at.reasons) == (4, ["stalled"])
-    assert runner.inside(tmp_path) == [os.getpid()]  # the test itself
+    at, name = stage(agent), f"deaf-{tmp_path.name}-{os.getpid()}"
+    there = at.repo.path / ".worktrees/p/a/there"
+    # Codex does not wait for it, and asks what to do meanwhile.
+    at.set(Run(f"trap '' TERM; : {name}; touch there; while :; do sleep 0.1; done"), Hang())
+
+    def stop() -> None:
+        engine.wait_for(there.exists)
+        tool(at.repo, "stop", "p/a")
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    at.run()
+    stopping.join()
+    assert at.reasons == ["stopped"]
+    assert are_gone(name)
 
 
-def test_a_process_that_is_left_behind_is_ended_and_told(
-    stage: Callable[[str], Stage], tmp_path: Path
+@pytest.mark.parametrize("agent", WITH_TOOLS)
+def test_what_a_shell_leaves_behind_floods_pushes_and_shows_harms_nobody(
+    agent: str, stage: Callable[[str], Stage], tmp_path: Path
 ) -> None:
-    at = stage("claude")
-    at.set(Run(f"cd {tmp_path}; setsid sleep 600 >/dev/null 2>&1 &"), *WORK)
-    assert at.run().exit_code == 0
-    assert runner.inside(tmp_path) == [os.getpid()]
-    report = at.repo.show(at.attempts[0]["report"], ".gitflow/report.md")
-    assert "- it left processes behind, which were ended" in report
-
-
-def test_a_flood_does_not_drown_the_result(stage: Callable[[str], Stage]) -> None:
-    at = stage("claude")
-    at.set(Run("head -c 30000000 /dev/zero | tr '\\0' x"), *WORK)
-    assert (at.run().exit_code, at.attempts[0]["turns"]) == (0, 3)
-    assert len(at.transcript) <= runner.OUTPUT + 100
-
-
-def test_the_key_is_in_nothing_that_is_kept(stage: Callable[[str], Stage]) -> None:
-    at = stage("claude")
-    at.set(Run("env"), Write("hello.txt", "hello"), Say(f"The key is {KEY}."))
-    shown = at.run().stdout
-    assert KEY not in shown + at.repo.git("log", "--all", "--format=%B", "-p")
-
-
-def test_a_pushing_agent_moves_no_branch_and_the_users_files_stay(
-    stage: Callable[[str], Stage], tmp_path: Path
-) -> None:
-    at = stage("claude")
+    at, name = stage(agent), f"left-{tmp_path.name}-{os.getpid()}"
     bare = at.repo.clone(tmp_path / "remote.git", bare=True)
     at.repo.git("remote", "add", "origin", str(bare.path))
-    at.set(Run("git push -q origin HEAD:refs/heads/mine; true"), *WORK)
+    leave = f"setsid sh -c 'sleep 600; : {name}' >/dev/null 2>&1 &"
+    # Gemini, whose model would have to read all of it, gives up at thirty megabytes.
+    flood = f"head -c {1 if agent == 'gemini' else 30}000000 /dev/zero | tr '\\0' x"
+    push = "git push -q origin HEAD:refs/heads/mine; env"
+    at.set(Run(leave), Run(flood), Run(push), WORK[0], Say(f"The key is {KEY}."))
     before = at.repo.snapshot().files
-    assert at.run().exit_code == 0
+    done = at.run()
+    assert (done.exit_code, at.reasons) == (0, [None])
+    assert are_gone(name)
+    report = at.repo.show(at.attempts[0]["report"], ".gitflow/report.md")
+    # Codex runs each command in a process namespace of its own, with which ends what it leaves.
+    assert agent == "codex" or "- it left processes behind, which were ended" in report
+    assert len(at.transcript) <= runner.OUTPUT + 100
     assert (bare.branches(), at.repo.snapshot().files) == (["main"], before)
+    assert KEY not in done.stdout + at.repo.git("log", "--all", "--format=%B", "-p")
+
+
+def test_aider_that_is_shown_its_key_leaves_it_nowhere(stage: Callable[[str], Stage]) -> None:
+    at = stage("aider")
+    at.set(WORK[0], Say(f"The key is {KEY}."))
+    assert KEY not in at.run().stdout + at.repo.git("log", "--all", "--format=%B", "-p")

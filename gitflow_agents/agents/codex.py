@@ -69,19 +69,29 @@ def start(job: Job) -> Start:
     if job.model:
         argv += ["--model", job.model]
     for key, value in options.items():
-        argv += ["-c", f"{key}={json.dumps(value)}"]
+        argv += ["-c", f"{key}={_toml(value)}"]
     return Start((*argv, *job.args, "-"), job.brief)
 
 
 def _servers(job: Job) -> Iterator[tuple[str, Any]]:
+    # The key of `-c` is cut at each dot and takes no quotes, so that a server is one value.
     for name, server in servers(job).items():
-        for key in ("command", "args", "url"):
-            if key in server:
-                yield f"mcp_servers.{json.dumps(name)}.{key}", server[key]
-        for key in ("env", "http_headers"):
-            values = server.get("headers" if key == "http_headers" else key)
-            for variable, value in (values if isinstance(values, dict) else {}).items():
-                yield f"mcp_servers.{json.dumps(name)}.{key}.{json.dumps(variable)}", str(value)
+        said: dict[str, Any] = {
+            key: server[key] for key in ("command", "args", "url") if key in server
+        }
+        for key, theirs in (("env", "env"), ("http_headers", "headers")):
+            values = server.get(theirs)
+            if isinstance(values, dict) and values:
+                said[key] = {variable: str(value) for variable, value in values.items()}
+        # Which servers there are is for the config to say; nobody is there to be asked at each use.
+        yield f"mcp_servers.{name}", {**said, "default_tools_approval_mode": "approve"}
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML has it on one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)}={_toml(v)}' for key, v in value.items())}}}"
+    return json.dumps(value)
 
 
 def hear(said: Said, line: str) -> Said:

@@ -74,14 +74,19 @@ def start(job: Job) -> Start:
 def _policy(job: Job) -> str:
     """Return rules that allow what the job may use and nothing else."""
     names = [*_ALWAYS, *(name for kind in sorted(TOOLS) if may(job, kind) for name in _TOOLS[kind])]
-    rules = [("toolName", "*", "deny", 100)]
-    rules += [("toolName", name, "allow", 900) for name in names]
-    rules += [("mcpName", name, "allow", 900) for name in servers(job)]
-    return "\n".join(
-        f"[[rule]]\n{key} = {json.dumps(name)}\n"
-        + ("allowRedirection = true\n" if name in _TOOLS["bash"] else "")
+    rules = [_rule("*", "deny", 100)]
+    rules += [_rule(name, "allow", 900) for name in names]
+    rules += [_rule("*", "allow", 900, server) for server in servers(job)]
+    return "\n".join(rules)
+
+
+def _rule(tool: str, decision: str, priority: int, server: str = "") -> str:
+    # One that it cannot read, such as one without a `toolName`, makes it leave out all of them.
+    return (
+        f"[[rule]]\ntoolName = {json.dumps(tool)}\n"
+        + (f"mcpName = {json.dumps(server)}\n" if server else "")
+        + ("allowRedirection = true\n" if tool in _TOOLS["bash"] else "")
         + f'decision = "{decision}"\npriority = {priority}\n'
-        for key, name, decision, priority in rules
     )
 
 
