@@ -1485,6 +1485,10 @@ def test_the_readme_lists_the_verbs_as_the_help_does() -> None:
 
 
 def test_the_plan_of_the_readme_has_not_even_a_warning(cli: Cli, repo: Repo) -> None:
-    (plan,) = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
-    repo.plan("readme", plan)
-    assert cli("validate", "plans/readme.yaml", "--strict").stderr == ""
+    found = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    plan, agents = found
+    by_agent = agents + re.sub(r"\n    run: .*", "", plan)
+    assert by_agent.count("run:") == 0
+    for text in (plan, by_agent):
+        repo.plan("readme", text)
+        assert cli("validate", "plans/readme.yaml", "--strict").stderr == ""
