@@ -6,6 +6,7 @@ Where a system has no reapers there are none, and commands are found by their ma
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import marshal
@@ -211,3 +212,4 @@ def _umask() -> int:
 
 
 REAPERS = Reapers()
+atexit.register(REAPERS.close)
