@@ -298,6 +298,7 @@ def test_what_a_jobs_token_does_starts_nothing_but_dispatches(
     assert len(started(app, "flow/c")) == 4
 
 
+@pytest.mark.slow  # a push of four branches; the run of two jobs below starts with a push too
 def test_a_push_starts_the_files_of_its_own_commit(
     hub: Hub, shop: Repository, repo: Repo, alice: Token
 ) -> None:

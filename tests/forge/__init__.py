@@ -9,12 +9,13 @@
         runs = actions.drain()                         # executes all that this led to
 
 What there is: `hub.api`, `hub.base`, `hub.graphql` (addresses), `hub.mint` and `hub.app` (tokens),
-`hub.refuse`, `hub.limit`, `hub.trouble` (faults), `hub.transit` with `lost` and `doubled` (events
-on their way), `hub.schedule`, `hub.clock`, `hub.asked` (requests so far), `hub.executed` (jobs so
-far); of a repository its settings, issues, comments, checks, runs and jobs; `ask` and `query` (what
-a person does in the browser); `Actions.at_step` (look in before any step, cancel there, or let the
-runner die), `Actions.map` (a repository that is a folder); `payloads` (GitHub's webhook examples);
-`workflows` (what is to be said against workflow files).
+`hub.refuse`, `hub.limit`, `hub.trouble`, `hub.heal` (faults), `hub.transit` with `lost` and
+`doubled` (events on their way), `hub.schedule`, `hub.clock`, `hub.asked` (requests so far),
+`hub.executed` (jobs so far); of a repository its settings, issues, comments, checks, runs and jobs;
+`ask`, `query` and `push` (what a person does); `Actions.at_step` (look in before any step, cancel
+there, or let the runner die), `Actions.map` (a repository that is a folder), `Actions.stand_ins`;
+`payloads` (GitHub's webhook examples). Apart: `act` (somebody else's runner), `checks` (what is to be
+said against workflow files), `counts` (which jobs no test executed).
 
 Needs GitHub's own packages, which `make` installs; a test without them skips.
 """
