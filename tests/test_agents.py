@@ -153,6 +153,9 @@ def test_codex_says_in_its_log_alone_what_its_sandbox_denied(tmp_path: Path) -> 
                 call("2", "make test"),
                 {"type": "item_completed", "item": {"type": "CommandExecution", "id": "2"}},
                 output("2", "permission denied, says a test"),
+                call("4", "touch .git"),
+                {"type": "item_completed", "item": {"type": "CommandExecution", "id": "4"}},
+                output("4", "exited with code 1\ntouch: .git: Read-only file system"),
                 call("3", "true"),
                 output("3", "exited with code 0"),
             )
@@ -162,7 +165,7 @@ def test_codex_says_in_its_log_alone_what_its_sandbox_denied(tmp_path: Path) -> 
     home = {"CODEX_HOME": str(tmp_path)}
     ask = BUILT_IN["codex"].held_back
     assert ask is not None
-    assert ask("t-1", home) == ("exec_command touch /etc/x",)
+    assert ask("t-1", home) == ("exec_command touch /etc/x", "exec_command touch .git")
     assert ask("t-2", home) == ask("../t-1", home) == ask("t-1", {"HOME": str(tmp_path)}) == ()
 
 

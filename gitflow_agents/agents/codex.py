@@ -49,6 +49,12 @@ _DENIED = re.compile(
 )
 
 
+_READ_ONLY = re.compile(
+    r"exited with code [1-9]\d*\b.*: Read-only file system|approval policy is never", re.DOTALL
+)
+"""What only a sandbox, or nobody to be asked, can be the reason of."""
+
+
 def start(job: Job) -> Start:
     """Return how a job is started."""
     writes = may(job, "edit") or may(job, "write")
@@ -153,6 +159,7 @@ def held_back(session: str, environ: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     asked: dict[str, str] = {}
     refused: dict[str, None] = {}
+    printed: set[str] = set()
     for path in sorted(Path(home, "sessions").glob(f"*/*/*/rollout-*-{session}.jsonl")):
         with contextlib.suppress(OSError), open(path, errors="replace") as log:
             for line in log.read(MOST_OF_A_LOG).splitlines():
@@ -164,10 +171,12 @@ def held_back(session: str, environ: Mapping[str, str]) -> tuple[str, ...]:
                 elif kind in ("function_call", "custom_tool_call"):
                     asked[ident] = _asked(inner(event, "payload"))
                 elif kind == "item_completed":
-                    asked.pop(str(inner(event, "payload", "item", "id")), None)
+                    printed.add(str(inner(event, "payload", "item", "id")))
                 elif kind.endswith("_call_output") and ident in asked:
                     output = str(inner(event, "payload", "output"))
-                    refused |= {asked[ident]: None} if _DENIED.search(output) else {}
+                    # A command that took longer it prints in any case, as one that failed.
+                    words = _READ_ONLY if ident in printed else _DENIED
+                    refused |= {asked[ident]: None} if words.search(output) else {}
     return tuple(refused)
 
 
