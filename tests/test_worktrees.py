@@ -142,7 +142,7 @@ def test_a_filter_that_no_config_defines_is_told_once_when_a_run_starts(repo: Re
 
 
 def test_what_an_earlier_attempt_left_half_removed_is_nobodys_work(repo: Repo) -> None:
-    once = "test -e ../../../went || { touch ../../../went; kill -9 $PPID; sleep 60; }; "
+    once = f"test -e ../../../went || {{ touch ../../../went; kill -9 {engine.RUN}; sleep 60; }}; "
     path = engine.plan(repo, engine.task("1", f"{once}echo 1 > a.txt", verify=["test -s a.txt"]))
     repos.tool(repo, "run", path, check=False)
     # As when its run was killed before it had a worktree, while the former one was being removed.
