@@ -131,6 +131,22 @@ def test_a_sweep_with_nothing_to_do_writes_nothing(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+def test_a_plan_that_has_landed_is_looked_at_no_more(shop: Shop) -> None:
+    shop.propose(ONE)
+    shop.actions.drain()
+    up, main = shop.up, shop.repo
+    main.git("fetch", "--quiet", "origin")
+    main.git("merge", "--quiet", "origin/flow/p")
+    main.git("push", "--quiet", "origin", "main")
+    shop.hub.schedule(shop.there)
+    shop.actions.drain()
+    assert engine.state(up, "p")["status"] == "landed"
+    shop.hub.schedule(shop.there)
+    (run,) = shop.actions.drain()
+    assert "there is no plan" in run.jobs[0].log
+
+
+@pytest.mark.slow
 def test_where_pull_requests_are_not_allowed_a_plan_is_merged_all_the_same(shop: Shop) -> None:
     shop.there.allow_pull_requests = False
     shop.propose(ONE)

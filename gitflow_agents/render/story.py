@@ -70,7 +70,7 @@ def story(snapshot: Snapshot, limits: Limits, now: float) -> str:
         "\n".join(_waiting(snapshot, limits, now)),
         "\n".join(_tasks(snapshot, now)),
         _drawing(snapshot),
-        final_report(snapshot, now) if snapshot.is_over else "",
+        final_report(snapshot, now).replace("@", "@\u200b") if snapshot.is_over else "",
         f"<sub>Updated {utc(now)} from state {code(short(snapshot.tip))}, revision "
         f"{state.revision}.</sub>",
     ]

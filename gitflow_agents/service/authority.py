@@ -63,6 +63,12 @@ class Authorities:
                 return self._states.setdefault(tip, texts)
         return {}
 
+    def is_over(self, tip: str | None, proposed: str | None) -> bool:
+        """Say whether a plan with this state has landed or was closed, with no new text for it."""
+        state = self._state(tip) if tip else {}
+        is_over = state.get("status") in ("landed", "closed")
+        return is_over and proposed in (None, state.get("commit"))
+
     def store(self, remote: str, plan: str) -> Store:
         """Return the store of a plan on which a remote decides."""
         if (remote, plan) not in self._stores:

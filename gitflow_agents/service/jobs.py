@@ -63,13 +63,22 @@ class Jobs:
     # --- a pass -----------------------------------------------------------------------------------
 
     def plans(self) -> list[str]:
-        """Return the plans that the remote has: started, or only proposed."""
+        """Return the plans that the remote has, started or only proposed, but those that are over.
+
+        What was fetched last is looked at, and nothing is asked.
+        """
         tracking = f"refs/remotes/{self.remote}/"
-        below = (plan_ref(""), state_ref(""))
-        prefixes = tuple(tracking + ref.removeprefix(HEADS) for ref in below)
-        tips = self.service.repository.tips(*prefixes)
-        names = {ref.removeprefix(prefix) for prefix in prefixes for ref in tips}
-        return sorted(name for name in names if "/" not in name)
+        proposed, begun = (
+            tracking + ref.removeprefix(HEADS) for ref in (plan_ref(""), state_ref(""))
+        )
+        tips = self.service.repository.tips(proposed, begun)
+        names = {ref.removeprefix(proposed).removeprefix(begun) for ref in tips}
+        over = {
+            name
+            for name in names
+            if self.service.authorities.is_over(tips.get(begun + name), tips.get(proposed + name))
+        }
+        return sorted(name for name in names - over if "/" not in name)
 
     def reconcile(self, plan: str, forge: Forge, heard: ForgeRun | None = None) -> Snapshot:
         """Do what can be done for a plan now, and start runs for the rest; accept it when new.
