@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from gitflow_agents.errors import FlowError, GitFailed
+from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed, is_full
 from gitflow_agents.models import ZERO, ConfigLimits, Reason
 from gitflow_agents.runner import is_alive, own_start, read_plain
 from gitflow_agents.store import index
@@ -44,6 +44,7 @@ QUIET = {
 }
 
 
+ELSEWHERE = "look at the folder; the config key `worktrees` names another one"
 PATIENCE = 10.0
 """Seconds to go on asking for a folder whose parents others take away."""
 SHORT_LOOK = 2.0
@@ -460,7 +461,7 @@ class Worktrees:
         except OSError as e:
             raise FlowError(
                 f"the folder {self.root} cannot hold worktrees: {e.strerror}",
-                hint="look at the folder; the config key `worktrees` names another one",
+                hint=MAKE_ROOM if is_full(e) else ELSEWHERE,
             ) from e
         self._remove_empty(probe)
 
@@ -495,7 +496,7 @@ class Worktrees:
         except OSError as e:
             raise GitFailed(
                 f"the worktree {tree.path} cannot be made: {e.strerror}",
-                hint="look at the folder; the config key `worktrees` names another one",
+                hint=MAKE_ROOM if is_full(e) else ELSEWHERE,
             ) from e
         tree.fill(commit)
         return tree
