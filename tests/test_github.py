@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitflow_agents import on_actions
+from gitflow_agents.cli import App
 from gitflow_agents.errors import FlowError, Problem, UsageError
 from gitflow_agents.github import annotation, surroundings, whereabouts
 from gitflow_agents.github.surroundings import Surroundings
@@ -198,6 +200,20 @@ def test_the_inputs_of_the_action_are_words_and_never_a_line_of_shell(
     inputs: Mapping[str, str], words: list[str]
 ) -> None:
     assert on_actions.words({f"ACTION_{name}": value for name, value in inputs.items()}) == words
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_no_word_of_an_error_speaks_to_the_runner(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: bool
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    with suppress(FlowError), on_actions.hushed(App()) as aloud:
+        aloud.append("::error file=p.yaml::said in the end")
+        if fails:
+            raise FlowError("a plan's words\n::add-mask::e")
+    first, *more = capsys.readouterr().out.splitlines()
+    word = first.removeprefix("::stop-commands::")
+    assert more == ([] if fails else [f"::{word}::", "::error file=p.yaml::said in the end"])
 
 
 # --- init -----------------------------------------------------------------------------------------
