@@ -495,12 +495,18 @@ def test_whole_lines_of_standard_output_are_heard_and_both_streams_are_kept(
     brief = tmp_path / "brief"
     brief.write_text("from a file")
     said: list[str] = []
+
+    def tell(line: str) -> None:
+        said.append(line)
+        (tmp_path / "told").touch()
+
     ended, heard = listen(
         tmp_path,
         mark,
-        "printf on; echo aside >&2; printf 'e\\n'; cat; echo; pwd -P >&2; echo $PWD; printf end",
+        "printf on; echo aside >&2; printf 'e\\n'; until [ -e told ]; do sleep 0.01; done;"
+        " cat; echo; pwd -P >&2; echo $PWD; printf end",
         stdin=brief,
-        on_progress=said.append,
+        on_progress=tell,
     )
     assert heard == ["one", "from a file", str(tmp_path), "end"]
     assert ("aside\n" in ended.output, ended.output.count(str(tmp_path))) == (True, 2)

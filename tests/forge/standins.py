@@ -85,9 +85,8 @@ def _checkout(uses: Uses) -> Mapping[str, str]:
     return {"ref": ref, "commit": git("rev-parse", "HEAD")}
 
 
-_LEFT_OUT = shutil.ignore_patterns(
-    ".venv*", ".git", ".worktrees", ".*_cache", "tests", "benchmarks"
-)
+# What a clone of the project would not have, and files that other tests make and remove meanwhile.
+_LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "tests", "benchmarks")
 
 
 def _remote_ref(ref: str) -> str:
