@@ -536,6 +536,8 @@ class Sayings(Model):
     cost_usd: Line | None = None
     input_tokens: Line | None = None
     output_tokens: Line | None = None
+    tool: Line | None = None
+    arguments: Line | None = None
     denied: Line | None = None
     error: Line | None = None
 
@@ -554,6 +556,7 @@ class CustomConfig(AgentConfig):
     output: Literal["text", "json"] = "text"
     says: Sayings = Sayings()
     turn: Line | None = None
+    tool: Line | None = None
     failures: dict[
         Line, Literal["agent-error", "denied", "infrastructure", "rate-limit", "auth"]
     ] = {}

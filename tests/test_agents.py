@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gitflow_agents import detectors
 from gitflow_agents.agents import BUILT_IN, Cli, Job, failure_of
 from gitflow_agents.agents.headless import Said, heard, plain, unlocking, verdict
 from gitflow_agents.models import Reason, Task, Tokens
@@ -595,6 +596,43 @@ def test_an_agent_of_ones_own_says_in_its_own_words_why_it_failed(
     cli("run", "p", check=False)
     why = "give goose its key; `gitflow-agents agents` shows what is there"
     assert reason_of(cli) == ("auth", f"goose: out of credits; {why}")
+
+
+@pytest.mark.parametrize(
+    ("line", "own", "use"),
+    [
+        ("shell: make test $n", {"tool": "^shell: "}, "shell: make test 0"),
+        (
+            '{"call": {"name": "shell", "args": ["make test", $n]}}',
+            {"output": "json", "says": {"tool": "call.name", "arguments": "call.args"}},
+            "shell",
+        ),
+    ],
+    ids=["text", "json"],
+)
+def test_an_agent_of_ones_own_that_goes_in_circles_is_ended(
+    line: str,
+    own: dict[str, Any],
+    use: str,
+    repo: Repo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = line.replace('"', '\\"')
+    again = f"$(seq {detectors.AGAIN})"
+    program(
+        tmp_path,
+        monkeypatch,
+        "goose",
+        f'cat >/dev/null; for n in {again}; do echo "{said}"; done; n=0\n'
+        f'for i in {again}; do echo "{said}"; done; sleep 100',
+    )
+    cli = started(
+        repo, {"goose": {"command": "goose", **own}}, "- {id: a, description: d, agent: goose}"
+    )
+    cli("run", "p", check=False)
+    why = f"it was ended after the same {detectors.AGAIN} times in a row: using {use}"
+    assert reason_of(cli) == ("stalled", why)
 
 
 @pytest.mark.parametrize(

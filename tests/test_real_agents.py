@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
+import stat
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +25,7 @@ from typing import Any
 import pytest
 
 from gitflow_agents import runner, scheduler
-from tests import engine, mcp_server
+from tests import engine, mcp_server, repos
 from tests.model_server import (
     Break,
     Hang,
@@ -382,13 +385,27 @@ def test_a_refused_connection_is_tried_again(
     assert (at.run().exit_code, at.reasons) == (0, ["infrastructure", None])
 
 
-# Aider takes no MCP servers; gemini takes none from a settings file below a folder that all may write
-# to, as the one is where tests work.
-@pytest.mark.parametrize("agent", ["opencode", "codex", "claude"])
+@pytest.fixture
+def private_folder() -> Iterator[Path]:
+    """Return a new folder that nobody else may write to or above, as people's work mostly is."""
+    for root in (PROGRAMS.parent, Path(pwd.getpwuid(os.getuid()).pw_dir)):
+        above = [root.resolve(), *root.resolve().parents]
+        if os.access(root, os.W_OK) and not any(f.stat().st_mode & stat.S_IWOTH for f in above):
+            with tempfile.TemporaryDirectory(prefix=".gitflow-test-", dir=root) as folder:
+                yield Path(folder)
+            return
+    pytest.skip("everybody may write somewhere above each folder that is ours")
+
+
+# Aider takes no MCP servers.
+@pytest.mark.parametrize("agent", ["gemini", "opencode", "codex", "claude"])
 def test_the_mcp_server_of_the_config_is_used_and_no_other(
-    agent: str, stage: Callable[[str], Stage], tmp_path: Path
+    agent: str, stage: Callable[[str], Stage], tmp_path: Path, private_folder: Path
 ) -> None:
     at, log, other = stage(agent), tmp_path / "log", tmp_path / "other"
+    if agent == "gemini":  # it reads no settings of a system below a folder that all may write to
+        at.repo = repos.copy(at.repo, private_folder / "repo")
+        at.cli = Cli(at.repo)
 
     def servers(name: str, log: Path) -> str:
         words = [sys.executable, mcp_server.__file__, str(log)]

@@ -80,6 +80,8 @@ def _hear(config: CustomConfig, said: Said, line: str) -> Said:
             return said.failing(Reason(reason), one(line))
     if config.turn and re.search(config.turn, line):
         said = replace(said, turns=(said.turns or 0) + 1)
+    if config.tool and re.search(config.tool, line):
+        said = said.using(line, None)
     if config.output == "text":
         return replace(said, text=words(f"{said.text}\n{line}".lstrip()))
     event, says = event_of(line), config.says
@@ -88,6 +90,8 @@ def _hear(config: CustomConfig, said: Said, line: str) -> Said:
         return inner(event, *path.split(".")) if path else None
 
     text, what, denied = told(says.text), told(says.doing), told(says.denied)
+    tool = told(says.tool)
+    said = said.using(tool, told(says.arguments)) if tool else said
     turns, cost = number(told(says.turns)), number(told(says.cost_usd))
     used = tokens(told(says.input_tokens), told(says.output_tokens))
     said = replace(

@@ -196,9 +196,15 @@ def _wrong_agents(agents: Agents) -> Iterator[tuple[Path, str, str]]:
         if own.output == "text" and own.says.model_fields_set:
             mend = "write `output: json`, or remove it"
             yield ("agents", name, "says"), "`says` is about JSON, and the output is text", mend
-        patterns = {"turn": own.turn} | {key: key for key in own.failures}
-        for key, pattern in patterns.items():
-            where = ("turn",) if key == "turn" else ("failures", key)
+        if own.output == "json" and own.tool is not None:
+            mend = "write `says: {tool: ..., arguments: ...}`"
+            yield ("agents", name, "tool"), "`tool` is about lines of text, and they are JSON", mend
+        if (own.says.tool is None) != (own.says.arguments is None):
+            reason = "only `tool` and `arguments` together tell two uses of a tool apart"
+            yield ("agents", name, "says"), reason, "write both, or neither"
+        patterns: dict[tuple[str, ...], str | None] = {("turn",): own.turn, ("tool",): own.tool}
+        patterns |= {("failures", pattern): pattern for pattern in own.failures}
+        for where, pattern in patterns.items():
             try:
                 re.compile(pattern or "")
             except re.error as e:

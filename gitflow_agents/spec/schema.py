@@ -223,6 +223,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "output": "Whether it prints `text`, or `json`, an object a line.",
         "says": "Where its JSON says what.",
         "turn": "A regular expression of the lines that begin a turn.",
+        "tool": "A regular expression of the lines that tell the use of a tool, each with all of "
+        "its arguments: one that comes over and over ends the attempt.",
         "failures": "Regular expressions of lines that say why it failed, each with the reason: "
         "`agent-error`, `denied`, `infrastructure`, `rate-limit`, `auth`.",
     },
@@ -234,6 +236,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "cost_usd": "What it has cost so far, in dollars.",
         "input_tokens": "What its model has read so far.",
         "output_tokens": "What its model has written so far.",
+        "tool": "The tool that it uses, beside `arguments`.",
+        "arguments": "All that it asks of the tool: the very same over and over ends the attempt.",
         "denied": "What it was not allowed to use.",
         "error": "Why it failed.",
     },
