@@ -300,7 +300,12 @@ def cramped(repo: Repo, most: int, *args: str) -> repos.Result:
     done = subprocess.run(
         [sys.executable, "-c", ROOMY, *args],
         cwd=repo.path,
-        env={**env, "PYTHONPATH": str(Path(__file__).parents[1])},
+        # Nor would what Python compiled, and it takes the part that did for all of it.
+        env={
+            **env,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         preexec_fn=limit,
