@@ -3,7 +3,7 @@
 
 JOBS ?= 2
 BIN := .venv/bin
-# COVERAGE=1 measures whatever the target runs, processes it starts included.
+# COVERAGE=1 measures the fast tests that the target runs, processes they start included.
 # Each process begins with its own part of the tests, so that neighbours share what they build, and
 # takes from another's when it is done.
 PYTEST = $(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -n $(JOBS) --dist worksteal
@@ -37,9 +37,9 @@ lint: .venv/dev ## format, lint rules and types, checked and not mended
 bench: .venv/dev ## our ratios to the floor, to git and to the engines that are installed
 	$(BIN)/python -m benchmarks
 
-coverage: .venv/dev ## all tests, then the lines that none of them reached
+coverage: .venv/dev ## the fast tests, then the lines that none of them reached
 	rm -f .coverage .coverage.*
-	$(MAKE) test-all COVERAGE=1
+	$(MAKE) test COVERAGE=1
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

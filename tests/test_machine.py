@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain, combinations, product
 from typing import Any
 
 import pytest
-from coverage import Coverage
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -214,23 +213,10 @@ def test_every_plan_of_a_few_tasks_goes_every_way_it_can(count: int, accidents: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", shapes(3), ids=str)
-def test_a_plan_of_three_tasks_goes_every_way_it_can(
-    shape: list[tuple[int, ...]], unmeasured: None
-) -> None:
+def test_a_plan_of_three_tasks_goes_every_way_it_can(shape: list[tuple[int, ...]]) -> None:
     assert walked(shape, accidents=True) > 1000
 
 
 @pytest.mark.slow
-def test_every_plan_of_four_tasks_goes_every_way_it_can(unmeasured: None) -> None:
+def test_every_plan_of_four_tasks_goes_every_way_it_can() -> None:
     assert min(walked(shape, accidents=False) for shape in shapes(4)) > 50
-
-
-@pytest.fixture
-def unmeasured() -> Iterator[None]:
-    """Count no lines: a walk passes the same few a million times, and ones that shorter walks pass."""
-    measure = Coverage.current()
-    if measure is not None:
-        measure.stop()
-    yield
-    if measure is not None:
-        measure.start()
