@@ -10,7 +10,7 @@ PYTEST = $(BIN)/python -m $(if $(COVERAGE),coverage run -m )pytest -n $(JOBS) --
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-all test-agents lint bench coverage clean
+.PHONY: help run test test-all test-agents lint bench coverage dist clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,12 @@ coverage: .venv/dev ## the fast tests, then the lines that none of them reached
 	$(MAKE) test COVERAGE=1
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+# pip alone makes no sdist; the wheel is made from it, and so has what it has.
+dist: .venv/runtime ## what is published: an sdist, and the wheel that is built from it
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2'
+	$(BIN)/python -m build
 
 clean: ## remove what these targets made, every .venv* included
 	rm -rf .venv .venv-agents .venv-node .coverage .coverage.* htmlcov build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

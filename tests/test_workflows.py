@@ -14,6 +14,7 @@ from tests.repos import Cli, Repo
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTION = ROOT / "action.yml"
+UPDATES = ROOT / ".github" / "dependabot.yml"
 OURS = "gitflow-agents/gitflow-agents"
 
 # The job of an agent gets the keys of models; the file that calls it hands them over.
@@ -33,8 +34,10 @@ def written(repo: Repo, cli: Cli) -> list[Path]:
 
 @pytest.fixture
 def called() -> dict[str, Path]:
-    """Return the shipped files by what a caller calls them."""
-    return {f"{OURS}/.github/workflows/{file.name}": file for file in SHIPPED}
+    """Return the shipped files by what a caller calls them, and by what they call each other."""
+    return {
+        f"{place}/.github/workflows/{file.name}": file for file in SHIPPED for place in (OURS, ".")
+    }
 
 
 def test_the_files_keep_our_own_rules(written: list[Path], called: dict[str, Path]) -> None:
@@ -43,22 +46,21 @@ def test_the_files_keep_our_own_rules(written: list[Path], called: dict[str, Pat
         for file in [*SHIPPED, *written, ACTION]
         for one in checks.own(file, may_read_secrets=MAY_READ_SECRETS)
     ]
-    found += [one for file in written for one in checks.rights(file, called)]
+    found += [one for file in [*SHIPPED, *written] for one in checks.rights(file, called)]
     assert found == []
     uses = re.findall(r"uses: (\S+)@", "\n".join(file.read_text() for file in written))
     assert {one for one in uses if one.startswith(OURS)} <= set(called)
 
 
 def test_githubs_parser_takes_the_files(written: list[Path], called: dict[str, Path]) -> None:
-    assert [one for file in SHIPPED for one in checks.said(file)] == []
-    assert [one for file in written for one in checks.said(file, called)] == []
+    assert [one for file in [*SHIPPED, *written] for one in checks.said(file, called)] == []
 
 
 @pytest.mark.slow  # three tools of others; our own rules and GitHub's parser are fast
 def test_tools_of_others_have_nothing_to_say(written: list[Path]) -> None:
     files = [*SHIPPED, *written, ACTION]
-    found = checks.zizmor(files, but=NOT_MEANT) + checks.schema(files) + checks.shellcheck(files)
-    assert found == []
+    found = checks.zizmor([*files, UPDATES], but=NOT_MEANT) + checks.schema([*files, UPDATES])
+    assert found + checks.shellcheck(files) == []
 
 
 # The checks themselves: each finds what it is for.
@@ -143,6 +145,8 @@ def test_githubs_parser_looks_at_what_is_called(tmp_path: Path) -> None:
 def test_tools_of_others_find_what_they_are_for(tmp_path: Path) -> None:
     bad = write(tmp_path, "bad.yml", BAD.replace("concurrency", "concurrent"))
     assert any("'concurrent' was unexpected" in one for one in checks.schema([bad]))
+    hasty = write(tmp_path, "dependabot.yml", "version: 2\nupdates: [{package-ecosystem: pip}]\n")
+    assert checks.schema([hasty]) != []
     fine = write(tmp_path, "fine.yml", BAD)
     idents = {one.split(": ")[1] for one in checks.zizmor([fine])}
     assert {"template-injection", "dangerous-triggers", "unpinned-uses"} <= idents

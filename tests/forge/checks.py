@@ -23,9 +23,13 @@ CALLED = re.compile(r"^([\w.-]+/[\w.-]+)/(\.github/workflows/[^@]+)@")
 SECRET = re.compile(r"\$\{\{[^}]*\bsecrets\b")
 
 
+SCHEMAS = {"action": "vendor.github-actions", "dependabot": "vendor.dependabot"}
+"""The schemas of the files that are no workflows, by their names."""
+
+
 def is_action(file: Path) -> bool:
     """Return whether a file is an action and no workflow."""
-    return file.name in ("action.yml", "action.yaml")
+    return file.stem == "action"
 
 
 def own(file: Path, *, may_read_secrets: frozenset[str] = frozenset()) -> list[str]:
@@ -144,12 +148,9 @@ def _finding(one: Mapping[str, Any]) -> str:
 def schema(files: Sequence[Path]) -> list[str]:
     """Return where some files are not what the schemas of editors say."""
     result = []
-    for kind, chosen in (
-        ("vendor.github-workflows", [file for file in files if not is_action(file)]),
-        ("vendor.github-actions", [file for file in files if is_action(file)]),
-    ):
-        if not chosen:
-            continue
+    kinds = {file: SCHEMAS.get(file.stem, "vendor.github-workflows") for file in files}
+    for kind in sorted(set(kinds.values())):
+        chosen = [file for file in files if kinds[file] == kind]
         command = ["check-jsonschema", "--builtin-schema", kind, "--output-format=json"]
         done = subprocess.run(
             [*command, *map(str, chosen)], capture_output=True, text=True, check=False
