@@ -564,7 +564,8 @@ def doctor(app: App, fix: bool) -> int:
     """Find what is wrong on this machine and in this repository.
 
     Each thing is told with the command that mends it, or with what --fix does. It ends with 1 when
-    something is left.
+    something is left. Where GitHub Actions work on plans, GitHub is asked about its settings, with
+    GH_TOKEN or the token of the program gh; without one that is told.
     """
     from gitflow_agents.service import doctor as doctors
 

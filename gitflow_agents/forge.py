@@ -19,7 +19,14 @@ Job = Literal["task", "train", "reconcile"]
 
 
 class ForgeRefused(FlowError):
-    """The forge does not want it, and will not want it the next time either."""
+    """The forge does not want it, and will not want it the next time either.
+
+    `status` is the number that it gives for the reason, or 0.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class ForgeDown(FlowError):
@@ -41,6 +48,25 @@ class ForgeRun:
     is_over: bool = False
     conclusion: str = ""
     url: str = ""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that keeps runs from working, and what to do; `plan` if it is about one."""
+
+    code: str
+    message: str
+    hint: str
+    plan: str = ""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is wrong at the forge, what it does not tell and why, and what was asked with what."""
+
+    troubles: tuple[Trouble, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    about: str = ""
 
 
 class Forge(Protocol):
@@ -84,4 +110,13 @@ class Forge(Protocol):
         ...
 
 
-__all__ = ["FORGE", "Forge", "ForgeDown", "ForgeRefused", "ForgeRun", "Job"]
+__all__ = [
+    "FORGE",
+    "Forge",
+    "ForgeDown",
+    "ForgeRefused",
+    "ForgeRun",
+    "Job",
+    "Looked",
+    "Trouble",
+]

@@ -123,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     about: Server
     protocol_version = "HTTP/1.1"
+    # An answer's head and body are two packets, and the second would wait for the first's receipt.
+    disable_nagle_algorithm = True
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""

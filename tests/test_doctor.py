@@ -113,6 +113,7 @@ def test_a_healthy_repository_is_called_so(half: Repo, cli: Cli) -> None:
         "healthy": True,
         "mended": [],
         "left": [],
+        "unchecked": [],
     }
 
 

@@ -159,8 +159,18 @@ def test_a_summary_that_is_too_long_is_cut_rather_than_dropped(tmp_path: Path) -
     ],
 )
 def test_a_clone_knows_where_its_repository_is_asked(url: str, repository: str, api: str) -> None:
-    there = whereabouts(url, {"GH_TOKEN": "mine"})
-    assert (there.repository, there.api, there.token) == (repository, api, "mine")
+    tokens = {"GH_TOKEN": "for github.com", "GH_ENTERPRISE_TOKEN": "for others"}
+    there = whereabouts(url, tokens)
+    mine = "for github.com" if api == "https://api.github.com" else "for others"
+    assert (there.repository, there.api, there.token) == (repository, api, mine)
+
+
+def test_a_token_is_shown_to_no_server_that_it_is_not_for() -> None:
+    url = "git@git.example.com:alice/shop.git"
+    with pytest.raises(FlowError, match=r"there is no token for git.example.com"):
+        whereabouts(url, {"GH_TOKEN": "mine", "PATH": ""})
+    for said in ({"GH_HOST": "git.example.com"}, {"GITHUB_SERVER_URL": "https://git.example.com"}):
+        assert whereabouts(url, {"GH_TOKEN": "mine", **said}).token == "mine"
 
 
 @pytest.mark.parametrize("url", ["/srv/git/shop.git", "file:///x/y/z", "", "https://github.com/x"])

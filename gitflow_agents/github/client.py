@@ -29,6 +29,8 @@ VERDICT = "test"
 PATIENCE = 120.0
 """Seconds that are waited for a limit to pass; the next pass is there before longer ones are."""
 TIMEOUT = 30
+HURRIED = 5
+"""Seconds that somebody waits for an answer who only wants to know."""
 MOST_REPEATS = 4
 PER_PAGE = 100
 MOST_PAGES = 10
@@ -46,10 +48,20 @@ mutation Ready($pull: ID!) {
 class GitHub:
     """One repository of GitHub, asked with one token: a Forge."""
 
-    def __init__(self, repository: str, token: str, *, api: str, server: str, branch: str) -> None:
+    def __init__(
+        self,
+        repository: str,
+        token: str,
+        *,
+        api: str,
+        server: str,
+        branch: str,
+        is_hurried: bool = False,
+    ) -> None:
+        """Ask about `repository`; who `is_hurried` waits for nothing and tries nothing twice."""
         self.repository = repository
         self._token, self._api, self._server = token, api, server
-        self._branch = branch
+        self._branch, self._is_hurried = branch, is_hurried
 
     @cached_property
     def _github(self) -> Github:
@@ -58,8 +70,10 @@ class GitHub:
         return Github(
             auth=Auth.Token(self._token) if self._token else None,
             base_url=self._api,
-            timeout=TIMEOUT,
-            retry=GithubRetry(
+            timeout=HURRIED if self._is_hurried else TIMEOUT,
+            retry=None
+            if self._is_hurried
+            else GithubRetry(
                 total=MOST_REPEATS,
                 backoff_factor=0.05 if is_near else 1,
                 secondary_rate_wait=1 if is_near else 60,
@@ -95,7 +109,7 @@ class GitHub:
         try:
             said = self._ask("GET", f"/actions/runs/{run}/jobs", what, query=query)
         except ForgeRefused as e:
-            if getattr(e.__cause__, "status", None) == 404:
+            if e.status == 404:
                 return None
             raise
         # A job of a called workflow has the caller's name before its own.
@@ -141,7 +155,7 @@ class GitHub:
             made = self._ask("POST", "/pulls", what, body={**about, "draft": True})
         except ForgeRefused as e:
             # Some plans of GitHub's have no drafts in private repositories.
-            if getattr(e.__cause__, "status", None) != 422 or "draft" not in e.message.lower():
+            if e.status != 422 or "draft" not in e.message.lower():
                 raise
             made = self._ask("POST", "/pulls", what, body=about)
         return int(made["number"])
@@ -155,7 +169,7 @@ class GitHub:
             try:
                 self._ask("PATCH", f"/issues/comments/{comment}", what, body={"body": text})
             except ForgeRefused as e:
-                if getattr(e.__cause__, "status", None) != 404:
+                if e.status != 404:
                     raise
             else:
                 return comment
@@ -194,7 +208,23 @@ class GitHub:
 
     # --- asking -----------------------------------------------------------------------------------
 
+    @property
+    def scopes(self) -> list[str] | None:
+        """Return the scopes of the token, as the last answer told; None where it has no such."""
+        return self._github.oauth_scopes
+
     def _ask(
+        self,
+        verb: str,
+        path: str,
+        what: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return self.ask(verb, f"/repos/{self.repository}{path}", what, query=query, body=body)
+
+    def ask(
         self,
         verb: str,
         path: str,
@@ -207,7 +237,7 @@ class GitHub:
         try:
             _, data = self._github.requester.requestJsonAndCheck(
                 verb,
-                f"/repos/{self.repository}{path}",
+                path,
                 parameters=dict(query) if query else None,
                 headers={"X-GitHub-Api-Version": VERSION},
                 input=dict(body) if body is not None else None,
@@ -242,7 +272,10 @@ def _failed(what: str, error: GithubException) -> ForgeRefused | ForgeDown:
     words = f"{what}: GitHub answered {error.status}: {said or error.message or 'no words'}"
     if error.status >= 500 or error.status in (408, 429):
         return ForgeDown(words, hint="nothing is lost; run it again")
-    return ForgeRefused(words, hint=_HINTS.get(error.status, "gitflow-agents doctor looks for why"))
+    hint = _HINTS.get(error.status, "gitflow-agents doctor looks for why")
+    if error.status == 403 and str(said).startswith("Event "):
+        hint = "an Actions policy forbids it: Settings, Actions, Policies"
+    return ForgeRefused(words, hint=hint, status=error.status)
 
 
 _HINTS = {

@@ -1,19 +1,22 @@
 """What is wrong with how a repository calls the workflows: on which branch, with which rights.
 
-Only git is asked, so it can be told before anything was pushed.
+What git knows is told first, and so before anything was pushed; then GitHub itself is asked, where
+there is a token for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from gitflow_agents import packaged, spec
 from gitflow_agents.errors import FlowError
+from gitflow_agents.forge import Looked, Trouble
+from gitflow_agents.service import setup
 from gitflow_agents.service.setup import WORKFLOWS
 from gitflow_agents.store import Repository
+from gitflow_agents.store.remote import settings_of
 from gitflow_agents.store.state import HEADS, plan_ref
 
 FOLDER = ".github/workflows/"
@@ -28,22 +31,9 @@ _WITHOUT = {
 _RANK = {"none": 0, "read": 1, "write": 2}
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """One thing that GitHub would trip over, and what to do; `plan` if it is about one."""
-
-    code: str
-    message: str
-    hint: str
-    plan: str = ""
-
-
 def troubles(repository: Repository, branch: str, remote: str = "origin") -> Iterator[Trouble]:
     """Yield what is wrong, where a repository has any of the workflows; `branch` is the default."""
-    own = _files(repository, f"{HEADS}{branch}")
-    there = _files(repository, f"refs/remotes/{remote}/{branch}")
-    top = repository.top
-    here = {name for name in WORKFLOWS if top is not None and (top / FOLDER / name).is_file()}
+    here, own, there = _places(repository, branch, remote)
     if not here and not own and not there:
         return
     committed = there if there is not None else own or {}
@@ -70,6 +60,47 @@ def troubles(repository: Repository, branch: str, remote: str = "origin") -> Ite
             )
     if PASS.removeprefix(FOLDER) in committed:
         yield from _dead_plans(repository, branch, remote)
+
+
+def at_github(
+    repository: Repository, branch: str, environ: Mapping[str, str], remote: str = "origin"
+) -> Looked:
+    """Return what GitHub says, where it is to work on plans; nothing where it is not.
+
+    Without a token that is told as what could not be checked.
+    """
+    here, own, there = _places(repository, branch, remote)
+    texts = {**here, **(own or {}), **(there or {})}
+    if not texts:
+        return Looked()
+    # Its library takes longer to import than all else that a look takes.
+    from gitflow_agents.github.premises import Wanted, look
+    from gitflow_agents.github.whereabouts import place, whereabouts
+
+    try:
+        url = dict(settings_of(repository, remote))["url"]
+        place(url, environ)
+    except FlowError:
+        return Looked()  # no remote, or none of GitHub's: that is no mistake
+    try:
+        found = whereabouts(url, environ)
+    except FlowError as e:
+        return Looked(unchecked=(f"what GitHub allows: {e.message}: {e.hint}",))
+    called = next(
+        filter(None, (setup.says(text.decode(errors="replace")) for text in texts.values())), ""
+    )
+    return look(found, Wanted(branch, tuple(there or ()), called))
+
+
+def _places(
+    repository: Repository, branch: str, remote: str
+) -> tuple[dict[str, bytes], dict[str, bytes] | None, dict[str, bytes] | None]:
+    """Return the workflows in the checkout, on the branch here, and on it there as last seen."""
+    top = repository.top
+    files = {name: top / FOLDER / name for name in WORKFLOWS} if top is not None else {}
+    here = {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+    own = _files(repository, f"{HEADS}{branch}")
+    return here, own, _files(repository, f"refs/remotes/{remote}/{branch}")
 
 
 def _files(repository: Repository, ref: str) -> dict[str, bytes] | None:
@@ -144,4 +175,4 @@ def _dead_plans(repository: Repository, branch: str, remote: str) -> Iterator[Tr
                     )
 
 
-__all__ = ["Trouble", "troubles"]
+__all__ = ["at_github", "troubles"]

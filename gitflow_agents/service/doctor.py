@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from gitflow_agents import commands
 from gitflow_agents.errors import FlowError, InvalidFile
+from gitflow_agents.forge import Looked
 from gitflow_agents.models import LOCAL, SCHEMA, ZERO, Status
 from gitflow_agents.render import count
 from gitflow_agents.runner import is_alive, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import crew
-from gitflow_agents.service.callers import troubles
+from gitflow_agents.service.callers import at_github, troubles
 from gitflow_agents.service.cleanup import content_of
 from gitflow_agents.store import Commit, Worktrees
 from gitflow_agents.store.repository import TOOL
@@ -61,11 +62,12 @@ class Ailment:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was mended, what is left, and what was looked at."""
+    """What was mended, what is left, what was looked at, and what nobody here could tell."""
 
     mended: tuple[Ailment, ...]
     left: tuple[Ailment, ...]
     looked_at: str = ""
+    unchecked: tuple[str, ...] = ()
 
 
 def examine(service: Callable[[], Service], *, fix: bool = False) -> Diagnosis:
@@ -77,9 +79,11 @@ def examine(service: Callable[[], Service], *, fix: bool = False) -> Diagnosis:
         doctor = Doctor(service())
     except FlowError as e:
         return Diagnosis((), (Ailment("repository", e.message, e.hint),))
-    before = doctor.look()
+    before, there = doctor.look(), doctor.elsewhere()
+    outside = tuple(Ailment(one.code, one.message, one.hint, one.plan) for one in there.troubles)
+    about = ", ".join(filter(None, (doctor.about, there.about)))
     if not fix:
-        return Diagnosis((), tuple(before), doctor.about)
+        return Diagnosis((), (*before, *outside), about, there.unchecked)
     tried: list[Ailment] = []
     for _ in CHECKS:  # what was hidden behind another damage comes to light
         now = [ailment for ailment in doctor.look() if ailment.mend and ailment not in tried]
@@ -90,8 +94,9 @@ def examine(service: Callable[[], Service], *, fix: bool = False) -> Diagnosis:
             assert ailment.mend is not None
             with contextlib.suppress(FlowError, OSError):
                 ailment.mend()
-    left = tuple(doctor.look())
-    return Diagnosis(tuple(a for a in tried if a not in left), left, doctor.about)
+    left = (*doctor.look(), *outside)
+    mended = tuple(ailment for ailment in tried if ailment not in left)
+    return Diagnosis(mended, left, about, there.unchecked)
 
 
 @dataclass
@@ -117,6 +122,14 @@ class Doctor:
         self.__dict__.pop("_snapshots", None)
         with self.store.refs.quiet() as self._is_quiet:  # no run moves anything meanwhile
             return [ailment for check in CHECKS for ailment in check(self)]
+
+    def elsewhere(self) -> Looked:
+        """Return what is wrong at GitHub; it is asked once, and without the lock of refs."""
+        try:
+            branch = self.repository.default_branch()
+        except FlowError:
+            return Looked()
+        return at_github(self.repository, branch, self.service.environ)
 
     # --- the machine and the settings -------------------------------------------------------------
 
@@ -650,6 +663,7 @@ def text(diagnosis: Diagnosis) -> str:
         lines.append(f"wrong: {ailment.message}")
         if ailment.hint:
             lines.append(f"  hint: {ailment.hint}")
+    lines += [f"could not be checked: {one}" for one in diagnosis.unchecked]
     if not diagnosis.left:
         lines.append(f"nothing wrong: {diagnosis.looked_at}")
     elif any(ailment.mend for ailment in diagnosis.left) and not diagnosis.mended:
@@ -664,6 +678,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "healthy": not diagnosis.left,
         "mended": _objects(diagnosis.mended),
         "left": _objects(diagnosis.left),
+        "unchecked": [*diagnosis.unchecked],
     }
 
 

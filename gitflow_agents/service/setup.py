@@ -83,10 +83,15 @@ def pinned(top: Path) -> str:
             text = (top / ".github/workflows" / name).read_text(errors="replace")
         except OSError:
             continue
-        found = _SAYS.search(text)
-        if found:
-            return f"{found[1]}@{found[2]}"
+        if found := says(text):
+            return found
     return ""
+
+
+def says(text: str) -> str:
+    """Return what a workflow file calls, as OWNER/NAME@COMMIT, or nothing."""
+    found = _SAYS.search(text)
+    return f"{found[1]}@{found[2]}" if found else ""
 
 
 def write(top: Path, uses: str, *, upgrade: bool, dry_run: bool) -> list[Written]:
@@ -159,4 +164,4 @@ def as_json(written: Iterable[Written], todo: Iterable[str]) -> dict[str, Any]:
     return {"schema": SCHEMA, "files": rows, "left": list(todo)}
 
 
-__all__ = ["Written", "as_json", "files", "left", "origin", "pinned", "text", "write"]
+__all__ = ["Written", "as_json", "files", "left", "origin", "pinned", "says", "text", "write"]

@@ -186,7 +186,8 @@ class Hub:
         with self.lock:
             for repository, role in roles:
                 repository.people[login] = role
-            return self._keep(Token("person", login, text="ghp_" + secrets.token_hex(18)))
+            text, scopes = "ghp_" + secrets.token_hex(18), ("repo", "workflow")
+            return self._keep(Token("person", login, text=text, scopes=scopes))
 
     def mint(self, repository: Repository, permissions: Permissions, job: str = "") -> Token:
         """Return a token as a job gets it: for one repository, with exactly these permissions."""

@@ -91,6 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
     described: description.Description
     ended: threading.Event
     protocol_version = "HTTP/1.1"
+    # An answer's head and body are two packets, and the second would wait for the first's receipt.
+    disable_nagle_algorithm = True
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
@@ -254,6 +256,8 @@ class _Handler(BaseHTTPRequestHandler):
             "X-RateLimit-Reset": str(reset),
             "X-RateLimit-Resource": "graphql" if path == "/graphql" else "core",
         }
+        if by is not None and by.scopes is not None:
+            headers["X-OAuth-Scopes"] = ", ".join(by.scopes)
         if self.command == "GET" and answer.status == 200:
             headers["ETag"] = f'"{hashlib.sha256(body).hexdigest()}"'
             if self.headers.get("If-None-Match") == headers["ETag"]:

@@ -58,6 +58,8 @@ class Token:
     text: str = field(default_factory=lambda: "ghs_" + secrets.token_hex(18))
     used: int = 0
     """Requests of this hour."""
+    scopes: tuple[str, ...] | None = None
+    """Of a classic token, which GitHub tells with every answer."""
 
 
 @dataclass
@@ -194,6 +196,15 @@ class Repository:
     artifacts: dict[int, Artifact] = field(default_factory=dict)
     forbidden_events: set[str] = field(default_factory=set)
     """Events that a policy for Actions lets start nothing."""
+    archived: bool = False
+    actions_enabled: bool = True
+    allowed_actions: Literal["all", "local_only", "selected"] = "all"
+    chosen_actions: dict[str, Any] = field(default_factory=dict)
+    """Which ones, where they are selected."""
+    switched_off: dict[str, str] = field(default_factory=dict)
+    """The state of each workflow file that is not active, by path."""
+    rules: dict[str, set[str]] = field(default_factory=dict)
+    """Kinds of rules by the pattern of the branches that they are for; nobody is held to them."""
 
     @property
     def owner(self) -> str:

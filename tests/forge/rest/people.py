@@ -19,7 +19,32 @@ def _(call: Call) -> Answer:
 
 @route("GET /repos/{owner}/{repo}/actions/permissions", "administration: read", "admin")
 def _(call: Call) -> Answer:
-    return Answer({"enabled": True, "allowed_actions": "all", "sha_pinning_required": False})
+    shown = {"enabled": call.repo.actions_enabled, "sha_pinning_required": False}
+    return Answer(shown | {"allowed_actions": call.repo.allowed_actions})
+
+
+@route(
+    "GET /repos/{owner}/{repo}/actions/permissions/selected-actions",
+    "administration: read",
+    "admin",
+)
+def _(call: Call) -> Answer:
+    if call.repo.allowed_actions != "selected":
+        raise Refused(409, "The repository does not select actions")
+    none = {"github_owned_allowed": False, "verified_allowed": False, "patterns_allowed": []}
+    return Answer(none | call.repo.chosen_actions)
+
+
+@route("GET /repos/{owner}/{repo}/actions/secrets", "secrets: read", "write")
+def _(call: Call) -> Answer:
+    now = wire.at(call.hub.now())
+    shown = [{"name": one, "created_at": now, "updated_at": now} for one in call.repo.secrets]
+    return Answer(shown, listed="secrets")
+
+
+@route("GET /repos/{owner}/{repo}/actions/organization-secrets", "secrets: read", "write")
+def _(call: Call) -> Answer:
+    return Answer([], listed="secrets")
 
 
 @route("GET /repos/{owner}/{repo}/actions/permissions/workflow", "administration: read", "admin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fnmatch
 
 from tests.forge import wire
 from tests.forge.rest.routes import NOT_FOUND, Answer, Call, route, wrong
@@ -63,8 +64,11 @@ def _branch(call: Call, name: str, sha: str) -> wire.JSON:
 
 @route("GET /repos/{owner}/{repo}/rules/branches/{branch}", "metadata: read")
 def _(call: Call) -> Answer:
-    is_closed = call.params["branch"] in call.repo.protected
-    return Answer([{"type": "update"}] if is_closed else [], listed="")
+    branch = call.params["branch"]
+    kinds = {"update"} if branch in call.repo.protected else set()
+    for pattern, more in call.repo.rules.items():
+        kinds |= more if fnmatch.fnmatchcase(branch, pattern) else set()
+    return Answer([{"type": kind} for kind in sorted(kinds)], listed="")
 
 
 @route("GET /repos/{owner}/{repo}/git/ref/{ref}", "contents: read")

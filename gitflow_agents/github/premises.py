@@ -1,0 +1,359 @@
+"""What of a repository's settings on GitHub keeps plans from running there; it is only asked.
+
+Each thing is one question of QUESTIONS: it asks, and yields what is wrong with the setting to
+change.  What GitHub does not tell is no trouble, and is told as what could not be checked.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+from gitflow_agents.forge import ForgeDown, ForgeRefused, Looked, Trouble
+from gitflow_agents.github.client import GitHub
+from gitflow_agents.github.whereabouts import Whereabouts
+
+OWN_SECRETS = ("GITFLOW_TOKEN", "GITFLOW_APP_PRIVATE_KEY")
+"""Secrets by which the workflows act as somebody else than GitHub Actions."""
+USED = ("checkout", "setup-python", "upload-artifact", "download-artifact")
+"""The actions of GitHub's that the called workflows use."""
+BRANCHES = ("flow/PLAN", "task/PLAN/1-TITLE", "gitflow/state/PLAN", "gitflow/try/PLAN")
+"""Names as the tool pushes to them."""
+IN_THE_WAY = frozenset(
+    "creation update deletion non_fast_forward pull_request merge_queue required_status_checks "
+    "required_signatures required_linear_history required_deployments workflows "
+    "branch_name_pattern commit_message_pattern commit_author_email_pattern "
+    "committer_email_pattern".split()
+)
+"""Rules of branches by which GitHub refuses some push of the tool."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a clone expects: the default branch, the callers on it, and what they call.
+
+    `called` is OWNER/NAME@COMMIT, or empty where they say something else.
+    """
+
+    branch: str
+    files: tuple[str, ...]
+    called: str = ""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of token, and what it takes for one to see the settings."""
+
+    name: str
+    needs: str
+    has_scopes: bool = False
+
+
+FINE = Kind("a fine-grained token", "it needs `Administration: read`, and you the role admin")
+CLASSIC = Kind("a classic token", "it needs the scope `repo`, and you the role admin", True)
+OAUTH = Kind("the token of a login", "it needs the scope `repo`, and you the role admin", True)
+OF_AN_APP = Kind(
+    "the token of an App, as GitHub Actions gives one to a job",
+    "one of Actions never may; ask with that of an admin",
+)
+UNKNOWN = Kind("a token of no known kind", "ask with one of an admin")
+KINDS: Mapping[str, Kind] = {
+    "github_pat_": FINE,
+    "ghp_": CLASSIC,
+    "gho_": OAUTH,
+    "ghu_": Kind("the token of an App for a person", FINE.needs),
+    "ghs_": OF_AN_APP,
+}
+"""By how a token begins."""
+
+
+def kind_of(token: str) -> Kind:
+    """Return what kind of token it is."""
+    return next((kind for start, kind in KINDS.items() if token.startswith(start)), UNKNOWN)
+
+
+def look(there: Whereabouts, wanted: Wanted) -> Looked:
+    """Return what is wrong at GitHub, and what it does not tell."""
+    asked = _Asked(there, wanted)
+    troubles: list[Trouble] = []
+    silent: dict[str, list[str]] = {}
+    for question in QUESTIONS:
+        try:
+            troubles += question(asked)
+        except _Silent as e:
+            silent.setdefault(e.why, []).append(e.what)
+            if e.is_all:
+                break
+    unchecked = tuple(f"{', '.join(what)}: {why}" for why, what in silent.items())
+    about = f"{there.repository} on {there.host}, asked with {asked.kind.name}"
+    return Looked(tuple(troubles), unchecked, about)
+
+
+class _Silent(Exception):
+    """GitHub does not tell `what`; with `is_all` it will tell nothing else either."""
+
+    def __init__(self, what: str, why: str, *, is_all: bool = False) -> None:
+        super().__init__(f"{what}: {why}")
+        self.what, self.why, self.is_all = what, why, is_all
+
+
+class _Asked:
+    """Asks about one repository; an answer is kept."""
+
+    def __init__(self, there: Whereabouts, wanted: Wanted) -> None:
+        self.there, self.wanted = there, wanted
+        self.name = there.repository
+        self.settings = f"{there.server}/{there.repository}/settings"
+        self.kind = kind_of(there.token)
+        self.github = GitHub(
+            there.repository,
+            there.token,
+            api=there.api,
+            server=there.server,
+            branch=wanted.branch,
+            is_hurried=True,
+        )
+
+    def ask(self, path: str, what: str, *, of: str = "", **query: Any) -> Any:
+        """Return GitHub's answer, or None where it has no such thing; `of` is the repository."""
+        path = f"/repos/{of or self.name}{path}"
+        try:
+            return self.github.ask("GET", path, what, query=query)
+        except ForgeRefused as e:
+            if e.status == 404:
+                return None
+            why = e.message.removeprefix(f"{what}: ").rstrip(".")
+            hint = f"; {self.kind.needs}" if e.status == 403 and "/actions/" in path else ""
+            raise _Silent(what, f"{why}{hint}", is_all=e.status == 401) from None
+        except ForgeDown as e:
+            raise _Silent(what, e.message.removeprefix(f"{what}: "), is_all=True) from None
+
+    def settled(self, path: str, what: str) -> Any:
+        """Return a setting; GitHub hides from who may not see it that there is one."""
+        found = self.ask(path, what)
+        if found is None:
+            raise _Silent(what, f"GitHub answered 404; {self.kind.needs}")
+        return found
+
+    @cached_property
+    def repository(self) -> Mapping[str, Any]:
+        what = f"anything of {self.name}"
+        found = self.ask("", what)
+        if found is None:
+            why = "it is not there, or this token may not see it: gh auth status"
+            raise _Silent(what, why, is_all=True)
+        return dict(found)
+
+    @cached_property
+    def policy(self) -> Mapping[str, Any]:
+        return dict(self.settled("/actions/permissions", "whether Actions may run"))
+
+
+# --- the questions --------------------------------------------------------------------------------
+
+
+def _repository(asked: _Asked) -> Iterator[Trouble]:
+    """Whether it is what the clone takes it for, and whether it can be written to."""
+    about, branch = asked.repository, asked.wanted.branch
+    if about["full_name"].lower() != asked.name.lower():
+        yield Trouble(
+            "repository-moved",
+            f"{asked.name} is now called {about['full_name']}, and a run is asked for by name",
+            f"git remote set-url origin {about['clone_url']}",
+        )
+    if about["archived"] or about["disabled"]:
+        state = "archived" if about["archived"] else "disabled"
+        yield Trouble(
+            "repository-closed",
+            f"{asked.name} is {state}, so nothing can be pushed there",
+            f"{asked.settings}, at its end",
+        )
+    if about["default_branch"] != branch:
+        yield Trouble(
+            "default-branch-other",
+            f"the default branch of {asked.name} is {about['default_branch']}, where GitHub looks "
+            f"for workflows, and not {branch}",
+            f"git remote set-head origin --auto, or change it: {asked.settings}/branches",
+        )
+
+
+def _token(asked: _Asked) -> Iterator[Trouble]:
+    """Whether the token may start runs, as far as one can be asked that."""
+    scopes = asked.github.scopes if asked.kind.has_scopes else None
+    enough = {"repo"} if asked.repository["private"] else {"repo", "public_repo"}
+    if scopes is not None and not enough & set(scopes):
+        yield Trouble(
+            "token-scope",
+            f"{asked.kind.name} has the scopes {', '.join(scopes) or '(none)'} and not `repo`, so "
+            "it can start no run",
+            "gh auth refresh --scopes repo"
+            if asked.kind is OAUTH
+            else f"add the scope: {asked.there.server}/settings/tokens",
+        )
+    rights = asked.repository.get("permissions") or {}
+    if asked.kind is not OF_AN_APP and not rights.get("push", True):
+        yield Trouble(
+            "token-reads-only",
+            f"you may not write to {asked.name}, so you can push no plan there and start no run",
+            "ask its admins for the role write",
+        )
+
+
+def _actions(asked: _Asked) -> Iterator[Trouble]:
+    """Whether Actions may run at all, and may use what the workflows use."""
+    place = f"{asked.settings}/actions, Actions permissions"
+    if not asked.policy["enabled"]:
+        yield Trouble("actions-off", f"Actions are switched off for {asked.name}", f"{place}")
+        return
+    allowed = asked.policy.get("allowed_actions", "all")
+    barred: Sequence[str] = ()
+    if allowed == "local_only":
+        barred = _used(asked.wanted.called, but_of=asked.name.partition("/")[0])
+    elif allowed == "selected":
+        what = "which actions may be used"
+        barred = _barred(asked, asked.settled("/actions/permissions/selected-actions", what))
+    if barred:
+        yield Trouble(
+            "actions-barred",
+            f"Actions of {asked.name} may not use {', '.join(barred)}, which the workflows use",
+            f"allow it: {place}",
+        )
+
+
+def _used(called: str, *, but_of: str) -> list[str]:
+    """Return what the workflows use that is not an owner's own, each as `OWNER/NAME`."""
+    names = [f"actions/{name}" for name in USED] + ([called.partition("@")[0]] if called else [])
+    return [name for name in names if name.partition("/")[0].lower() != but_of.lower()]
+
+
+def _barred(asked: _Asked, chosen: Mapping[str, Any]) -> list[str]:
+    patterns = [str(one) for one in chosen.get("patterns_allowed") or ()]
+    commit = asked.wanted.called.partition("@")[2]
+
+    def is_allowed(name: str) -> bool:
+        if name.startswith("actions/") and chosen.get("github_owned_allowed"):
+            return True
+        # A pattern may end behind the repository, at a file of it, or at a version.
+        forms = (name, f"{name}@{commit}", f"{name}/.github/workflows/task.yml@{commit}")
+        return any(fnmatch.fnmatchcase(form, one) for form in forms for one in patterns)
+
+    owner = asked.name.partition("/")[0]
+    return [name for name in _used(asked.wanted.called, but_of=owner) if not is_allowed(name)]
+
+
+def _pull_requests(asked: _Asked) -> Iterator[Trouble]:
+    """Whether Actions may open the pull request by which people are told."""
+    what = "whether Actions may open pull requests"
+    said = asked.settled("/actions/permissions/workflow", what)
+    if said["can_approve_pull_request_reviews"] or _acts_as_itself(asked):
+        return
+    yield Trouble(
+        "pull-requests-not-allowed",
+        f"Actions of {asked.name} may open no pull request, so a plan is merged to its flow "
+        "branch, and nobody is told of it",
+        f"{asked.settings}/actions, Workflow permissions: tick `Allow GitHub Actions to create "
+        "and approve pull requests`",
+    )
+
+
+def _acts_as_itself(asked: _Asked) -> bool:
+    """Say whether the workflows have a token of their own, which that setting is not about."""
+    for kind in ("secrets", "organization-secrets"):
+        with suppress(_Silent):  # then they most likely have none
+            said = asked.settled(f"/actions/{kind}", "which secrets there are")
+            if any(one["name"] in OWN_SECRETS for one in said["secrets"]):
+                return True
+    return False
+
+
+def _workflows(asked: _Asked) -> Iterator[Trouble]:
+    """Whether GitHub has the callers, and they are not switched off."""
+    for file in asked.wanted.files:
+        about = asked.ask(f"/actions/workflows/{file}", f"the state of {file}")
+        page = f"{asked.there.server}/{asked.name}/actions/workflows/{file}"
+        if about is None:
+            yield Trouble(
+                "workflow-unknown",
+                f"GitHub has no workflow {file} on the default branch of {asked.name}",
+                f"push it: git push origin {asked.wanted.branch}",
+            )
+        elif about["state"] != "active":
+            why = {"disabled_inactivity": " after 60 days in which nothing happened"}
+            yield Trouble(
+                "workflow-off",
+                f"the workflow {file} is switched off{why.get(about['state'], '')}",
+                f"gh workflow enable {file}, or: {page}",
+            )
+        else:
+            yield from _last_run(asked, file)
+
+
+def _last_run(asked: _Asked, file: str) -> Iterator[Trouble]:
+    """A run that ended before any job of it: of a policy nothing else can be asked."""
+    what = f"how the last run of {file} ended"
+    said = asked.ask(f"/actions/workflows/{file}/runs", what, per_page=1)
+    for run in said["workflow_runs"][:1] if said else ():
+        if run["conclusion"] not in ("failure", "startup_failure"):
+            continue
+        jobs = asked.ask(f"/actions/runs/{run['id']}/jobs", what, per_page=1)
+        if jobs and not jobs["total_count"]:
+            yield Trouble(
+                "run-never-began",
+                f"the last run of {file} ended before any job began: {run['html_url']}",
+                "it says why; when the event is not allowed, it is a policy: "
+                f"{asked.settings}/actions, Policies, or that of the organisation",
+            )
+
+
+def _called(asked: _Asked) -> Iterator[Trouble]:
+    """Whether what the callers call is there."""
+    name, _, commit = asked.wanted.called.partition("@")
+    if not name:
+        return
+    what = f"whether {name} has the commit {commit[:12]}"
+    path = "/contents/.github/workflows/task.yml"
+    if asked.ask(path, what, of=name, ref=commit) is None:
+        if asked.ask("", what, of=name) is None:
+            raise _Silent(what, f"{name} is not there, or this token may not see it")
+        yield Trouble(
+            "called-missing",
+            f"the workflows call {name} at {commit[:12]}, and it has no such workflow there",
+            f"gitflow-agents init --upgrade --uses {name}@COMMIT",
+        )
+
+
+def _rules(asked: _Asked) -> Iterator[Trouble]:
+    """Whether a rule for branches holds up what is pushed to those of plans."""
+    found: dict[str, list[str]] = {}
+    for branch in BRANCHES:
+        what = f"the rules for branches such as {branch}"
+        said = asked.ask(f"/rules/branches/{quote(branch, safe='')}", what) or ()
+        for kind in sorted({rule["type"] for rule in said} & IN_THE_WAY):
+            found.setdefault(kind, []).append(branch)
+    if found:
+        rules = "; ".join(f"`{kind}` for {', '.join(names)}" for kind, names in found.items())
+        yield Trouble(
+            "branches-ruled",
+            f"rules of {asked.name} are in the way of what the workflows push: {rules}",
+            f"leave out flow/**, task/** and gitflow/**, or let who pushes bypass them: "
+            f"{asked.settings}/rules",
+        )
+
+
+QUESTIONS: tuple[Callable[[_Asked], Iterator[Trouble]], ...] = (
+    _repository,
+    _token,
+    _actions,
+    _pull_requests,
+    _workflows,
+    _called,
+    _rules,
+)
+"""In this order: without the repository itself there is no other answer."""
+
+__all__ = ["OWN_SECRETS", "USED", "Kind", "Wanted", "kind_of", "look"]
