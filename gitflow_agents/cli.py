@@ -733,22 +733,25 @@ def completion(shell: str) -> None:
 
 
 @_verb("begin")
-@click.argument("what", type=click.Choice(["plan", "config", "role", "status"]))
+@click.argument("what", type=click.Choice(["plan", "config", "role", "status", "webhook"]))
 def schema(what: str) -> None:
-    """Print a JSON schema: of plan, config, role or status.
+    """Print a JSON schema: of plan, config, role, status or webhook.
 
     plan is for plan files, config for the file .github/gitflow-agents.yml, role for the files in
-    .github/gitflow-agents/roles, status for what `status --json` prints.
+    .github/gitflow-agents/roles, status for what `status --json` prints, webhook for what is sent
+    to the address in GITFLOW_WEBHOOK.
     """
     import json
 
     from gitflow_agents import spec
+    from gitflow_agents.render.alerts import webhook_schema
 
     made = {
         "plan": spec.plan_schema,
         "config": spec.config_schema,
         "role": spec.role_schema,
         "status": _status_schema,
+        "webhook": webhook_schema,
     }
     _echo(json.dumps(made[what](), indent=2))
 

@@ -101,6 +101,10 @@ class Forge(Protocol):
         """
         ...
 
+    def say(self, pull: int, text: str) -> None:
+        """Add a comment to a pull request, for which those whom it mentions are notified."""
+        ...
+
     def offer(self, pull: int) -> bool:
         """Let a draft be ready for review, and say whether it is."""
         ...

@@ -196,6 +196,8 @@ TOOL = r"^(read|edit|write|bash|web|mcp:[A-Za-z0-9_.-]{1,64})$"
 PLACEHOLDER = r"\{(?:brief|rules|model|max_turns|budget_usd|tools|mcp|session)\}"
 """What can stand in an argument of an agent of one's own."""
 AGENT = r"^[a-z][a-z0-9-]{0,31}$"
+LOGIN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?$"
+"""Somebody on GitHub, or a team there as `organisation/team`."""
 
 PlanName = Annotated[str, StringConstraints(strict=True, pattern=PLAN_NAME)]
 TaskId = Annotated[str, StringConstraints(strict=True, pattern=TASK_ID)]
@@ -203,6 +205,12 @@ Slug = Annotated[str, StringConstraints(strict=True, pattern=SLUG)]
 Variable = Annotated[str, StringConstraints(strict=True, pattern=VARIABLE)]
 Tool = Annotated[str, StringConstraints(strict=True, pattern=TOOL)]
 AgentName = Annotated[str, StringConstraints(strict=True, pattern=AGENT)]
+Login = Annotated[str, StringConstraints(strict=True, pattern=LOGIN)]
+Logins = Annotated[
+    tuple[Login, ...],
+    BeforeValidator(_listed, json_schema_input_type=Login | tuple[Login, ...]),
+    Field(max_length=20),
+]
 TaskIds = Annotated[
     tuple[TaskId, ...], BeforeValidator(_listed, json_schema_input_type=TaskId | tuple[TaskId, ...])
 ]
@@ -635,6 +643,7 @@ class Config(Model):
     follow_base: Annotated[Literal["clean", "off"], BeforeValidator(_off)] = "clean"
     remote: Line | None = None
     """The remote that decides on plans which begin from now on, if not this repository."""
+    notify: Logins = ()
 
 
 # --- what the tool records ------------------------------------------------------------------------
@@ -880,6 +889,8 @@ class PlanState(Model):
     learned: tuple[str, ...] = ()
     home: Home | None = None
     """Where a forge tells of it, once that is known."""
+    alerted: dict[str, tuple[str, ...]] = {}
+    """The keys of the alerts that were told and still hold, by the way in which they were told."""
 
 
 class Event(Model):

@@ -58,8 +58,12 @@ class Near:
     pulls: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The title and the words of each pull request, by its branch."""
     comments: dict[int, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    """The comments that notify somebody."""
     ready: set[int] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
+    environ: dict[str, str] = field(default_factory=dict)
+    """What is set for every job beside its PATH."""
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _clones: Iterator[int] = field(default_factory=itertools.count)
 
@@ -105,6 +109,11 @@ class Near:
         self.comments[comment or 100 + pull] = text
         return comment or 100 + pull
 
+    def say(self, pull: int, text: str) -> None:
+        """Add a comment to a pull request."""
+        self._ask("say")
+        self.said.append(text)
+
     def offer(self, pull: int) -> bool:
         """Let a pull request be ready."""
         self._ask("offer")
@@ -135,7 +144,7 @@ class Near:
     def jobs(self, **options: Any) -> Iterator[Jobs]:
         """Return the jobs of a fresh clone."""
         clone = self.up.clone(self.folder / f"runner {next(self._clones)}")
-        environ = {"PATH": f"{self.folder / 'bin'}:{_path()}"}
+        environ = {"PATH": f"{self.folder / 'bin'}:{_path()}", **self.environ}
         service = Service(str(clone.path), environ=environ, **options)
         service.actor = "bob <bob@example.com>"
         try:

@@ -175,7 +175,7 @@ Begin:
   new         Write a plan file to begin with.
   edit        Change a plan in your editor, and propose the change.
   completion  Print what makes a shell complete verbs, plans and tasks.
-  schema      Print a JSON schema: of plan, config, role or status.
+  schema      Print a JSON schema: of plan, config, role, status or webhook.
 
 Before spending:
   validate    Find every mistake in plans, with its place and its mending.

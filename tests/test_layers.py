@@ -50,6 +50,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "runner",
             "execute",
             "github",
+            "webhook",
             "cache",
         }
     ),

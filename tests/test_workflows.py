@@ -17,8 +17,18 @@ ACTION = ROOT / "action.yml"
 UPDATES = ROOT / ".github" / "dependabot.yml"
 OURS = "gitflow-agents/gitflow-agents"
 
-# The job of an agent gets the keys of models; the file that calls it hands them over.
-MAY_READ_SECRETS = frozenset({"task.yml execute", "gitflow-task.yml task"})
+# The job of an agent gets the keys of models, that of a pass the address for alerts; the files that
+# call them hand them over.
+MAY_READ_SECRETS = frozenset(
+    {
+        "task.yml execute",
+        "gitflow-task.yml task",
+        "reconcile.yml reconcile",
+        "gitflow.yml reconcile",
+        "train.yml then",
+        "gitflow-train.yml train",
+    }
+)
 
 # zizmor's rules that are about something else here: a job's name is its id, and the local action is
 # a checkout of another repository than the one whose workflow runs.

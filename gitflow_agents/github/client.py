@@ -176,6 +176,11 @@ class GitHub:
         made = self._ask("POST", f"/issues/{pull}/comments", what, body={"body": text})
         return int(made["id"])
 
+    def say(self, pull: int, text: str) -> None:
+        """Add a comment to a pull request."""
+        what = f"no comment could be added to pull request {pull}"
+        self._ask("POST", f"/issues/{pull}/comments", what, body={"body": text})
+
     def _comment(self, pull: int, marker: str) -> int:
         """Return the comment of ours that a pass has written which could not say so, or 0."""
         what = f"the comments of pull request {pull} could not be read"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gitflow_agents import render
 from gitflow_agents.commands import no_such_task
-from gitflow_agents.errors import FlowError
+from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.execute import Order, Result, Verdict
 from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.models import DoneReport, Lease, Reason, Status
@@ -31,6 +31,7 @@ from gitflow_agents.service.service import Service
 from gitflow_agents.service.trains import Trains
 from gitflow_agents.store import Offline, Store
 from gitflow_agents.store.state import HEADS, events_of, plan_ref, state_ref
+from gitflow_agents.webhook import webhook
 
 NAMING_SECONDS = 90.0
 """Seconds for which a run waits until the state names it."""
@@ -91,7 +92,26 @@ class Jobs:
         limits = limits_of(snapshot.plan, service.config)
         reconciler = Reconciler(desk)
         Dispatcher(reconciler, forge, limits, heard).go()
+        self._ring(reconciler)
         return desk.snapshot
+
+    def _ring(self, reconciler: Reconciler) -> None:
+        """Tell the webhook, if there is one; nothing that goes wrong there concerns the plan."""
+        desk = reconciler.desk
+
+        def warn(text: str) -> None:
+            desk.say("warning", text)
+            desk.written()
+
+        try:
+            hook = webhook(self.service.environ)
+        except UsageError as e:
+            warn(f"nobody is alerted: {e.message}")
+            return
+        if hook is not None:
+            bell = self.service.bell(reconciler, hook, warn)
+            bell.ring()
+            bell.close()
 
     # --- an attempt -------------------------------------------------------------------------------
 

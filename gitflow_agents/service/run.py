@@ -29,6 +29,7 @@ from gitflow_agents.models import LOCAL, SCHEMA, Limits, Plan, Status
 from gitflow_agents.render import approvals, count, is_held, taken_by, utc
 from gitflow_agents.runner import Stop, is_ours, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.alerting import Bell
 from gitflow_agents.service.delivery import send
 from gitflow_agents.service.desk import Desk, TestJob, Told
 from gitflow_agents.service.reconcile import Reconciler
@@ -75,6 +76,8 @@ class Run:
     barrier: bool
     stop: Stop
     tell: Callable[[Told], None]
+    bell: Bell | None = None
+    """Tells a webhook what a person must know, if there is one."""
     _ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _threads: dict[str, Future[None]] = field(default_factory=dict)
     _tidying: dict[str, Future[None]] = field(default_factory=dict)
@@ -134,6 +137,8 @@ class Run:
                         self._wait(self._pause)
                         continue
                     self._offline = None
+                    if work.acted:
+                        self._ring()
                     for order in work.orders:
                         self._start(order.task.id, self._attempt, order)
                     if work.test is not None:
@@ -152,6 +157,9 @@ class Run:
         self._warn(self._checkout.close())
         with contextlib.suppress(Offline):
             reconciler.end_run()
+        self._ring()
+        if self.bell is not None:
+            self.bell.close()
         self._pack(0)
         if self._offline is not None and not self.stop.is_set():
             why = self._offline.why
@@ -201,6 +209,10 @@ class Run:
             else:
                 self._delivering.discard(order.task.id)
                 return published
+
+    def _ring(self) -> None:
+        if self.bell is not None:
+            self.bell.ring()
 
     # --- before -----------------------------------------------------------------------------------
 

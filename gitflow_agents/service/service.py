@@ -55,6 +55,7 @@ from gitflow_agents.service.accept import (
     propose,
 )
 from gitflow_agents.service.acting import LOCAL_LEVEL, RECORDABLE, Acting, Outcome, permit
+from gitflow_agents.service.alerting import Bell
 from gitflow_agents.service.authority import Authorities
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.opening import Opened, Opening
@@ -74,6 +75,7 @@ from gitflow_agents.store import (
 from gitflow_agents.store.remote import usual_remote
 from gitflow_agents.store.repository import EMPTY_TREE
 from gitflow_agents.store.state import BRIEFING, HEADS, events_of, gone, plan_ref, state_ref
+from gitflow_agents.webhook import Webhook, webhook
 
 MOST_WARNINGS = 3
 """Warnings of a plan that a run prints; `validate` prints all."""
@@ -801,6 +803,7 @@ class Service:
         `remote` is to decide on it, if it begins now.
         """
         _ = self.handbook
+        hook = webhook(self.environ)
 
         def warn(text: str) -> None:
             about = {"schema": SCHEMA, "event": "warning", "at": render.utc(self.clock())}
@@ -815,13 +818,23 @@ class Service:
             warn(said)
         desk = self.desk(snapshot, on_event)
         desk.worktrees.exclude()
-        stop = desk.executor.stop
+        stop, reconciler = desk.executor.stop, Reconciler(desk)
         desk.store.refs.is_hurried = self.store.refs.is_hurried = stop.is_set
+        bell = self.bell(reconciler, hook, warn) if hook else None
         try:
-            return Run(desk, Reconciler(desk), jobs, barrier, stop, on_event).go()
+            return Run(desk, reconciler, jobs, barrier, stop, on_event, bell).go()
         finally:
             # What an agent may have written there would be shown as the truth.
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
+
+    def bell(self, reconciler: Reconciler, hook: Webhook, warn: Callable[[str], None]) -> Bell:
+        """Return what tells a webhook of a plan."""
+        named = self.environ.get("GITHUB_REPOSITORY") or self.repository.home.name
+
+        def limits() -> Limits:
+            return scheduler.limits_of(reconciler.desk.snapshot.plan, self.config)
+
+        return Bell(reconciler, limits, hook, named, warn)
 
     def push(self, plan: str, remote: str = "", *, dry_run: bool = False) -> Pushed:
         """Let a remote decide on a plan: the one that is named, the config's, or the usual one."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused
 from gitflow_agents.models import Home, Limits
+from gitflow_agents.render.alerts import mention
 from gitflow_agents.render.story import marker, matters, opening, story, title
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.alerting import due
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
 
@@ -50,9 +52,16 @@ class Telling:
                 if is_over and not is_ready:
                     is_ready = self.forge.offer(home.pull)
                 self._note(home.model_copy(update={"comment": comment, "is_ready": is_ready}))
+                self._mention(home.pull)
         except (ForgeDown, ForgeRefused) as e:
             return e.message
         return ""
+
+    def _mention(self, pull: int) -> None:
+        """Ping those whom the config names about what they were not told before."""
+        whom = self.reconciler.desk.config.notify
+        if whom and (told := due(self.reconciler, self.limits, "mention")):
+            self.forge.say(pull, mention(self._snapshot, whom, told))
 
     def _open(self) -> Home:
         """Find the pull request of the flow branch, or open it as a draft."""

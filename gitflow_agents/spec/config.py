@@ -36,10 +36,11 @@ _PREFIX = "GITFLOW_"
 OWN_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
     for name in (
-        "ATTEMPT BRIEF CLAIM MAX_TURNS MODEL PLAN PROGRESS REPORT REQUIRE ROLE TASK TOOLS".split()
+        "ATTEMPT BRIEF CLAIM MAX_TURNS MODEL PLAN PROGRESS REPORT REQUIRE ROLE TASK TOOLS "
+        "WEBHOOK".split()
     )
 )
-"""Variables that the tool sets for an agent or for its own tests; they configure nothing."""
+"""Variables that set no key: set for an agent or for our own tests, or a secret of its own."""
 
 
 def variables() -> dict[str, Names]:

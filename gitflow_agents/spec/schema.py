@@ -197,6 +197,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "train": "How many results are tested and merged together at most.",
         "follow_base": "`clean` merges a base that has moved into flow when that needs no person.",
         "remote": "The remote that decides on plans which begin from now on; else this repository.",
+        "notify": "Who is mentioned on GitHub when a plan needs a person or is finished: people, "
+        "and teams as `organisation/team`; nobody if left out.",
     },
     ConfigLimits: _LIMITS
     | {

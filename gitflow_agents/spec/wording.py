@@ -16,6 +16,7 @@ from gitflow_agents.errors import Problem
 from gitflow_agents.models import (
     AGENT,
     CLIS,
+    LOGIN,
     PLAN_NAME,
     TASK_ID,
     TOOL,
@@ -49,6 +50,7 @@ _PATTERNS = {
     TASK_ID: ("task id", "use letters, digits, `.` and `-`"),
     VARIABLE: ("name of a variable", "use letters, digits and `_`"),
     TOOL: ("tool", "use read, edit, write, bash, web, or mcp:<server>"),
+    LOGIN: ("person or team on GitHub", "write it without `@`; a team is `organisation/team`"),
 }
 _WANTED = {
     "string_type": "text",
