@@ -850,6 +850,8 @@ class Home(Model):
     comment: int = 0
     is_ready: bool = False
     """The pull request is no draft any more."""
+    is_behind: bool = False
+    """What it says was not brought up to date, since the forge did not take it."""
     refused: str = ""
     """Why there is no pull request."""
 

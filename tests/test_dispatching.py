@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import ForgeDown
 from gitflow_agents.models import Reason
 from gitflow_agents.service import dispatching, handover
@@ -106,6 +108,26 @@ def test_no_more_runs_are_started_than_attempts_are_allowed(propose: Propose, fo
     forge.reconcile()
     forge.reconcile()
     assert [one.inputs["task"] for one in forge.started] == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_passes_at_once_start_each_attempt_once(propose: Propose, forge: Near, up: Repo) -> None:
+    propose(ONE, AFTER, task("3", "echo c > c.txt"))
+    told: list[str] = []
+
+    def one(_: int) -> None:
+        try:
+            forge.reconcile()
+        except LostRace as e:  # another pass was quicker, and does what is to be done
+            told.append(e.message)
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(one, range(3)))
+    assert len(told) < 3
+    assert sorted(run.inputs["task"] for run in forge.started) == ["1", "3"]
+    forge.finish()
+    assert sorted(merged(up)) == ["1", "2", "3"]
+    assert [len(engine.record(up, n, "p")["attempts"]) for n in "123"] == [1, 1, 1]
 
 
 def test_a_dispatch_that_got_lost_is_sent_again(

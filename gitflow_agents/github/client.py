@@ -65,6 +65,14 @@ class GitHub:
 
     @cached_property
     def _github(self) -> Github:
+        return self._connected()
+
+    @cached_property
+    def _careful(self) -> Github:
+        """Repeats only what GitHub did not take: what was sent and got no answer may be done."""
+        return self._connected(read=0, status_forcelist=[])
+
+    def _connected(self, **how: Any) -> Github:
         # Nobody has to be spared on the loopback.
         is_near = urlsplit(self._api).hostname in ("127.0.0.1", "localhost", "::1")
         return Github(
@@ -78,6 +86,7 @@ class GitHub:
                 backoff_factor=0.05 if is_near else 1,
                 secondary_rate_wait=1 if is_near else 60,
                 max_rate_limit_wait=PATIENCE,
+                **how,
             ),
             per_page=PER_PAGE,
             seconds_between_requests=0 if is_near else None,
@@ -173,13 +182,16 @@ class GitHub:
                     raise
             else:
                 return comment
-        made = self._ask("POST", f"/issues/{pull}/comments", what, body={"body": text})
-        return int(made["id"])
+        return self._add(pull, text, what)
 
     def say(self, pull: int, text: str) -> None:
         """Add a comment to a pull request."""
-        what = f"no comment could be added to pull request {pull}"
-        self._ask("POST", f"/issues/{pull}/comments", what, body={"body": text})
+        self._add(pull, text, f"no comment could be added to pull request {pull}")
+
+    def _add(self, pull: int, text: str, what: str) -> int:
+        """Add a comment, at most one, and return its id."""
+        path = f"/issues/{pull}/comments"
+        return int(self._ask("POST", path, what, body={"body": text}, by=self._careful)["id"])
 
     def _comment(self, pull: int, marker: str) -> int:
         """Return the comment of ours that a pass has written which could not say so, or 0."""
@@ -226,8 +238,10 @@ class GitHub:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        by: Github | None = None,
     ) -> Any:
-        return self.ask(verb, f"/repos/{self.repository}{path}", what, query=query, body=body)
+        path = f"/repos/{self.repository}{path}"
+        return self.ask(verb, path, what, query=query, body=body, by=by)
 
     def ask(
         self,
@@ -237,10 +251,11 @@ class GitHub:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        by: Github | None = None,
     ) -> Any:
         """Return what GitHub answers; `what` says in a sentence what did not work when it fails."""
         try:
-            _, data = self._github.requester.requestJsonAndCheck(
+            _, data = (by or self._github).requester.requestJsonAndCheck(
                 verb,
                 path,
                 parameters=dict(query) if query else None,

@@ -72,7 +72,8 @@ def _moved(desk: Desk, parcel: Parcel, ref: str) -> str:
         if not isinstance(refs, Remote):
             raise
         where = refs.keep_refused(parcel.task, parcel.number, parcel.last)
-        event = parcel.without(f"{e.message}; the work is kept in this repository as {where}")
+        kept = desk.kept_by or f"in this repository as {where}"
+        event = parcel.without(f"{e.message}; the work is kept {kept}")
         refs.move([(ref, parcel.claim, event)])
         return event
     return parcel.event

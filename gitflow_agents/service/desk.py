@@ -66,6 +66,8 @@ class Desk:
     clock: Callable[[], float] = time.time
     lease: Callable[[float], Lease] = new_lease
     """Makes the lease of whoever will work, until a time in seconds since the epoch."""
+    kept_by: str = ""
+    """Where work can be found that no branch takes, if this clone is gone by then."""
     runs_over: frozenset[int] = frozenset()
     """Runs of the forge that are known to be over."""
     own: dict[str, Order] = field(default_factory=dict)

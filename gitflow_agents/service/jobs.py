@@ -39,6 +39,10 @@ LOOK_SECONDS = 20.0
 """Seconds between two looks of a run at whether its attempt goes on."""
 
 
+ARTIFACT = "gitflow-result"
+"""What the workflow calls the folder that one of its jobs leaves for the other."""
+
+
 class ClaimOver(FlowError):
     """The attempt, or the train, that a run was started for is not its own any more."""
 
@@ -159,6 +163,7 @@ class Jobs:
         lease = self._lease(desk, task, claim)
         if lease is None or lease.run != run:
             return self._too_late(desk, task, claim, folder)
+        desk.kept_by = f"for a week with run {run}, as its artifact {ARTIFACT}"
         order = Attempts(desk).order(task)
         try:
             handed = handover.read(folder, repository, order.claim)

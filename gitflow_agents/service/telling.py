@@ -40,20 +40,23 @@ class Telling:
         """Bring the pull request up to date; returns in a sentence why that cannot be."""
         snapshot = self._snapshot
         home, is_over = snapshot.state.home, snapshot.state.status == "finished"
-        if home is not None and home.comment and matters(snapshot) == self._before:
-            return ""
+        is_new = matters(snapshot) != self._before
         try:
-            if home is None or (not home.pull and matters(snapshot) != self._before):
+            if home is None or (not home.pull and is_new):
                 home = self._open()
-            if home.pull:
+            if home.pull and (is_new or home.is_behind or not home.comment):
                 text = story(snapshot, self.limits, self.reconciler.desk.clock())
                 comment = self.forge.tell(home.pull, home.comment, marker(snapshot.plan.plan), text)
-                is_ready = home.is_ready
-                if is_over and not is_ready:
-                    is_ready = self.forge.offer(home.pull)
-                self._note(home.model_copy(update={"comment": comment, "is_ready": is_ready}))
+                home = home.model_copy(update={"comment": comment, "is_behind": False})
+                self._note(home)
                 self._mention(home.pull)
+            # Also when the pass that saw the end did not live to say so.
+            if home.pull and is_over and not home.is_ready:
+                is_ready = self.forge.offer(home.pull)
+                self._note(home.model_copy(update={"is_ready": is_ready}))
         except (ForgeDown, ForgeRefused) as e:
+            if home is not None and is_new:
+                self._note(home.model_copy(update={"is_behind": True}))
             return e.message
         return ""
 
