@@ -559,19 +559,42 @@ def demo(app: App, folder: str) -> int:
 
 @_verb("begin")
 @click.option("--fix", is_flag=True, help="Mend what can be mended without a decision of yours.")
+@click.option(
+    "--self-test",
+    is_flag=True,
+    help="Walk a plan from accept to merge in a scratch repository, which is removed again.",
+)
 @click.pass_obj
-def doctor(app: App, fix: bool) -> int:
+def doctor(app: App, fix: bool, self_test: bool) -> int:
     """Find what is wrong on this machine and in this repository.
 
     Each thing is told with the command that mends it, or with what --fix does. It ends with 1 when
     something is left. Where GitHub Actions work on plans, GitHub is asked about its settings, with
     GH_TOKEN or the token of the program gh; without one that is told.
     """
+    if self_test:
+        return _self_test(app, fix)
     from gitflow_agents.service import doctor as doctors
 
     diagnosis = doctors.examine(lambda: app.service, fix=fix)
     app.answer(lambda: doctors.text(diagnosis), lambda: doctors.as_json(diagnosis))
     return 1 if diagnosis.left else 0
+
+
+def _self_test(app: App, fix: bool) -> int:
+    from gitflow_agents.errors import UsageError
+    from gitflow_agents.service import selftest
+
+    if fix:
+        raise UsageError("--self-test has nothing to mend", hint="leave out --fix")
+    steps = []
+    for step in selftest.walk(os.environ):
+        steps.append(step)
+        if not app.json:
+            app.say(selftest.text(step), colour="red" if step.passed is False else "")
+    if app.json:
+        app.write(selftest.as_json(steps))
+    return 0 if all(step.passed for step in steps) else 1
 
 
 @_verb("begin")

@@ -15,6 +15,7 @@ from gitflow_agents.store.worktrees import (
     Unsavable,
     Worktree,
     Worktrees,
+    clone_repository,
     create_repository,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "Unsavable",
     "Worktree",
     "Worktrees",
+    "clone_repository",
     "committer_address",
     "create_repository",
     "task_ids",

@@ -612,3 +612,8 @@ def create_repository(path: Path, files: Mapping[str, bytes], message: str) -> N
     repository.git.run("update-ref", "refs/heads/main", commit, ZERO)
     repository.user.run("read-tree", "-u", "--reset", "HEAD")
     repository.close()
+
+
+def clone_repository(source: Path, path: Path) -> None:
+    """Make a clone of a repository of this machine, with `origin` as its remote."""
+    Git(str(path.parent), {}).run("clone", "--quiet", str(source), str(path))
