@@ -233,6 +233,45 @@ KEY = "sk-ant-" + "a1b2c3d4" * 6
 """A key that must not be seen anywhere but where the model is asked."""
 
 
+CI = """\
+on: {push: {branches: ["task/**", "flow/**"]}, pull_request: {types: [opened]}}
+permissions: {}
+jobs:
+  ci: {runs-on: ubuntu-latest, timeout-minutes: 5, steps: [{run: "true"}]}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["helper[bot]", "bob"])
+def test_what_a_token_of_its_own_pushes_is_tested_and_the_token_is_nowhere(
+    shop: Shop, who: str
+) -> None:
+    secrets = shop.there.secrets
+    if who == "helper[bot]":
+        rights = {"contents": "write", "actions": "write", "pull-requests": "write"}
+        shop.there.variables["GITFLOW_APP_CLIENT_ID"] = "Iv1.shop"
+        secrets["GITFLOW_APP_PRIVATE_KEY"] = "swordfish"
+        shop.actions.apps["Iv1.shop"] = forge.App("swordfish", rights)
+    else:
+        shop.there.allow_pull_requests = False  # that is about GitHub Actions
+        secrets["GITFLOW_TOKEN"] = shop.hub.person(who, (shop.there, "write")).text
+    shop.repo.write(".github/workflows/ci.yml", CI)
+    shop.repo.commit("tests of alice's own")
+    shop.repo.git("push", "--quiet", "origin", "main")
+    shop.propose(ONE)
+    runs = shop.actions.drain()
+    logs = "\n".join(job.log for run in runs for job in run.jobs)
+    assert shop.merged() == ["1"], logs
+    (issue,), (comment,) = shop.there.issues.values(), shop.there.comments.values()
+    assert (issue.author, comment.author) == (who, who)
+    own = [run for run in shop.there.runs.values() if run.file.path.endswith("/ci.yml")]
+    started = {(run.event.name, run.event.actor, run.conclusion) for run in own}
+    assert started == {("push", who, "success"), ("pull_request", who, "success")}
+    tokens = [token for token in shop.hub.tokens.values() if token is not shop.alice]
+    assert {token.login for token in tokens} >= {who}
+    assert [token.login for token in tokens if token.text in logs] == []
+
+
 @pytest.mark.agents
 def test_a_real_agent_does_a_task_on_actions_and_its_key_is_nowhere(
     shop: Shop, tmp_path: Path

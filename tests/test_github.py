@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gitflow_agents import on_actions
 from gitflow_agents.cli import App
 from gitflow_agents.errors import FlowError, Problem, UsageError
-from gitflow_agents.github import annotation, surroundings, whereabouts
+from gitflow_agents.github import GitHub, annotation, surroundings, whereabouts
 from gitflow_agents.github.surroundings import Surroundings
 from tests import forge
 from tests.repos import Cli, Repo
@@ -224,6 +224,21 @@ def test_no_word_of_an_error_speaks_to_the_runner(
     first, *more = capsys.readouterr().out.splitlines()
     word = first.removeprefix("::stop-commands::")
     assert more == ([] if fails else [f"::{word}::", "::error file=p.yaml::said in the end"])
+
+
+def test_the_comment_of_a_person_is_found_again_and_no_strangers(
+    hub: forge.Hub, repo: Repo
+) -> None:
+    shop, bob = hub.repository("alice/shop", repo), hub.person("bob")
+    shop.people["bob"] = "write"
+    asked = GitHub("alice/shop", bob.text, api=hub.api, server=hub.base, branch="main")
+    issue = forge.ask(hub, bob, "POST /repos/alice/shop/issues", {"title": "p"}).value["number"]
+    comments = f"POST /repos/alice/shop/issues/{issue}/comments"
+    theirs = forge.ask(hub, hub.person("carol"), comments, {"body": "<!-- p --> mine"}).value["id"]
+    own = asked.tell(issue, 0, "<!-- p -->", "<!-- p --> first")
+    assert asked.tell(issue, 0, "<!-- p -->", "<!-- p --> second") == own != theirs
+    assert shop.comments[own].body == "<!-- p --> second"
+    assert shop.comments[theirs].body == "<!-- p --> mine"
 
 
 # --- init -----------------------------------------------------------------------------------------

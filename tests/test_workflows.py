@@ -17,11 +17,12 @@ ACTION = ROOT / "action.yml"
 UPDATES = ROOT / ".github" / "dependabot.yml"
 OURS = "gitflow-agents/gitflow-agents"
 
-# The job of an agent gets the keys of models, that of a pass the address for alerts; the files that
-# call them hand them over.
+# The job of an agent gets the keys of models, those that write a token of their own, that of a pass
+# the address for alerts; the files that call them hand them over.
 MAY_READ_SECRETS = frozenset(
     {
         "task.yml execute",
+        "task.yml publish",
         "gitflow-task.yml task",
         "reconcile.yml reconcile",
         "gitflow.yml reconcile",

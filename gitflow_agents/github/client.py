@@ -198,8 +198,19 @@ class GitHub:
         what = f"the comments of pull request {pull} could not be read"
         query = {"per_page": PER_PAGE}
         said = self._ask("GET", f"/issues/{pull}/comments", what, query=query)
-        own = (c for c in said if c["user"]["type"] == "Bot" and c["body"].startswith(marker))
-        return next((int(each["id"]) for each in own), 0)
+        marked = [comment for comment in said if comment["body"].startswith(marker)]
+        bots = [comment for comment in marked if comment["user"]["type"] == "Bot"]
+        if marked and not bots:  # with the token of a person it is theirs
+            me = self._login()
+            bots = [comment for comment in marked if comment["user"]["login"] == me]
+        return next((int(each["id"]) for each in bots), 0)
+
+    def _login(self) -> str:
+        """Return whose token it is, or nothing where it is nobody's."""
+        try:
+            return str(self.ask("GET", "/user", "whose token it is could not be read")["login"])
+        except ForgeRefused:
+            return ""
 
     def offer(self, pull: int) -> bool:
         """Let a draft be ready for review; the REST API has no way to."""

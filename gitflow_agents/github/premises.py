@@ -20,7 +20,13 @@ from gitflow_agents.github.whereabouts import Whereabouts
 
 OWN_SECRETS = ("GITFLOW_TOKEN", "GITFLOW_APP_PRIVATE_KEY")
 """Secrets by which the workflows act as somebody else than GitHub Actions."""
-USED = ("checkout", "setup-python", "upload-artifact", "download-artifact")
+USED = (
+    "checkout",
+    "setup-python",
+    "create-github-app-token",
+    "upload-artifact",
+    "download-artifact",
+)
 """The actions of GitHub's that the called workflows use."""
 BRANCHES = ("flow/PLAN", "task/PLAN/1-TITLE", "gitflow/state/PLAN", "gitflow/try/PLAN")
 """Names as the tool pushes to them."""

@@ -86,11 +86,23 @@ inputs:
 _DOWNLOAD_RUN = """
 mkdir -p "$INTO" && cp -r "$FORGE_ARTIFACTS/$NAME/." "$INTO"
 """
+# To be resolved and never run: it is for who has an App.
+_APP = """
+inputs:
+  client-id: {required: true}
+  private-key: {required: true}
+  permission-contents: {default: ""}
+  permission-actions: {default: ""}
+  permission-pull-requests: {default: ""}
+outputs:
+  token: {value: ""}
+"""
 STAND_INS: Mapping[str, tuple[str, str]] = {
     "actions/checkout": (_CHECKOUT, _CHECKOUT_RUN),
     "actions/setup-python": (_PYTHON, _PYTHON_RUN),
     "actions/upload-artifact": (_UPLOAD, _UPLOAD_RUN),
     "actions/download-artifact": (_DOWNLOAD, _DOWNLOAD_RUN),
+    "actions/create-github-app-token": (_APP, "exit 1"),
 }
 _ENV = {
     "NAME": "repository name",
