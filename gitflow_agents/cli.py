@@ -485,6 +485,7 @@ _MEANINGS = {
     "there is only one.",
     "[PLAN]...": "PLAN is the name of a plan, or the path of a plan file; all if none is named.",
     "PLAN...": "PLAN is the path of a plan file, or the name of a plan.",
+    "PLAN|--task TEXT": "PLAN is the name of a plan, or the path of a plan file.",
     "TASK": "TASK is PLAN/ID, or ID where one plan has it.",
     "PLAN|TASK": "PLAN is the name of a plan, or the path of a plan file; TASK is PLAN/ID, or ID "
     "where one plan has it.",
@@ -900,20 +901,66 @@ def explain(app: App, task: str) -> None:
 # --- go -------------------------------------------------------------------------------------------
 
 
+_WISH = {
+    "task": ("TEXT", "Work for an agent in words, in place of a plan file: a plan is made of it."),
+    "agent": ("NAME", "Who does it; without it the only agent that there is."),
+    "model": ("NAME", "The agent's model."),
+    "role": ("NAME", "The role in which it is done."),
+    "verify": ("COMMAND", "A shell command whose success proves it."),
+    "max-turns": ("N", "The most turns of the agent."),
+    "timeout": ("TIME", "The longest that it may take: minutes, or 90s, 30m, 2h."),
+    "budget-usd": ("N", "The most that it may cost, in dollars."),
+    "base": ("BRANCH", "The branch that it starts from."),
+    "flow": ("BRANCH", "The branch that it is merged to; flow/PLAN if nobody says."),
+    "approval": ("WORDS", "Where a person says yes first: plan, task, merge."),
+}
+"""What can be said of work that has no plan file, by its option."""
+
+
+def _wish(verb: Callable[..., Any]) -> Callable[..., Any]:
+    for name, (metavar, about) in reversed(_WISH.items()):
+        verb = click.option(f"--{name}", metavar=metavar, default="", help=about)(verb)
+    return verb
+
+
+_plan_or_task = click.argument("plan", metavar="PLAN|--task TEXT", type=_PLAN, default="")
+
+
 @_verb("go")
-@_plan
+@_plan_or_task
 @_jobs
 @_barrier
 @_remote
+@_wish
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and write nothing.")
 @click.pass_obj
-def run(app: App, plan: str, jobs: int | None, barrier: bool, remote: str, dry_run: bool) -> int:
+def run(
+    app: App, /, plan: str, jobs: int | None, barrier: bool, remote: str, dry_run: bool, **wish: str
+) -> int:
     """Run a plan until nothing can move; merge what passes.
 
     Your checkout is never touched. Ctrl-C ends the attempts and keeps what they did; the same
     command goes on from there. Nothing is pushed, unless a remote is to decide on the plan; then
     every move is a push there, and other clones can help.
+
+    With --task no plan file is needed: a plan of one task is made, and called PLAN, or after the
+    time. Where PLAN was started already, the task is added to it.
     """
+    if any(wish.values()):
+        from gitflow_agents.service.asking import ask
+        from gitflow_agents.spec import Wish
+
+        made = Wish(**wish)
+        asked = ask(app.service, made, plan, remote, _Teller(app), dry_run=dry_run)
+        if dry_run:
+            app.answer(
+                lambda: "\n".join(asked.said),
+                lambda: {"schema": 1, "plan": asked.plan, "would": list(asked.said)},
+            )
+            return 0
+        plan = asked.plan
+    elif not plan:
+        raise click.MissingParameter(param_hint="'PLAN'", param_type="argument")
     if dry_run:
         name, steps = app.service.rehearse(plan, jobs=jobs, barrier=barrier, remote=remote)
         app.answer(
@@ -965,20 +1012,31 @@ def push(app: App, plan: str, remote: str, dry_run: bool) -> None:
 
 
 @_verb("go")
-@_plan
+@_plan_or_task
+@click.option(
+    "-j", "--max-parallel", metavar="N", default="", help="N attempts at once, from now on."
+)
 @click.option(
     "--remote", metavar="NAME", default="origin", show_default=True, help="Where GitHub's is."
 )
+@_wish
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and write nothing.")
 @click.pass_obj
-def start(app: App, plan: str, remote: str) -> int:
+def start(app: App, /, plan: str, remote: str, dry_run: bool, **wish: str) -> int:
     """Let GitHub Actions work on a plan.
 
     A plan file is first committed to the branch plan/NAME there, as `run` does it here; then a pass
     is asked for. It takes a token that may start workflows: GH_TOKEN, or that of the program gh.
+
+    With --task no plan file is needed: a plan of one task is made there, and called PLAN, or after
+    the time. Where PLAN was started already, the task is added to it.
     """
     from gitflow_agents import on_actions
+    from gitflow_agents.spec import Wish
 
-    return on_actions.start(app, plan, remote)
+    with on_actions.hushed(app) as aloud:
+        made, teller = Wish(**wish), _Teller(app)
+        return on_actions.start(app, plan, made, remote, teller, aloud, dry_run=dry_run)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Problem:
     """One thing that is wrong in a file: where, what, and how to mend it.
 
     `line` and `column` count from 1; 0 means the whole file.  `key` is a path such as
-    `tasks[2].preconditions[0]`.
+    `tasks[2].preconditions[0]`.  What came from no file has only a key.
     """
 
     file: str
@@ -90,9 +90,10 @@ class Problem:
         """Return the problem as one line, the way compilers print theirs."""
         kind = "warning" if self.is_warning else "error"
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        place = f"{where}: " if where else ""
         key = f"{self.key}: " if self.key else ""
         mend = f" ({self.mend})" if self.mend else ""
-        return f"{where}: {kind}: {key}{self.reason}{mend}"
+        return f"{place}{kind}: {key}{self.reason}{mend}"
 
 
 class InvalidFile(FlowError):

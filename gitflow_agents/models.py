@@ -882,6 +882,8 @@ class PlanState(Model):
     status: Literal["live", "finished", "landed", "closed"] = "live"
     held: str = ""
     """Why nothing more is started, or empty."""
+    parallel: int | None = None
+    """Attempts at once, as whoever started it said; plan and config can only allow fewer."""
     approved: Approval | None = None
     """The yes to the text of the plan."""
     refused: str = ""

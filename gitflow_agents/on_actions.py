@@ -13,21 +13,24 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gitflow_agents import render
-from gitflow_agents.errors import ExitCode, FlowError, UsageError
+from gitflow_agents import render, spec
+from gitflow_agents.errors import ExitCode, FlowError, Problem, UsageError
 from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.github import GitHub, Surroundings, annotation, surroundings, whereabouts
 from gitflow_agents.models import SCHEMA, Status
 from gitflow_agents.render.text import cell
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
+from gitflow_agents.service.asking import ask, limit
 from gitflow_agents.service.jobs import ClaimOver, Jobs
+from gitflow_agents.spec import Wish
 from gitflow_agents.store.remote import settings_of
 
 if TYPE_CHECKING:
@@ -103,6 +106,20 @@ def reconcile(
     plan's file goes to `aloud`, for the runner to show at its lines.
     """
     job = Job(app, tell)
+    for plan in plans:
+        if why := spec.bad_plan_name(plan):
+            raise UsageError(why)
+    return _pass(app, job, plans, aloud, verdict)
+
+
+def _pass(
+    app: App,
+    job: Job,
+    plans: Sequence[str],
+    aloud: list[str],
+    verdict: str = "",
+    parallel: int | None = None,
+) -> int:
     run = job.around.run
     heard = ForgeRun(run, "", True, verdict, job.forge.url(run)) if verdict else None
     names = list(plans) or job.around.pushed or job.jobs.plans()
@@ -110,7 +127,7 @@ def reconcile(
     done: list[Snapshot] = []
     for plan in names:
         try:
-            done.append(job.jobs.reconcile(plan, job.forge, heard))
+            done.append(job.jobs.reconcile(plan, job.forge, heard, parallel))
         except FlowError as e:  # one plan must not keep the others waiting
             failed.append((plan, e))
     for snapshot in done:
@@ -122,13 +139,20 @@ def reconcile(
     if len(names) == 1 and done:
         job.around.set_outputs(_outputs(done[0]))
     for plan, error in failed:
-        problems = getattr(error, "problems", ())
-        app.fail(f"{plan}: {error.message}", error.hint, problems)
-        aloud += [annotation(problem) for problem in problems[:MOST_ANNOTATIONS]]
+        _failed(app, error, aloud, f"{plan}: ")
     if not names:
         app.note("there is no plan: push one on a branch plan/NAME")
     worst = [error.code for _, error in failed]
     return ExitCode.FAILED if ExitCode.FAILED in worst else max(worst, default=ExitCode.DONE)
+
+
+def _failed(app: App, error: FlowError, aloud: list[str], about: str = "") -> int:
+    """Say what went wrong, in the log and for the runner to show; return the exit code."""
+    problems = getattr(error, "problems", ())
+    app.fail(f"{about}{error.message}", error.hint, problems)
+    sentence = Problem("", 0, 0, "", f"{about}{error.message}", error.hint)
+    aloud += [annotation(one) for one in problems[:MOST_ANNOTATIONS] or (sentence,)]
+    return error.code
 
 
 def execute(
@@ -213,22 +237,116 @@ def test(app: App, plan: str, tip: str, tell: Callable[[Told], None]) -> int:
     return ExitCode.DONE
 
 
-def start(app: App, plan: str, remote: str) -> int:
-    """Let Actions work on a plan, which is pushed first where that is needed; the exit code."""
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        _ask_for_a_pass(app, Job(app, lambda told: None).forge, plan)
+def start(
+    app: App,
+    plan: str,
+    wish: Wish,
+    remote: str,
+    tell: Callable[[Told], None],
+    aloud: list[str],
+    *,
+    dry_run: bool,
+) -> int:
+    """Let Actions work on a plan, or on what is asked for in words; return the exit code.
+
+    In a job the pass is done here and now, from a terminal it is asked for.
+    """
+    in_a_job = os.environ.get("GITHUB_ACTIONS") == "true"
+    try:
+        if in_a_job:
+            return _start_here(app, plan, wish, tell, aloud, dry_run=dry_run)
+        return _start_there(app, plan, wish, remote, tell, dry_run=dry_run)
+    except FlowError as e:
+        if not in_a_job:
+            raise
+        return _failed(app, e, aloud)
+
+
+def _start_here(
+    app: App,
+    plan: str,
+    wish: Wish,
+    tell: Callable[[Told], None],
+    aloud: list[str],
+    *,
+    dry_run: bool,
+) -> int:
+    parallel = _sensible(plan, wish)
+    if plan and (why := spec.bad_plan_name(plan)):
+        raise spec.wrong("plan", why)
+    job = Job(app, tell)
+    jobs = job.jobs
+    if wish.task:
+        own = f"session-{job.around.run}"  # another attempt at this run asks for the same
+        asked = ask(jobs.service, wish, plan, jobs.remote, tell, called=own, dry_run=dry_run)
+        plan, said = asked.plan, list(asked.said)
+    elif dry_run:
+        said = [step.text for step in jobs.rehearse(plan, parallel)]
+    else:
+        return _pass(app, job, [plan], aloud, parallel=parallel)
+    _say(app, plan, said, dry_run=dry_run)
+    if dry_run:
+        job.around.add_summary(_preview(plan, said))
         return ExitCode.DONE
-    service = app.service
-    settings = dict(settings_of(service.repository, remote))
-    there = whereabouts(settings["url"], os.environ)
-    branch = service.repository.default_branch()
-    forge = GitHub(there.repository, there.token, api=there.api, server=there.server, branch=branch)
-    _ask_for_a_pass(app, forge, service.offer(plan, remote))
+    return _pass(app, job, [plan], aloud, parallel=parallel)
+
+
+def _start_there(
+    app: App, plan: str, wish: Wish, remote: str, tell: Callable[[Told], None], *, dry_run: bool
+) -> int:
+    service, parallel = app.service, _sensible(plan, wish)
+    if dry_run and not wish.task:
+        plan, steps = service.rehearse(plan, jobs=parallel, remote=remote)
+        _say(app, plan, [step.text for step in steps], dry_run=True)
+        return ExitCode.DONE
+    forge = None if dry_run else _there(service, remote)
+    if wish.task:
+        asked = ask(service, wish, plan, remote, tell, dry_run=dry_run)
+        plan = asked.plan
+        _say(app, plan, list(asked.said), dry_run=dry_run)
+    elif not dry_run:
+        plan = service.offer(plan, remote)
+    if forge is not None:
+        _ask_for_a_pass(app, forge, plan, parallel)
     return ExitCode.DONE
 
 
-def _ask_for_a_pass(app: App, forge: Forge, plan: str) -> None:
-    run = forge.start("reconcile", {"plan": plan})
+def _there(service: Service, remote: str) -> Forge:
+    """Return GitHub, as the person at the terminal sees it."""
+    settings = dict(settings_of(service.repository, remote))
+    there = whereabouts(settings["url"], os.environ)
+    branch = service.repository.default_branch()
+    return GitHub(there.repository, there.token, api=there.api, server=there.server, branch=branch)
+
+
+def _sensible(plan: str, wish: Wish) -> int | None:
+    """Return the attempts at once that are asked for; InvalidFile where options do not agree."""
+    if not wish.task.strip() and (idle := wish.about_the_task):
+        what = "say what is to be done: task"
+        raise spec.wrong(idle[0], "it is about new work, and there is none", what)
+    if not wish.task and not plan:
+        raise spec.wrong("plan", "no plan is named", "name one, or say what is to be done: task")
+    return limit(wish.max_parallel)
+
+
+def _say(app: App, plan: str, said: Sequence[str], *, dry_run: bool) -> None:
+    if dry_run and app.json:
+        app.write({"schema": SCHEMA, "plan": plan, "would": list(said)})
+    for line in said:
+        if dry_run and not app.json:
+            app.say(line)
+        else:
+            app.note(line)
+
+
+def _preview(plan: str, said: Sequence[str]) -> str:
+    rows = [f"### What would happen to plan {cell(plan)}", "", *(f"- {cell(one)}" for one in said)]
+    return "\n".join([*rows, "", "Nothing was written.", ""])
+
+
+def _ask_for_a_pass(app: App, forge: Forge, plan: str, parallel: int | None = None) -> None:
+    more = {"max-parallel": str(parallel)} if parallel else {}
+    run = forge.start("reconcile", {"plan": plan, **more})
     if app.json:
         url = forge.url(run) if run else ""
         app.write({"schema": SCHEMA, "plan": plan, "run": run or None, "url": url})
@@ -279,24 +397,69 @@ def _outputs(snapshot: Snapshot) -> dict[str, str]:
 
 
 def words(environ: Mapping[str, str]) -> list[str]:
-    """Return the command line that the inputs of the action come to."""
+    """Return the command line that the inputs of the action come to.
+
+    UsageError when its form is none that this version knows.
+    """
     given = shlex.split(environ.get("ACTION_COMMAND") or "reconcile")
-    plan, task, claim, folder = (
-        environ.get(f"ACTION_{name}", "") for name in ("PLAN", "TASK", "CLAIM", "FOLDER")
+    form = _form(environ.get("ACTION_FORM", ""))
+    plan, task, claim, folder, verdict = (
+        environ.get(f"ACTION_{name}", "") for name in ("PLAN", "TASK", "CLAIM", "FOLDER", "VERDICT")
     )
-    given += [f"{plan}/{task}"] if task else [plan] if plan else []
-    given += [f"--claim={claim}"] if claim else []
-    verdict = environ.get("ACTION_VERDICT", "")
-    given += [f"--verdict={verdict}"] if verdict else []
-    option = {"execute": "--to", "publish": "--from"}.get(given[0] if given else "", "")
-    return [*given, *([f"{option}={folder}"] if folder and option else [])]
+    plan = plan or form.pop("plan", "")
+    form.pop("plan", "")
+    if form:
+        given[0] = "start"
+    about = {"claim": claim, "verdict": verdict}
+    about |= {{"execute": "to", "publish": "from"}.get(given[0], ""): folder}
+    given += [f"--{name}={value}" for name, value in about.items() if name and value]
+    given += [f"--{name}={value}" if value else f"--{name}" for name, value in form.items()]
+    what = f"{plan}/{task}" if task else plan
+    # Whatever it is, it is no option.
+    return [*given, "--", what] if what else given
+
+
+FLAGS = ("dry-run",)
+INPUTS = (*("plan", *(spec.option(field.name) for field in fields(Wish))), *FLAGS)
+"""The inputs of the form, each of which is the option of `start` that has its name."""
+
+
+def _form(text: str) -> dict[str, str]:
+    """Return what somebody filled in, by input; a flag that is set has no text."""
+    try:
+        said = json.loads(text or "{}")
+    except ValueError as e:
+        raise UsageError("the form is no JSON", hint="form: ${{ toJSON(inputs) }}") from e
+    if not isinstance(said, dict | None):
+        raise UsageError("the form is no object", hint="form: ${{ toJSON(inputs) }}")
+    filled: dict[str, str] = {}
+    for name, value in (said or {}).items():
+        if name not in INPUTS:
+            hint = f"there are {', '.join(INPUTS)}; gitflow-agents init --upgrade"
+            raise UsageError(f"the form has an input {name[:60]!r}, which means nothing", hint=hint)
+        word = value if isinstance(value, str) else json.dumps(value)
+        if name in FLAGS and word not in ("true", "false", ""):
+            raise UsageError(f"{name}: {word[:60]!r} is neither true nor false")
+        if name in FLAGS:
+            filled |= {name: ""} if word == "true" else {}
+        elif word.strip() and value is not None:
+            filled[name] = word
+    return filled
 
 
 def main() -> None:
     """Run the verb that the inputs of the action name."""
+    from gitflow_agents.cli import App
     from gitflow_agents.cli import main as run
 
-    sys.argv[1:] = words(os.environ)
+    try:
+        sys.argv[1:] = words(os.environ)
+    except UsageError as e:
+        aloud: list[str] = []
+        code = _failed(App(), e, aloud)
+        for line in aloud:
+            click.echo(line)
+        sys.exit(code)
     run()
 
 

@@ -318,6 +318,11 @@ def limits_of(plan: Plan, config: Config) -> Limits:
     )
 
 
+def limits_now(snapshot: Snapshot, config: Config) -> Limits:
+    """Return the limits that hold for a plan that was started: what its state says counts, too."""
+    return limits_of(snapshot.plan, config).tightened(Limits(parallel=snapshot.state.parallel))
+
+
 def spent(snapshot: Snapshot, limits: Limits) -> str:
     """Return which limit of the plan is used up, as a sentence, or nothing."""
     if limits.budget_usd is not None and snapshot.cost_usd >= limits.budget_usd:

@@ -267,7 +267,7 @@ def test_a_base_that_is_not_there_or_not_allowed_is_refused(repo: Repo) -> None:
     engine.plan(repo, ONE, base="develop")
     assert refused(repo) == (
         "there is no branch develop to start from",
-        "say which one in the plan: base: <branch>",
+        "say which one: `base: <branch>` in the plan, or --base",
     )
     engine.config(repo, bases=["main", "release/*"])
     with pytest.raises(InvalidFile) as error:

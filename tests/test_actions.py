@@ -21,7 +21,7 @@ from tests import engine, forge
 from tests.engine import task
 from tests.forge.jobs import Uses, Word
 from tests.model_server import Say, Write, serving
-from tests.repos import Repo
+from tests.repos import Cli, Repo
 
 PROJECT = Path(__file__).parent.parent
 TOOL = "alice/gitflow-agents"
@@ -29,6 +29,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ONE = task("1", "echo a > a.txt", provides=["a"], verify=["grep a a.txt"])
 OTHER = task("2", "echo b > b.txt", verify=["grep b b.txt"])
 AFTER = task("3", "cat a.txt > c.txt", preconditions=["a"], verify=["grep a c.txt"])
+
+WRITER = "agents: {command: {run: echo a > a.txt}}\n"
+HOSTILE = "Write `a.txt`.\n$(touch owned) ${{ github.token }}\n::error::x"
 
 
 @pytest.fixture
@@ -76,6 +79,18 @@ class Shop:
         self.repo.commit("plan p")
         self.repo.git("push", "--quiet", "--force", "origin", "plan/p")
         self.repo.git("switch", "--quiet", "main")
+
+    def submit(self, **inputs: str) -> None:
+        """Fill the form in, as on the page of the workflow."""
+        body = {"ref": "main", "inputs": {key.replace("_", "-"): v for key, v in inputs.items()}}
+        request = "POST /repos/alice/shop/actions/workflows/gitflow.yml/dispatches"
+        assert forge.ask(self.hub, self.alice, request, body).status == 204
+
+    def configure(self, text: str) -> None:
+        """Push a config."""
+        self.repo.write(".github/gitflow-agents.yml", text)
+        self.repo.commit("config")
+        self.repo.git("push", "--quiet", "origin", "main")
 
     @property
     def up(self) -> Repo:
@@ -147,13 +162,49 @@ def test_a_plan_that_has_landed_is_looked_at_no_more(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_where_pull_requests_are_not_allowed_a_plan_is_merged_all_the_same(shop: Shop) -> None:
+def test_a_task_from_the_form_is_merged_also_where_pull_requests_are_not_allowed(
+    shop: Shop,
+) -> None:
     shop.there.allow_pull_requests = False
-    shop.propose(ONE)
+    shop.configure(WRITER)
+    shop.submit(task=HOSTILE, plan="p", verify="grep a a.txt")
     runs = shop.actions.drain()
     assert {conclusion for _, conclusion in ends(runs)} == {"success"}
     assert shop.merged() == ["1"]
     assert "could be opened" in runs[0].jobs[0].log
+    (made,) = engine.read_yaml(shop.up.show("plan/p", "plans/p.yaml"))["tasks"]
+    assert (made["title"], made["description"]) == ("Write `a.txt`.", HOSTILE)
+
+
+@pytest.mark.slow
+def test_a_form_that_is_wrong_or_only_asks_what_would_happen_writes_nothing(shop: Shop) -> None:
+    shop.configure(WRITER)
+    before = engine.refs(shop.up)
+    shop.submit(task="x", plan="p", agent="clod", max_turns="::debug::")
+    (run,) = shop.actions.drain()
+    assert run.conclusion == "failure"
+    assert "\n::error::agent: there is no agent `clod`" in run.jobs[0].log
+    assert "\n::error::max-turns: " in run.jobs[0].log
+    shop.submit(task=HOSTILE, plan="p", dry_run="true")
+    (run,) = shop.actions.drain()
+    assert run.conclusion == "success"
+    assert "accept plan p: make plan/p and flow/p from main at origin" in run.jobs[0].log
+    assert engine.refs(shop.up) == before
+
+
+@pytest.mark.slow
+def test_start_at_a_terminal_makes_the_plan_there_and_asks_for_a_pass(shop: Shop, cli: Cli) -> None:
+    shop.configure(WRITER)
+    person = {"GH_TOKEN": shop.alice.text, "GITHUB_API_URL": shop.hub.api}
+    result = cli("start", "p", "--task", "x", "--verify", "true", "-j2", env=person)
+    assert result.stdout.startswith("plan p accepted as v1: 1 task\na pass over p was asked for: ")
+    assert engine.state(shop.up, "p")["authority"] == "origin"
+    (asked,) = (one for one in shop.hub.asked() if one.method == "POST")
+    assert asked.body["inputs"] == {"plan": "p", "max-parallel": "2"}
+    assert "plan/p" not in shop.repo.branches()
+    before = engine.refs(shop.up)
+    assert cli("start", "p", "--dry-run", env=person).stdout.startswith("    0 min  start 1 on ")
+    assert engine.refs(shop.up) == before
 
 
 @pytest.mark.slow

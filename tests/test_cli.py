@@ -271,7 +271,7 @@ def test_every_verb_has_help_and_lists_json_only_if_it_has_it(cli: Cli, verb: st
 
 
 RUN_HELP = """\
-Usage: gitflow-agents run [OPTIONS] PLAN
+Usage: gitflow-agents run [OPTIONS] PLAN|--task TEXT
 
   Run a plan until nothing can move; merge what passes.
 
@@ -280,12 +280,28 @@ Usage: gitflow-agents run [OPTIONS] PLAN
   is to decide on the plan; then every move is a push there, and other clones
   can help.
 
+  With --task no plan file is needed: a plan of one task is made, and called
+  PLAN, or after the time. Where PLAN was started already, the task is added to
+  it.
+
 Options:
-  -j, --jobs N   N attempts at once.  [x>=1]
-  --barrier      Start a wave only when the last is over.
-  --remote NAME  The remote that decides on a new plan.
-  --dry-run      Say what would happen, and write nothing.
-  -h, --help     Show this message and exit.
+  -j, --jobs N      N attempts at once.  [x>=1]
+  --barrier         Start a wave only when the last is over.
+  --remote NAME     The remote that decides on a new plan.
+  --task TEXT       Work for an agent in words, in place of a plan file: a plan
+                    is made of it.
+  --agent NAME      Who does it; without it the only agent that there is.
+  --model NAME      The agent's model.
+  --role NAME       The role in which it is done.
+  --verify COMMAND  A shell command whose success proves it.
+  --max-turns N     The most turns of the agent.
+  --timeout TIME    The longest that it may take: minutes, or 90s, 30m, 2h.
+  --budget-usd N    The most that it may cost, in dollars.
+  --base BRANCH     The branch that it starts from.
+  --flow BRANCH     The branch that it is merged to; flow/PLAN if nobody says.
+  --approval WORDS  Where a person says yes first: plan, task, merge.
+  --dry-run         Say what would happen, and write nothing.
+  -h, --help        Show this message and exit.
 
 Before or after any verb:
   -C DIR      Work as if started in DIR.

@@ -105,7 +105,12 @@ def test_a_pass_with_nothing_to_do_asks_nothing_and_moves_nothing(
 @pytest.mark.slow
 def test_no_more_runs_are_started_than_attempts_are_allowed(propose: Propose, forge: Near) -> None:
     propose(*(task(str(n), "true") for n in range(5)), limits={"parallel": 2})
+    with forge.jobs() as jobs:
+        jobs.reconcile("p", forge, parallel=1)
     forge.reconcile()
+    assert [one.inputs["task"] for one in forge.started] == ["0"]
+    with forge.jobs() as jobs:
+        jobs.reconcile("p", forge, parallel=3)
     forge.reconcile()
     assert [one.inputs["task"] for one in forge.started] == ["0", "1"]
 

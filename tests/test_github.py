@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitflow_agents import on_actions
-from gitflow_agents.cli import App
+from gitflow_agents.cli import App, start
 from gitflow_agents.errors import FlowError, Problem, UsageError
 from gitflow_agents.github import GitHub, annotation, surroundings, whereabouts
 from gitflow_agents.github.surroundings import Surroundings
+from gitflow_agents.service import setup
 from tests import forge
+from tests.forge.expressions import load
 from tests.repos import Cli, Repo
 
 JOB = {
@@ -189,27 +191,68 @@ def test_without_a_token_it_is_said_how_to_get_one() -> None:
     ("inputs", "words"),
     [
         ({}, ["reconcile"]),
-        ({"PLAN": "p"}, ["reconcile", "p"]),
-        ({"PLAN": "p; rm -rf /"}, ["reconcile", "p; rm -rf /"]),
+        ({"PLAN": "p"}, ["reconcile", "--", "p"]),
+        ({"PLAN": "p; rm -rf /"}, ["reconcile", "--", "p; rm -rf /"]),
+        ({"PLAN": "--json"}, ["reconcile", "--", "--json"]),
         (
             {"COMMAND": "execute", "PLAN": "p", "TASK": "1", "CLAIM": "abc", "FOLDER": "/t/x y"},
-            ["execute", "p/1", "--claim=abc", "--to=/t/x y"],
+            ["execute", "--claim=abc", "--to=/t/x y", "--", "p/1"],
         ),
         (
             {"COMMAND": "publish", "PLAN": "p", "TASK": "1", "CLAIM": "abc", "FOLDER": "/t"},
-            ["publish", "p/1", "--claim=abc", "--from=/t"],
+            ["publish", "--claim=abc", "--from=/t", "--", "p/1"],
         ),
         (
             {"COMMAND": "execute --train", "PLAN": "p", "CLAIM": "abc"},
-            ["execute", "--train", "p", "--claim=abc"],
+            ["execute", "--train", "--claim=abc", "--", "p"],
         ),
-        ({"PLAN": "p", "VERDICT": "failure"}, ["reconcile", "p", "--verdict=failure"]),
+        ({"PLAN": "p", "VERDICT": "failure"}, ["reconcile", "--verdict=failure", "--", "p"]),
+        ({"PLAN": "", "FORM": "null"}, ["reconcile"]),
+        (
+            {"PLAN": "p", "FORM": '{"plan": "p", "task": "", "dry-run": false}'},
+            ["reconcile", "--", "p"],
+        ),
+        (
+            {"FORM": '{"task": "--agent x\\n$(id)", "dry-run": true}'},
+            ["start", "--task=--agent x\n$(id)", "--dry-run"],
+        ),
+        (
+            {"PLAN": "p", "FORM": '{"plan": "p", "max-parallel": 2}'},
+            ["start", "--max-parallel=2", "--", "p"],
+        ),
     ],
 )
 def test_the_inputs_of_the_action_are_words_and_never_a_line_of_shell(
     inputs: Mapping[str, str], words: list[str]
 ) -> None:
     assert on_actions.words({f"ACTION_{name}": value for name, value in inputs.items()}) == words
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("{", "the form is no JSON"),
+        ("[]", "the form is no object"),
+        ('{"plna": "p"}', "the form has an input 'plna', which means nothing"),
+        ('{"dry-run": "yes"}', "dry-run: 'yes' is neither true nor false"),
+    ],
+)
+def test_a_form_that_is_none_is_refused_and_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str, said: str
+) -> None:
+    monkeypatch.setenv("ACTION_FORM", form)
+    with pytest.raises(SystemExit) as e:
+        on_actions.main()
+    assert e.value.code == 2
+    assert capsys.readouterr().out.startswith(f"::error::{said}")
+
+
+def test_the_form_that_init_writes_has_the_inputs_of_start() -> None:
+    (file,) = (t for path, t in setup.files(USES).items() if path.endswith("/gitflow.yml"))
+    form = load(file)["on"]["workflow_dispatch"]
+    assert (*form["inputs"],) == on_actions.INPUTS
+    options = {name.lstrip("-") for param in start.params for name in param.opts}
+    assert {*on_actions.INPUTS} <= options
 
 
 @pytest.mark.parametrize("fails", [True, False])

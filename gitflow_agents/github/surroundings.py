@@ -136,7 +136,7 @@ def annotation(problem: Problem) -> str:
     about = ",".join(f"{n}={_escaped(str(v), ':,')}" for n, v in place.items() if v)
     mend = f"; {problem.mend}" if problem.mend else ""
     said = f"{problem.key}: {problem.reason}{mend}" if problem.key else f"{problem.reason}{mend}"
-    return f"::{kind} {about}::{_escaped(said)}"
+    return f"::{kind} {about}".rstrip() + f"::{_escaped(said)}"
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -210,7 +210,8 @@ def find_base(store: Store, plan: Plan, config: Config) -> tuple[str, str]:
             hint="make one first: git commit --allow-empty -m start",
         )
     raise FlowError(
-        f"there is no branch {base} to start from", hint="say which one in the plan: base: <branch>"
+        f"there is no branch {base} to start from",
+        hint="say which one: `base: <branch>` in the plan, or --base",
     )
 
 

@@ -30,7 +30,7 @@ from gitflow_agents.commands import (
 )
 from gitflow_agents.errors import LostRace
 from gitflow_agents.models import Limits, Status
-from gitflow_agents.scheduler import Snapshot, limits_of
+from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service.conducting import NEWS, Conductor
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.service.reconcile import Reconciler
@@ -173,7 +173,7 @@ class Acting:
             has_base = bool(base) and repository.is_ancestor(base, state.flow_sha)
         held = desk.snapshot.state.held
         still = desk.executor.guard.still(held) if held else {}
-        limits = limits_of(desk.snapshot.plan, desk.config)
+        limits = limits_now(desk.snapshot, desk.config)
         return Ground(desk.snapshot, desk.actor, desk.clock(), limits, base, has_base, still)
 
     def _rehearse(self, decision: Decision) -> None:

@@ -19,7 +19,7 @@ from gitflow_agents.execute import Order, Result, Verdict
 from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.models import DoneReport, Lease, Reason, Status
 from gitflow_agents.runner import Stop
-from gitflow_agents.scheduler import Snapshot, limits_of
+from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service import crew, handover
 from gitflow_agents.service.attempts import Attempts
 from gitflow_agents.service.delivery import keep, send
@@ -85,16 +85,22 @@ class Jobs:
         }
         return sorted(name for name in names - over if "/" not in name)
 
-    def reconcile(self, plan: str, forge: Forge, heard: ForgeRun | None = None) -> Snapshot:
+    def reconcile(
+        self, plan: str, forge: Forge, heard: ForgeRun | None = None, parallel: int | None = None
+    ) -> Snapshot:
         """Do what can be done for a plan now, and start runs for the rest; accept it when new.
 
-        `heard` is what became of the test of a train, where the forge told it by itself.
+        `heard` is what became of the test of a train, where the forge told it by itself;
+        `parallel` how many attempts at once a person allows from now on.
         """
         service, store = self.service, self._store(plan)
         snapshot = service.accepted(plan, None, store, self.tell)
         desk = service.desk(snapshot, self.tell)
-        limits = limits_of(snapshot.plan, service.config)
         reconciler = Reconciler(desk)
+        if parallel is not None:
+            said = f"{render.count(parallel, 'attempt')} at once, from now on"
+            reconciler.note("plan_limited", said, parallel=parallel)
+        limits = limits_now(desk.snapshot, service.config)
         Dispatcher(reconciler, forge, limits, heard).go()
         self._ring(reconciler)
         return desk.snapshot
@@ -116,6 +122,10 @@ class Jobs:
             bell = self.service.bell(reconciler, hook, warn)
             bell.ring()
             bell.close()
+
+    def rehearse(self, plan: str, parallel: int | None = None) -> list[Told]:
+        """Return what passes would come to from now on, writing nothing."""
+        return self.service.rehearse_at(self._store(plan), plan, jobs=parallel)
 
     # --- an attempt -------------------------------------------------------------------------------
 

@@ -138,6 +138,24 @@ class Reconciler:
             expected[f"{HEADS}{record.result_branch}"] = record.attempts[-1].report
         self.desk.executor.alarms += self.desk.executor.guard.put_back(expected)
 
+    def note(self, event: str, said: str, **facts: Any) -> None:
+        """Write facts about the plan as a whole down, unless they are; no task moves."""
+        desk = self.desk
+        if all(getattr(desk.snapshot.state, name) == fact for name, fact in facts.items()):
+            return
+        with desk.store.refs.lock():
+            self.refresh()
+            draft = Draft(desk.snapshot, desk.actor, desk.run)
+            draft.set(**facts)
+            draft.tell(event, note=said)
+            try:
+                desk.store.commit(draft)
+            except BaseException:
+                desk.dropped()
+                self.reload()
+                raise
+            desk.written()
+
     def reload(self) -> None:
         """Read the plan's state again."""
         name = self.desk.snapshot.plan.plan

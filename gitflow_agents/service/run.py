@@ -91,7 +91,7 @@ class Run:
     _bug: BaseException | None = None
     _packed: int = 0
     _said_waiting: bool = False
-    _limited: tuple[Plan, Limits] | None = None
+    _limited: tuple[Plan, int | None, Limits] | None = None
     """A text of the plan and its limits: they are asked for in every pass."""
 
     def __post_init__(self) -> None:
@@ -103,10 +103,13 @@ class Run:
     @property
     def limits(self) -> Limits:
         """Return the limits of the plan as it is now."""
-        plan = self.desk.snapshot.plan
-        if self._limited is None or self._limited[0] is not plan:
-            self._limited = (plan, scheduler.limits_of(plan, self.desk.config))
-        return self._limited[1]
+        snapshot = self.desk.snapshot
+        plan, parallel = snapshot.plan, snapshot.state.parallel
+        known = self._limited
+        if known is None or known[0] is not plan or known[1] != parallel:
+            known = (plan, parallel, scheduler.limits_now(snapshot, self.desk.config))
+            self._limited = known
+        return known[2]
 
     @property
     def slots(self) -> int:

@@ -552,7 +552,7 @@ class Service:
 
     def limits(self, snapshot: Snapshot) -> Limits:
         """Return the limits of plan and config together."""
-        return scheduler.limits_of(snapshot.plan, self.config)
+        return scheduler.limits_now(snapshot, self.config)
 
     def flow_sha(self, snapshot: Snapshot) -> str:
         """Return the tip of the flow branch: as it is now, or as an older state says."""
@@ -1239,10 +1239,34 @@ class Service:
         """
         _ = self.handbook
         store = self._beginning_at(plan, remote, lambda text: None)
+        _, data = self._source(plan)
         snapshot = self.open(plan, cached=False)
+        steps = self._rehearsed(store, snapshot, data, jobs=jobs, barrier=barrier)
+        return snapshot.plan.plan, steps
+
+    def rehearse_at(
+        self, store: Store, name: str, data: bytes | None = None, *, jobs: int | None = None
+    ) -> list[Told]:
+        """Return what a plan would come to where its store is, from a text or as it is there."""
+        with store.refs.lock():
+            store.refs.refresh()
+        snapshot = store.load(name)
+        if snapshot is None:
+            text = self._proposal(store, name, data).data
+            snapshot = self._unstarted(self._checked(name, text).plan, text)
+        return self._rehearsed(store, snapshot, data, jobs=jobs)
+
+    def _rehearsed(
+        self,
+        store: Store,
+        snapshot: Snapshot,
+        data: bytes | None,
+        *,
+        jobs: int | None = None,
+        barrier: bool = False,
+    ) -> list[Told]:
         name, state = snapshot.plan.plan, snapshot.state
         steps = []
-        _, data = self._source(plan)
         if snapshot.tip:
             new, refused = self._next_revision(snapshot, data)
             if refused is not None:
@@ -1278,7 +1302,7 @@ class Service:
             steps.append(Told("plan_accepted", text, accepted))
         limits = self.limits(snapshot)
         slots = _slots(jobs, limits)
-        return name, steps + rehearsal(snapshot, limits, slots, self.config.train, barrier)
+        return steps + rehearsal(snapshot, limits, slots, self.config.train, barrier)
 
     def close(self) -> None:
         """End every process that was kept."""

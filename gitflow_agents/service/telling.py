@@ -7,7 +7,6 @@ Nothing there is ever read back as the truth, and nothing that fails here fails 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused
 from gitflow_agents.models import Home, Limits
@@ -16,7 +15,6 @@ from gitflow_agents.render.story import marker, matters, opening, story, title
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.alerting import due
 from gitflow_agents.service.reconcile import Reconciler
-from gitflow_agents.store import Draft
 
 
 @dataclass
@@ -82,25 +80,9 @@ class Telling:
 
     def _note(self, home: Home) -> None:
         """Write down where the plan is told of, if that is new."""
-        desk = self.reconciler.desk
-        if desk.snapshot.state.home == home:
-            return
-        with desk.store.refs.lock():
-            self.reconciler.refresh()
-            draft = Draft(desk.snapshot, desk.actor, desk.run)
-            draft.set(home=home)
-            where = f"pull request {home.pull}" if home.pull else "no pull request"
-            about: dict[str, Any] = {"note": f"the plan is told of in {where}"}
-            if home.refused:
-                about["note"] += f": {home.refused}"
-            draft.tell("home_noted", **about)
-            try:
-                desk.store.commit(draft)
-            except BaseException:
-                desk.dropped()
-                self.reconciler.reload()
-                raise
-            desk.written()
+        where = f"pull request {home.pull}" if home.pull else "no pull request"
+        why = f": {home.refused}" if home.refused else ""
+        self.reconciler.note("home_noted", f"the plan is told of in {where}{why}", home=home)
 
 
 __all__ = ["Telling"]

@@ -5,6 +5,15 @@ Nothing here reads a file, a clock or the environment: bytes and mappings come i
 """
 
 from gitflow_agents.spec.adding import Added, with_tasks
+from gitflow_agents.spec.asking import (
+    Wish,
+    bad_plan_name,
+    by_option,
+    option,
+    wish_plan,
+    wish_task,
+    wrong,
+)
 from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
 from gitflow_agents.spec.files import from_yaml, to_yaml
 from gitflow_agents.spec.glance import plan_base, plan_name
@@ -19,14 +28,18 @@ __all__ = [
     "OWN_VARIABLES",
     "Added",
     "Reading",
+    "Wish",
     "bad_branch",
+    "bad_plan_name",
     "bad_slug",
     "branch",
     "branches",
+    "by_option",
     "config_schema",
     "from_lines",
     "from_yaml",
     "load_plan",
+    "option",
     "plan_base",
     "plan_name",
     "plan_schema",
@@ -41,5 +54,8 @@ __all__ = [
     "to_lines",
     "to_yaml",
     "variables",
+    "wish_plan",
+    "wish_task",
     "with_tasks",
+    "wrong",
 ]
