@@ -644,6 +644,8 @@ class Config(Model):
     remote: Line | None = None
     """The remote that decides on plans which begin from now on, if not this repository."""
     notify: Logins = ()
+    start: Literal["on-push"] | None = None
+    """Whether Actions start the plan files of the default branch, too."""
 
 
 # --- what the tool records ------------------------------------------------------------------------

@@ -146,16 +146,24 @@ def test_a_sweep_with_nothing_to_do_writes_nothing(shop: Shop) -> None:
 
 
 @pytest.mark.slow
-def test_a_plan_that_has_landed_is_looked_at_no_more(shop: Shop) -> None:
-    shop.propose(ONE)
-    shop.actions.drain()
+def test_a_plan_file_that_is_pushed_starts_once_and_is_looked_at_no_more_when_it_has_landed(
+    shop: Shop,
+) -> None:
     up, main = shop.up, shop.repo
+    for path, text in setup.files(f"{TOOL}@{COMMIT}", "main").items():
+        main.write(path, text)
+    engine.plan(main, ONE, name="p")
+    shop.configure("start: on-push\n")
+    runs = shop.actions.drain()
+    assert {conclusion for _, conclusion in ends(runs)} == {"success"}
+    assert shop.merged() == ["1"]
     main.git("fetch", "--quiet", "origin")
     main.git("merge", "--quiet", "origin/flow/p")
     main.git("push", "--quiet", "origin", "main")
-    shop.hub.schedule(shop.there)
     shop.actions.drain()
     assert engine.state(up, "p")["status"] == "landed"
+    up.git("update-ref", "-d", "refs/heads/gitflow/state/p")
+    up.git("update-ref", "-d", "refs/heads/plan/p")
     shop.hub.schedule(shop.there)
     (run,) = shop.actions.drain()
     assert "there is no plan" in run.jobs[0].log

@@ -12,7 +12,7 @@ import pytest
 from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import ForgeDown
 from gitflow_agents.models import Reason
-from gitflow_agents.service import dispatching, handover
+from gitflow_agents.service import Service, dispatching, handover
 from gitflow_agents.service.jobs import ClaimOver
 from tests import engine, repos
 from tests.engine import task
@@ -90,6 +90,26 @@ def test_the_state_names_the_run_of_an_attempt_and_of_a_train(
     }
     forge.turn()
     assert engine.state(up, "p")["train"]["lease"]["run"] == 2
+
+
+def test_a_plan_file_that_was_never_started_is_known_by_what_is_not_there(repo: Repo) -> None:
+    for name in ("a", "reported", "given", "begun", "proposed"):
+        engine.plan(repo, ONE, name=name)
+    repo.write("plans/b.yaml", "plan: other\ngoal: x\ntasks: [{id: a, run: x}]\n")
+    repo.write("plans/reported.report.md", "")
+    repo.write("plans/given.provides.yaml", "")
+    repo.write("plans/no plan.yaml", "")
+    repo.commit("plans")
+    refs = ("main", "gitflow/state/begun", "plan/proposed")
+    for ref in refs:
+        repo.git("update-ref", f"refs/remotes/origin/{ref}", "HEAD")
+    service = Service(str(repo.path))
+    found = service.unstarted("origin")
+    service.close()
+    assert {name: path for name, (path, _) in found.items()} == {
+        "a": "plans/a.yaml",
+        "other": "plans/b.yaml",
+    }
 
 
 def test_a_pass_with_nothing_to_do_asks_nothing_and_moves_nothing(

@@ -347,7 +347,7 @@ def test_every_key_that_the_commented_config_shows_is_one(cli: Cli, repo: Repo) 
 def codes(cli: Cli) -> list[str]:
     """Return what doctor finds of the workflows."""
     said = cli("doctor", "--json", check=False).json["left"]
-    return [one["code"] for one in said if one["code"].startswith(("workflow", "perm", "plan"))]
+    return [one["code"] for one in said if one["code"].startswith(("workflow", "perm", "pl", "pu"))]
 
 
 def test_doctor_follows_a_first_time_user_from_init_to_a_plan(
@@ -383,6 +383,18 @@ def test_doctor_names_the_right_that_a_caller_does_not_give(cli: Cli, repo: Repo
         ".github/workflows/gitflow.yml does not give its job reconcile `actions: write`: "
         "no run can be started",
     )
+
+
+@pytest.mark.slow  # four commands, and nothing that the faster ones do not walk through
+def test_doctor_says_when_no_push_starts_the_plans_that_it_should(cli: Cli, repo: Repo) -> None:
+    repo.identify()
+    cli("init", "--uses", USES)
+    repo.write(".github/gitflow-agents.yml", "start: on-push\n")
+    repo.commit("by itself")
+    assert codes(cli) == ["push-unheard"]
+    cli("init", "--upgrade")
+    repo.commit("listening")
+    assert codes(cli) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "jobs: 3", "jobs: {reconcile: 3}", "- x"])

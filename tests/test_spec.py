@@ -1666,7 +1666,7 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
         keep_branches: maybe
         train: "4"
         follow_base: always
-        start: on-push
+        start: at-once
         gaet: [x]
         """
     )
@@ -1682,7 +1682,7 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
         "c:6:16: error: keep_branches: `keep_branches` has to be true or false, and is text",
         'c:7:8: error: train: `train` has to be a whole number, and is text (write train: 4 without quotes)',
         "c:8:14: error: follow_base: `follow_base` is `always`, and has to be one of clean, off",
-        "c:9:1: error: start: `start` is not built yet in this version (remove it)",
+        "c:9:8: error: start: `start` is `at-once`, and has to be one of on-push",
         "c:10:1: error: gaet: there is no key `gaet` (did you mean `gate`?)",
     ]  # fmt: skip
 

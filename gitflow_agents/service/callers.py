@@ -6,6 +6,7 @@ there is a token for it.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -31,8 +32,13 @@ _WITHOUT = {
 _RANK = {"none": 0, "read": 1, "write": 2}
 
 
-def troubles(repository: Repository, branch: str, remote: str = "origin") -> Iterator[Trouble]:
-    """Yield what is wrong, where a repository has any of the workflows; `branch` is the default."""
+def troubles(
+    repository: Repository, branch: str, remote: str = "origin", *, on_push: bool = False
+) -> Iterator[Trouble]:
+    """Yield what is wrong, where a repository has any of the workflows; `branch` is the default.
+
+    `on_push` says that its plan files are to start by themselves.
+    """
     here, own, there = _places(repository, branch, remote)
     if not here and not own and not there:
         return
@@ -60,6 +66,13 @@ def troubles(repository: Repository, branch: str, remote: str = "origin") -> Ite
             )
     if PASS.removeprefix(FOLDER) in committed:
         yield from _dead_plans(repository, branch, remote)
+        if on_push and not _listens(committed[WORKFLOWS[0]], branch):
+            yield Trouble(
+                "push-unheard",
+                f"the config says `start: on-push`, and no push of {branch} starts {PASS}; a plan "
+                "file there waits for the next sweep",
+                "gitflow-agents init --upgrade",
+            )
 
 
 def at_github(
@@ -146,6 +159,19 @@ def _rights(name: str, data: bytes) -> Iterator[Trouble]:
 def _right(rights: object, key: str) -> str:
     said = rights.get(key) if isinstance(rights, Mapping) else None
     return said if isinstance(said, str) else "none"
+
+
+def _listens(data: bytes, branch: str) -> bool:
+    """Say whether a workflow starts by a push of a branch."""
+    with suppress(FlowError):
+        read = spec.from_yaml(data)
+        on = read.get("on", read.get(True)) if isinstance(read, dict) else None
+        push = on.get("push") if isinstance(on, dict) else None
+        branches = push.get("branches") if isinstance(push, dict) else None
+        if isinstance(branches, list):
+            return any(fnmatch.fnmatchcase(branch, str(one)) for one in branches)
+        return isinstance(on, str | list | dict) and "push" in on
+    return True  # what is wrong with it is told elsewhere
 
 
 def _jobs(data: bytes) -> dict[str, Any]:

@@ -431,9 +431,12 @@ class Doctor:
 
     def workflows(self) -> Iterator[Ailment]:
         """What GitHub Actions need, where they are to work on plans."""
+        on_push = False
+        with contextlib.suppress(FlowError):
+            on_push = self.service.config.start == "on-push"
         with contextlib.suppress(FlowError):
             branch = self.repository.default_branch()
-            for one in troubles(self.repository, branch):
+            for one in troubles(self.repository, branch, on_push=on_push):
                 yield Ailment(one.code, one.message, one.hint, one.plan)
 
     def leases(self) -> Iterator[Ailment]:

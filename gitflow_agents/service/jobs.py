@@ -70,7 +70,8 @@ class Jobs:
     def plans(self) -> list[str]:
         """Return the plans that the remote has, started or only proposed, but those that are over.
 
-        What was fetched last is looked at, and nothing is asked.
+        Where the config says `start: on-push`, the files of the default branch that were never
+        started propose one, too.  What was fetched last is looked at, and nothing is asked.
         """
         tracking = f"refs/remotes/{self.remote}/"
         proposed, begun = (
@@ -83,6 +84,8 @@ class Jobs:
             for name in names
             if self.service.authorities.is_over(tips.get(begun + name), tips.get(proposed + name))
         }
+        if self.service.config.start == "on-push":
+            names |= self.service.unstarted(self.remote).keys()
         return sorted(name for name in names - over if "/" not in name)
 
     def reconcile(
@@ -94,7 +97,8 @@ class Jobs:
         `parallel` how many attempts at once a person allows from now on.
         """
         service, store = self.service, self._store(plan)
-        snapshot = service.accepted(plan, None, store, self.tell)
+        path, text = self._written(store, plan)
+        snapshot = service.accepted(plan, text, store, self.tell, file=path)
         desk = service.desk(snapshot, self.tell)
         reconciler = Reconciler(desk)
         if parallel is not None:
@@ -125,7 +129,9 @@ class Jobs:
 
     def rehearse(self, plan: str, parallel: int | None = None) -> list[Told]:
         """Return what passes would come to from now on, writing nothing."""
-        return self.service.rehearse_at(self._store(plan), plan, jobs=parallel)
+        store = self._store(plan)
+        _, text = self._written(store, plan)
+        return self.service.rehearse_at(store, plan, text, jobs=parallel)
 
     # --- an attempt -------------------------------------------------------------------------------
 
@@ -235,6 +241,12 @@ class Jobs:
         store = self.service.authorities.store(self.remote, plan)
         store.refs.refresh(force=True)
         return store
+
+    def _written(self, store: Store, plan: str) -> tuple[str, bytes | None]:
+        """Return path and text of a plan that has only a file on the default branch."""
+        if store.refs.resolve(state_ref(plan)) or store.refs.resolve(plan_ref(plan)):
+            return "", None
+        return self.service.unstarted(self.remote).get(plan, ("", None))
 
     def _desk(self, plan: str) -> Desk:
         store = self._store(plan)

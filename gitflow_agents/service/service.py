@@ -73,7 +73,7 @@ from gitflow_agents.store import (
     create_repository,
 )
 from gitflow_agents.store.remote import usual_remote
-from gitflow_agents.store.repository import EMPTY_TREE
+from gitflow_agents.store.repository import EMPTY_TREE, FILE, FOLDER
 from gitflow_agents.store.state import BRIEFING, HEADS, events_of, gone, plan_ref, state_ref
 from gitflow_agents.webhook import Webhook, webhook
 
@@ -81,6 +81,7 @@ MOST_WARNINGS = 3
 """Warnings of a plan that a run prints; `validate` prints all."""
 MOST_PATHS = 1000
 """Paths that git is asked about by name; of more than these all are compared."""
+_PLAN_REFS = (plan_ref, state_ref)
 CONFIGS = (".github/gitflow-agents.yml", ".gitflow-agents.yml")
 
 
@@ -914,6 +915,30 @@ class Service:
             self.clock,
         )
         return desk
+
+    def unstarted(self, remote: str) -> dict[str, tuple[str, bytes]]:
+        """Return path and text of each plan file on a remote's default branch that nobody started.
+
+        One was started where the remote has its state, or the branch its report; what is proposed
+        on `plan/<plan>` counts in its place.
+        """
+        repository = self.repository
+        branch = f"refs/remotes/{remote}/{repository.default_branch()}"
+        tip = repository.resolve(f"{branch}^{{commit}}")
+        folder = repository.find(repository.commit(tip).tree, "plans") if tip else None
+        files = repository.tree(folder.sha) if folder and folder.mode == FOLDER else {}
+        found: dict[str, tuple[str, bytes]] = {}
+        for file, entry in files.items():
+            stem = file.removesuffix(".yaml")
+            if stem == file or "." in stem or entry.mode != FILE:
+                continue
+            data = repository.blob(entry.sha)
+            name = spec.plan_name(data, default=stem)
+            refs = (f"refs/remotes/{remote}/{ref(name).removeprefix(HEADS)}" for ref in _PLAN_REFS)
+            left = {f"{name}.report.md", f"{name}.provides.yaml"} & files.keys()
+            if not spec.bad_plan_name(name) and not left and not any(map(repository.resolve, refs)):
+                found.setdefault(name, (f"plans/{file}", data))
+        return found
 
     def started(self, plans: Sequence[str]) -> list[str]:
         """Return the names of plans that were accepted: those named, or all of them."""

@@ -24,6 +24,8 @@ WORKFLOWS = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml")
 CONFIG = ".github/gitflow-agents.yml"
 HERE = "gitflow-agents"
 """The distribution whose origin says which repository the workflows are called from."""
+LISTENS = 'branches: ["plan/**"]'
+"""The pushes that start a pass, in the words of the workflow."""
 _USES = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})")
 _ORIGIN = re.compile(r"https://[^/]+/(?P<repository>[\w.-]+/[\w.-]+?)(?:\.git)?/?")
 _SAYS = re.compile(r"(?m)^ *uses: *([\w.-]+/[\w.-]+)/\.github/workflows/\w+\.yml@([0-9a-f]{40})")
@@ -55,8 +57,11 @@ def origin() -> str:
     return f"{found['repository']}@{commit}" if found and len(commit) == 40 else ""
 
 
-def files(uses: str) -> dict[str, str]:
-    """Return the texts of the files by their paths; UsageError when `uses` is no pinned commit."""
+def files(uses: str, pushed: str = "") -> dict[str, str]:
+    """Return the texts of the files by their paths; UsageError when `uses` is no pinned commit.
+
+    `pushed` is the branch whose plan files start by themselves, too.
+    """
     found = _USES.fullmatch(uses)
     if found is None:
         raise UsageError(
@@ -69,6 +74,8 @@ def files(uses: str) -> dict[str, str]:
         text = text.replace("USES/", f"{found['repository']}/").replace(
             "@COMMIT", f"@{found['commit']}"
         )
+        if pushed:
+            text = text.replace(LISTENS, f"{LISTENS[:-1]}, {json.dumps(pushed)}]")
         made[f".github/workflows/{name}"] = text
     made[CONFIG] = packaged.text("templates/actions/config.yml")
     for name, schema in (("plan", spec.plan_schema()), ("config", spec.config_schema())):
@@ -94,7 +101,7 @@ def says(text: str) -> str:
     return f"{found[1]}@{found[2]}" if found else ""
 
 
-def write(top: Path, uses: str, *, upgrade: bool, dry_run: bool) -> list[Written]:
+def write(top: Path, uses: str, *, pushed: str = "", upgrade: bool, dry_run: bool) -> list[Written]:
     """Write what is missing; with `upgrade` also what says something else.
 
     The config is never written over: what stands there was decided by people.
@@ -106,7 +113,7 @@ def write(top: Path, uses: str, *, upgrade: bool, dry_run: bool) -> list[Written
             hint="gitflow-agents init --uses OWNER/NAME@COMMIT",
         )
     done = []
-    for path, text in files(uses).items():
+    for path, text in files(uses, pushed).items():
         file = top / path
         if file.is_symlink():
             raise FlowError(f"{path} is a symlink, and is not written through")

@@ -199,6 +199,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "remote": "The remote that decides on plans which begin from now on; else this repository.",
         "notify": "Who is mentioned on GitHub when a plan needs a person or is finished: people, "
         "and teams as `organisation/team`; nobody if left out.",
+        "start": "`on-push`: GitHub Actions also start each plan file on the default branch that "
+        "was never started.",
     },
     ConfigLimits: _LIMITS
     | {

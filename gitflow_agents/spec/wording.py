@@ -38,7 +38,7 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Task: _LATER_IN_A_PLAN,
     Defaults: _LATER_IN_A_PLAN,
     Config: frozenset(
-        "runners start allow_users allow_bots allow_self_approval "
+        "runners allow_users allow_bots allow_self_approval "
         "command_permissions command_prefix comment_mode projects issues agent_mapping".split()
     ),
 }
