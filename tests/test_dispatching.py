@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import ForgeDown
 from gitflow_agents.models import Reason
 from gitflow_agents.service import Service, dispatching, handover
-from gitflow_agents.service.jobs import ClaimOver
+from gitflow_agents.service.jobs import ClaimOver, Jobs
 from tests import engine, repos
 from tests.engine import task
 from tests.near_forge import Near
@@ -140,14 +141,16 @@ def test_passes_at_once_start_each_attempt_once(propose: Propose, forge: Near, u
     propose(ONE, AFTER, task("3", "echo c > c.txt"))
     told: list[str] = []
 
-    def one(_: int) -> None:
+    def one(jobs: Jobs) -> None:
         try:
-            forge.reconcile()
+            jobs.reconcile("p", forge)
         except LostRace as e:  # another pass was quicker, and does what is to be done
             told.append(e.message)
 
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(one, range(3)))
+    with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+        # A clone of a folder that is written to meanwhile would lack what comes in between.
+        clones = [stack.enter_context(forge.jobs()) for _ in range(3)]
+        list(pool.map(one, clones))
     assert len(told) < 3
     assert sorted(run.inputs["task"] for run in forge.started) == ["1", "3"]
     forge.finish()
