@@ -664,7 +664,9 @@ def new(
     text = spec.template(template, text=given, plan=name, goal=goal, folders=folders)
     top = cache.checkout(app.directory) or app.directory
     path = app.path(output) if output else os.path.join(top, "plans", f"{name}.yaml")
-    _write_new(path, text.encode())
+    schema = os.path.join(top, spec.PLAN_SCHEMA)
+    known = os.path.relpath(schema, os.path.dirname(path)) if os.path.exists(schema) else ""
+    _write_new(path, f"{spec.modeline(known)}#\n{text}".encode())
     shown = os.path.relpath(path)
     app.note(f"wrote {shown}\nnext: {NAME} validate {shown}")
 

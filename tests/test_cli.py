@@ -538,6 +538,21 @@ def test_new_writes_a_plan_at_the_top_of_the_checkout(cli: Cli, repo: Repo) -> N
     path = os.path.relpath(repo.path / "plans/search.yaml")
     assert result.stdout == f"wrote {path}\nnext: gitflow-agents validate {path}\n"
     assert cli("show", "plans/search.yaml", "--json").json["goal"] == "Find a word: fast"
+    first, _, _ = (repo.path / "plans/search.yaml").read_text().partition("\n")
+    assert first.startswith("# yaml-language-server: $schema=plan.schema.json  ")
+    assert "gitflow-agents schema plan > plan.schema.json" in first
+
+
+def test_a_new_plan_names_the_schema_that_init_wrote(cli: Cli, repo: Repo) -> None:
+    cli("init", "--uses", f"alice/tool@{'0' * 40}")
+    cli("new", "search", "-C", ".github")
+    first, _, _ = (repo.path / "plans/search.yaml").read_text().partition("\n")
+    schema = first.removeprefix("# yaml-language-server: $schema=")
+    assert schema == "../.github/gitflow-agents/plan.schema.json"
+    assert (
+        json.loads((repo.path / "plans" / schema).read_text())["title"]
+        == "A plan of gitflow-agents"
+    )
 
 
 def test_a_new_plan_without_a_name_is_called_after_the_time(cli: Cli, repo: Repo) -> None:

@@ -22,6 +22,7 @@ from gitflow_agents.render import count
 
 WORKFLOWS = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml")
 CONFIG = ".github/gitflow-agents.yml"
+CONFIG_SCHEMA = ".github/gitflow-agents/config.schema.json"
 HERE = "gitflow-agents"
 """The distribution whose origin says which repository the workflows are called from."""
 LISTENS = 'branches: ["plan/**"]'
@@ -78,8 +79,8 @@ def files(uses: str, pushed: str = "") -> dict[str, str]:
             text = text.replace(LISTENS, f"{LISTENS[:-1]}, {json.dumps(pushed)}]")
         made[f".github/workflows/{name}"] = text
     made[CONFIG] = packaged.text("templates/actions/config.yml")
-    for name, schema in (("plan", spec.plan_schema()), ("config", spec.config_schema())):
-        made[f".github/gitflow-agents/{name}.schema.json"] = json.dumps(schema, indent=2) + "\n"
+    made[spec.PLAN_SCHEMA] = json.dumps(spec.plan_schema(), indent=2) + "\n"
+    made[CONFIG_SCHEMA] = json.dumps(spec.config_schema(), indent=2) + "\n"
     return made
 
 

@@ -21,11 +21,18 @@ from gitflow_agents.spec.lines import from_lines, slice_of, to_lines
 from gitflow_agents.spec.names import bad_branch, bad_slug, branch, branches, slug
 from gitflow_agents.spec.plan import Reading, load_plan, read_plan
 from gitflow_agents.spec.role import read_role
-from gitflow_agents.spec.schema import config_schema, plan_schema, reference, role_schema
-from gitflow_agents.spec.template import template
+from gitflow_agents.spec.schema import (
+    PLAN_SCHEMA,
+    config_schema,
+    plan_schema,
+    reference,
+    role_schema,
+)
+from gitflow_agents.spec.template import modeline, template
 
 __all__ = [
     "OWN_VARIABLES",
+    "PLAN_SCHEMA",
     "Added",
     "Reading",
     "Wish",
@@ -39,6 +46,7 @@ __all__ = [
     "from_lines",
     "from_yaml",
     "load_plan",
+    "modeline",
     "option",
     "plan_base",
     "plan_name",

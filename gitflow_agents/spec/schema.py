@@ -33,6 +33,8 @@ from gitflow_agents.models import (
 from gitflow_agents.roles import Role
 from gitflow_agents.spec.wording import spellings
 
+PLAN_SCHEMA = ".github/gitflow-agents/plan.schema.json"
+"""Where `init` writes it, for editors."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _LIMITS = {

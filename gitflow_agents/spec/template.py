@@ -51,6 +51,15 @@ def template(name: str, *, text: str, plan: str, goal: str, folders: Sequence[st
     return "".join(filled).rstrip("\n") + "\n"
 
 
+def modeline(schema: str = "") -> str:
+    """Return the line by which editors know the schema of a plan file, at a path relative to it.
+
+    Without one it says how to get it.
+    """
+    said = schema or "plan.schema.json     (gitflow-agents schema plan > plan.schema.json)"
+    return f"# yaml-language-server: $schema={said}\n"
+
+
 def _folder(number: int, folder: str) -> dict[str, str]:
     reason = bad_path(folder)
     if not folder.strip() or not folder.isprintable():
