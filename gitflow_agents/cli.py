@@ -621,8 +621,14 @@ def init(app: App, uses: str, upgrade: bool, dry_run: bool) -> None:
     if repository.top is None:
         raise FlowError("this repository has no checkout to write files to")
     branch = repository.default_branch()
-    pushed = branch if app.service.config.start else ""
-    written = setup.write(repository.top, uses, pushed=pushed, upgrade=upgrade, dry_run=dry_run)
+    written = setup.write(
+        repository.top,
+        uses,
+        pushed=branch if app.service.config.start else "",
+        is_told=setup.is_told(repository),
+        upgrade=upgrade,
+        dry_run=dry_run,
+    )
     todo = setup.left(branch, written)
     app.answer(
         lambda: setup.text(written, todo, dry_run=dry_run), lambda: setup.as_json(written, todo)

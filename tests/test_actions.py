@@ -150,7 +150,7 @@ def test_a_plan_file_that_is_pushed_starts_once_and_is_looked_at_no_more_when_it
     shop: Shop,
 ) -> None:
     up, main = shop.up, shop.repo
-    for path, text in setup.files(f"{TOOL}@{COMMIT}", "main").items():
+    for path, text in setup.files(f"{TOOL}@{COMMIT}", pushed="main").items():
         main.write(path, text)
     engine.plan(main, ONE, name="p")
     shop.configure("start: on-push\n")
@@ -314,6 +314,10 @@ def test_what_a_token_of_its_own_pushes_is_tested_and_the_token_is_nowhere(
     else:
         shop.there.allow_pull_requests = False  # that is about GitHub Actions
         secrets["GITFLOW_TOKEN"] = shop.hub.person(who, (shop.there, "write")).text
+        # A server of their own, too, which does not tell a job where its workflow is from.
+        shop.hub.tells_where = False
+        for path, text in setup.files(f"{TOOL}@{COMMIT}", is_told=False).items():
+            shop.repo.write(path, text)
     shop.repo.write(".github/workflows/ci.yml", CI)
     shop.repo.commit("tests of alice's own")
     shop.repo.git("push", "--quiet", "origin", "main")

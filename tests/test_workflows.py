@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.forge import checks, counts, expressions
+from tests.forge.expressions import load
 from tests.repos import Cli, Repo
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,14 @@ def written(repo: Repo, cli: Cli) -> list[Path]:
 
 
 @pytest.fixture
+def elsewhere(repo: Repo, cli: Cli) -> list[Path]:
+    """Return those that it writes where `origin` is on a server of one's own."""
+    repo.git("remote", "add", "origin", "git@git.example.com:alice/shop.git")
+    cli("init", "--uses", f"{OURS}@{'a' * 40}")
+    return sorted((repo.path / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.fixture
 def called() -> dict[str, Path]:
     """Return the shipped files by what a caller calls them, and by what they call each other."""
     return {
@@ -65,6 +74,20 @@ def test_the_files_keep_our_own_rules(written: list[Path], called: dict[str, Pat
 
 def test_githubs_parser_takes_the_files(written: list[Path], called: dict[str, Path]) -> None:
     assert [one for file in [*SHIPPED, *written] for one in checks.said(file, called)] == []
+
+
+def test_a_server_of_ones_own_is_told_what_github_tells_by_itself(elsewhere: list[Path]) -> None:
+    said = [load(file.read_text())["jobs"] for file in elsewhere]
+    given = [job["with"] for jobs in said for job in jobs.values()]
+    assert [(one["tool-repository"], one["tool-ref"]) for one in given] == [(OURS, "a" * 40)] * 3
+
+
+@pytest.mark.slow  # the parser takes its time, and the same files without two lines are fast
+def test_githubs_parser_takes_those_for_a_server_of_ones_own(
+    elsewhere: list[Path], called: dict[str, Path]
+) -> None:
+    assert [one for file in elsewhere for one in checks.said(file, called)] == []
+    assert checks.zizmor(elsewhere, but=NOT_MEANT) + checks.schema(elsewhere) == []
 
 
 @pytest.mark.slow  # three tools of others; our own rules and GitHub's parser are fast

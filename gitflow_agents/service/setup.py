@@ -19,6 +19,8 @@ from gitflow_agents import packaged, spec
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.models import SCHEMA
 from gitflow_agents.render import count
+from gitflow_agents.store import Repository
+from gitflow_agents.store.remote import settings_of
 
 WORKFLOWS = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml")
 CONFIG = ".github/gitflow-agents.yml"
@@ -58,10 +60,11 @@ def origin() -> str:
     return f"{found['repository']}@{commit}" if found and len(commit) == 40 else ""
 
 
-def files(uses: str, pushed: str = "") -> dict[str, str]:
+def files(uses: str, *, pushed: str = "", is_told: bool = True) -> dict[str, str]:
     """Return the texts of the files by their paths; UsageError when `uses` is no pinned commit.
 
-    `pushed` is the branch whose plan files start by themselves, too.
+    `pushed` is the branch whose plan files start by themselves, too.  Unless it `is_told` by the
+    server, the workflows say themselves where what they call is from.
     """
     found = _USES.fullmatch(uses)
     if found is None:
@@ -77,11 +80,28 @@ def files(uses: str, pushed: str = "") -> dict[str, str]:
         )
         if pushed:
             text = text.replace(LISTENS, f"{LISTENS[:-1]}, {json.dumps(pushed)}]")
+        if not is_told:
+            said = (
+                f"      tool-repository: {found['repository']}\n"
+                f"      tool-ref: {found['commit']} # as in `uses`\n"
+            )
+            text = text.replace("    with:\n", f"    with:\n{said}", 1)
         made[f".github/workflows/{name}"] = text
     made[CONFIG] = packaged.text("templates/actions/config.yml")
     made[spec.PLAN_SCHEMA] = json.dumps(spec.plan_schema(), indent=2) + "\n"
     made[CONFIG_SCHEMA] = json.dumps(spec.config_schema(), indent=2) + "\n"
     return made
+
+
+def is_told(repository: Repository, remote: str = "origin") -> bool:
+    """Say whether jobs are told where their workflow is from: GitHub does, other servers do not."""
+    from gitflow_agents.github.whereabouts import CLOUD, PUBLIC, place
+
+    try:
+        host = place(dict(settings_of(repository, remote))["url"], {}).host
+    except FlowError:
+        return True
+    return host == PUBLIC or host.endswith(f".{CLOUD}")
 
 
 def pinned(top: Path) -> str:
@@ -102,7 +122,15 @@ def says(text: str) -> str:
     return f"{found[1]}@{found[2]}" if found else ""
 
 
-def write(top: Path, uses: str, *, pushed: str = "", upgrade: bool, dry_run: bool) -> list[Written]:
+def write(
+    top: Path,
+    uses: str,
+    *,
+    pushed: str = "",
+    is_told: bool = True,
+    upgrade: bool,
+    dry_run: bool,
+) -> list[Written]:
     """Write what is missing; with `upgrade` also what says something else.
 
     The config is never written over: what stands there was decided by people.
@@ -114,7 +142,7 @@ def write(top: Path, uses: str, *, pushed: str = "", upgrade: bool, dry_run: boo
             hint="gitflow-agents init --uses OWNER/NAME@COMMIT",
         )
     done = []
-    for path, text in files(uses, pushed).items():
+    for path, text in files(uses, pushed=pushed, is_told=is_told).items():
         file = top / path
         if file.is_symlink():
             raise FlowError(f"{path} is a symlink, and is not written through")
@@ -172,4 +200,15 @@ def as_json(written: Iterable[Written], todo: Iterable[str]) -> dict[str, Any]:
     return {"schema": SCHEMA, "files": rows, "left": list(todo)}
 
 
-__all__ = ["Written", "as_json", "files", "left", "origin", "pinned", "says", "text", "write"]
+__all__ = [
+    "Written",
+    "as_json",
+    "files",
+    "is_told",
+    "left",
+    "origin",
+    "pinned",
+    "says",
+    "text",
+    "write",
+]

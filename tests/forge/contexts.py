@@ -56,6 +56,12 @@ def of_job(hub: Hub, job: Job) -> dict[str, Any]:
     if environment:
         secrets |= environment.secrets
     assert job.token is not None
+    where = {
+        "workflow_repository": within.file.repository,
+        "workflow_file_path": within.file.path,
+        "workflow_sha": within.file.sha,
+        "workflow_ref": f"{within.file.repository}/{within.file.path}@{within.file.sha}",
+    }
     return of_node(hub, run, job.node) | {
         "github": github(hub, run, job),
         "matrix": job.matrix,
@@ -65,14 +71,7 @@ def of_job(hub: Hub, job: Job) -> dict[str, Any]:
             "fail-fast": (job.node.definition.get("strategy") or {}).get("fail-fast", True),
         },
         "secrets": secrets | {"GITHUB_TOKEN": job.token.text},
-        "job": {
-            "status": "success",
-            "check_run_id": job.id,
-            "workflow_repository": within.file.repository,
-            "workflow_file_path": within.file.path,
-            "workflow_sha": within.file.sha,
-            "workflow_ref": f"{within.file.repository}/{within.file.path}@{within.file.sha}",
-        },
+        "job": {"status": "success", "check_run_id": job.id} | (where if hub.tells_where else {}),
     }
 
 

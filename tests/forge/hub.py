@@ -98,6 +98,8 @@ class Hub:
     """Every end of a run, in order; one that was done again is here twice."""
     transit: Callable[[Event], Iterable[Event]] = lambda event: [event]
     """What becomes of an event before it starts anything: lost, doubled, kept for later."""
+    tells_where: bool = True
+    """Whether a job is told where its workflow is from, which GitHub's own servers alone do."""
     clock: timedelta = timedelta(0)
     """How far its time is ahead of the machine's."""
 
