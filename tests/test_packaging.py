@@ -5,7 +5,7 @@ What they call is a make of three lines; the one action of others is stood in fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,6 @@ dist:
 \t@mkdir -p dist && echo wheel >dist/gitflow_agents-1.2.0-py3-none-any.whl
 \t@echo sdist >dist/gitflow_agents-1.2.0.tar.gz
 """
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[forge.Hub]:
-    with forge.serve(tmp_path / "hub") as hub:
-        yield hub
 
 
 class Project:

@@ -245,7 +245,8 @@ def test_who_may_not_see_the_settings_is_told_what_it_takes(ready: Ready) -> Non
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
-        (401, "GitHub answered 401"),
+        (401, "; the token is no good, or too old"),
+        (200, "is no GitHub"),
         (404, "it is not there, or this token may not see it"),
         (503, "GitHub answered 503"),
         ("away", "GitHub cannot be reached"),
@@ -261,6 +262,16 @@ def test_what_does_not_answer_is_asked_once_and_is_no_trouble(
     assert one.startswith("anything of alice/shop: ")
     assert said in one
     assert len(ready.hub.asked()) == 1
+
+
+@pytest.mark.slow
+def test_whatever_fails_on_the_way_is_told_and_no_bug(ready: Ready) -> None:
+    ready.shop.archived = True
+    for seed in range(25):
+        ready.hub.trouble(seed, 0.3, (500, 502, 403, 404, 429, "lost", "away"))
+        found = ready.look()
+        assert found.unchecked or [one.code for one in found.troubles] == ["repository-closed"]
+        ready.hub.heal()
 
 
 @pytest.mark.slow

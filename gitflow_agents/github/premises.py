@@ -134,8 +134,10 @@ class _Asked:
             if e.status == 404:
                 return None
             why = e.message.removeprefix(f"{what}: ").rstrip(".")
-            hint = f"; {self.kind.needs}" if e.status == 403 and "/actions/" in path else ""
-            raise _Silent(what, f"{why}{hint}", is_all=e.status == 401) from None
+            hint = self.kind.needs if e.status == 403 and "/actions/" in path else ""
+            hint = e.hint if e.status == 401 else hint
+            said = f"{why}; {hint}" if hint else why
+            raise _Silent(what, said, is_all=e.status == 401) from None
         except ForgeDown as e:
             raise _Silent(what, e.message.removeprefix(f"{what}: "), is_all=True) from None
 
@@ -147,13 +149,15 @@ class _Asked:
         return found
 
     @cached_property
-    def repository(self) -> Mapping[str, Any]:
+    def repository(self) -> dict[str, Any]:
         what = f"anything of {self.name}"
         found = self.ask("", what)
         if found is None:
             why = "it is not there, or this token may not see it: gh auth status"
             raise _Silent(what, why, is_all=True)
-        return dict(found)
+        if not isinstance(found, dict) or "full_name" not in found:
+            raise _Silent(what, f"what answers at {self.there.api} is no GitHub", is_all=True)
+        return found
 
     @cached_property
     def policy(self) -> Mapping[str, Any]:
