@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from gitflow_agents.models import ZERO
-from gitflow_agents.store import Repository
+from gitflow_agents.store import Repository, repository
 from tests import engine
 from tests.engine import recorded, task, until
 from tests.repos import Repo
@@ -81,6 +81,33 @@ def test_who_told_git_to_bring_nothing_to_the_disk_is_heard(repo: Repo) -> None:
     with watched(repo) as (settled, _):
         engine.finished(repo, engine.go(repo))
     assert settled == set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux what a file is called")
+def test_a_quick_disk_gets_objects_one_by_one_and_a_slow_one_all_together(repo: Repo) -> None:
+    store = Repository(repo.path)
+
+    def written(*texts: bytes) -> list[bool]:
+        """Write some texts, then settle; return of each whether it had to wait for that."""
+        shas = [store.write_blob(text) for text in texts]
+        waited = [sha not in settled for sha in shas]
+        store.settle()
+        assert settled.issuperset(shas)
+        return waited
+
+    try:
+        with watched(repo) as (settled, _):
+            with mock.patch.object(repository, "AT_ONCE", float("inf")):
+                assert written(b"1", b"2") == [True, True]  # nobody knows the disk yet
+                assert written(b"3", b"4") == [False, False]
+            with mock.patch.object(repository, "AT_ONCE", -1.0):
+                assert written(b"5", b"6", b"7") == [False, True, True]
+                assert written(b"8", b"9") == [True, True]
+            with mock.patch.object(repository, "AT_ONCE", float("inf")):
+                assert written(b"10", b"11") == [True, True]
+                assert written(b"12") == [False]
+    finally:
+        store.close()
 
 
 def test_an_object_that_a_power_cut_left_empty_is_written_again(repo: Repo) -> None:

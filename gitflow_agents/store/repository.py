@@ -383,6 +383,8 @@ class Repository:
         self._reading = threading.Lock()
         self._settling = threading.Lock()
         self._fresh: deque[str] = deque()
+        # Of a disk that is, an object is brought there while it is open: that saves another look.
+        self._is_quick = False
         self._parts, self._part = secrets.token_hex(8), count()
         # What was read or written lately, by sha: objects never change.
         self._trees: OrderedDict[str, dict[str, Entry]] = OrderedDict()
@@ -717,22 +719,25 @@ class Repository:
         sha = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
         folder = f"{self._common}/objects/{sha[:2]}"
         path = f"{folder}/{sha[2:]}"
-        with contextlib.suppress(OSError):
-            # Most are new, and to ask so costs no exception; a power cut can leave an empty one.
-            if os.access(path, os.F_OK) and os.stat(path).st_size:
-                return sha
+        # Most are new, and to ask so costs no exception; a power cut can leave an empty one.
+        if os.access(path, os.F_OK) and _size(path):
+            return sha
         # git's own name for an object that is not whole yet: its gc clears away what a kill left.
         part = f"{folder}/tmp_obj_{self._parts}_{next(self._part)}"
         try:
             try:
                 fd = self._new_file(folder, part)
                 try:
-                    left = memoryview(_deflated(whole))
-                    while left:
-                        left = left[os.write(fd, left) :]
+                    left = _deflated(whole)
+                    while left := left[os.write(fd, left) :]:
+                        pass
+                    os.rename(part, path)
+                    if self._is_quick:
+                        self._bring(fd)
+                    else:
+                        self._fresh.append(sha)
                 finally:
                     os.close(fd)
-                os.rename(part, path)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(part)
@@ -742,7 +747,6 @@ class Repository:
                 f"git's objects cannot be written: {e.strerror or e}",
                 hint=MAKE_ROOM,
             ) from e
-        self._fresh.append(sha)
         return sha
 
     def note(self, tree: str, base: str) -> None:
@@ -770,9 +774,8 @@ class Repository:
             rest = iter(dict.fromkeys(taken))
             try:
                 for sha in rest:
-                    began = time.perf_counter()
                     self._settle(sha)
-                    if time.perf_counter() - began > AT_ONCE:
+                    if not self._is_quick:
                         break  # a disk that takes its time
                 # Side by side: what is asked for together costs such a disk little more than one.
                 left = list(rest)
@@ -794,9 +797,15 @@ class Repository:
         with contextlib.suppress(FileNotFoundError):  # it was packed, and git settles packs
             fd = os.open(f"{self._common}/objects/{sha[:2]}/{sha[2:]}", os.O_RDONLY)
             try:
-                os.fsync(fd)
+                self._bring(fd)
             finally:
                 os.close(fd)
+
+    def _bring(self, fd: int) -> None:
+        """Bring a file to the disk, and note whether that took its time."""
+        began = time.perf_counter()
+        os.fsync(fd)
+        self._is_quick = time.perf_counter() - began <= AT_ONCE
 
     @cached_property
     def _settlers(self) -> ThreadPoolExecutor:
@@ -943,6 +952,14 @@ def loose(common: str, sha: str) -> tuple[str, bytes] | None:
     if size != b"%d" % len(data):  # git itself reads such a one for ever
         raise GitFailed(f"the object {sha} is damaged", hint="git fsck shows what else is damaged")
     return kind.decode(), data
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file; 0 when it is gone."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _is_name(name: str) -> bool:
