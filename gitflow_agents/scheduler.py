@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import Literal
 
@@ -118,7 +119,7 @@ class Snapshot:
 
     def record(self, task: str) -> TaskRecord:
         """Return what is known about a task; an empty record when nothing is."""
-        return self.records.get(task) or TaskRecord(id=task)
+        return self.records.get(task) or _nothing_known(task)
 
     def statuses(self) -> dict[str, Status]:
         """Return every task's status, in plan order."""
@@ -205,6 +206,12 @@ class Snapshot:
         """Say whether every task is completed or left out."""
         ended = len(self.by_status[Status.COMPLETED]) + len(self.by_status[Status.CANCELLED])
         return ended == len(self.plan.tasks)
+
+
+@lru_cache(maxsize=4096)
+def _nothing_known(task: str) -> TaskRecord:
+    """Return the record of a task that nothing has happened to; a pass asks for it again."""
+    return TaskRecord(id=task)
 
 
 def _counted(record: TaskRecord) -> Status:

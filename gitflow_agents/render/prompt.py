@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from gitflow_agents.errors import FlowError, InvalidFile, Problem
@@ -32,6 +33,8 @@ MOST_BRIEF = 8 * 1024 * 1024
 MOST_ROUNDS = 400_000
 """Rounds of all loops of one brief together."""
 _LEFT = "_rounds_left"
+_AT_A_TIME = 32
+"""Parts of a brief that are made before anybody asks how long it has become."""
 
 
 def listed(items: tuple[str, ...]) -> str:
@@ -101,15 +104,21 @@ class Template:
 
     def render(self, values: object) -> str:
         """Return the text; FlowError when the template cannot be filled in with these values."""
-        given = {each.name: getattr(values, each.name) for each in fields(values)}  # type: ignore[arg-type]
+        given = {name: getattr(values, name) for name in _fields_of(self._values)}
+        filled = self._own.root_render_func(self._own.new_context({**given, _LEFT: [MOST_ROUNDS]}))
         parts: list[str] = []
         size = 0
         try:
-            for part in self._own.generate(**given, **{_LEFT: [MOST_ROUNDS]}):
-                size += len(part)
-                if size > MOST_BRIEF:
-                    raise _TooMuch(f"the brief is over {MOST_BRIEF:,} characters")
-                parts.append(part)
+            try:
+                # Some at a time: to look at each part takes longer than to make it.
+                while some := list(islice(filled, _AT_A_TIME)):
+                    size += sum(map(len, some))
+                    if size > MOST_BRIEF:
+                        raise _TooMuch(f"the brief is over {MOST_BRIEF:,} characters")
+                    parts += some
+            except Exception:
+                # It tells the lines of the template, and not those of what was compiled of it.
+                self._own.environment.handle_exception()
         except Exception as e:
             line = _line(e, self.file)
             where = f"{self.file}:{line}" if line else self.file

@@ -66,7 +66,7 @@ _BLOCKS = (dict, list, tuple, Mapping)
 def _write(value: Any, pad: str, lead: str, lines: list[str]) -> None:
     """Write a mapping or a list as the library does; `lead` stands before its first line."""
     if not value:
-        lines.append(f"{lead}{'{}' if isinstance(value, _MAPPINGS) else '[]'}\n")
+        lines.append(f"{lead}{_empty(value)}\n")
     elif isinstance(value, _MAPPINGS):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -79,7 +79,7 @@ def _write(value: Any, pad: str, lead: str, lines: list[str]) -> None:
                     below = f"{pad}  " if isinstance(item, _MAPPINGS) else pad
                     _write(item, below, below, lines)
                 else:
-                    _write(item, "", f"{lead}{_usual(key)}: ", lines)
+                    lines.append(f"{lead}{_usual(key)}: {_empty(item)}\n")
             else:
                 lines.append(f"{lead}{_usual(key)}: {_literal(item)}\n")
             lead = pad
@@ -92,6 +92,10 @@ def _write(value: Any, pad: str, lead: str, lines: list[str]) -> None:
             else:
                 lines.append(f"{lead}- {_literal(item)}\n")
             lead = pad
+
+
+def _empty(value: Any) -> str:
+    return "{}" if isinstance(value, _MAPPINGS) else "[]"
 
 
 _USUAL = re.compile(r"[A-Za-z0-9/_](?:[ !\"$-9;-~]|:(?! |$)){0,118}(?<! )")
