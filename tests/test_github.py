@@ -300,7 +300,17 @@ def test_init_writes_what_actions_need_and_a_second_time_nothing(cli: Cli, repo:
         ".github/workflows/gitflow-train.yml",
         ".github/workflows/gitflow.yml",
     ]
-    assert "what is left to do by hand:" in first.stdout
+    assert first.stdout.partition("what is left to do by hand:\n")[2] == (
+        "  - put these files on main, where GitHub looks for them: git add .github && git commit -m "
+        "'gitflow-agents' && git push\n"
+        "  - give the agents their keys, as secrets of the repository: gh secret set "
+        "ANTHROPIC_API_KEY (or OPENAI_API_KEY, GEMINI_API_KEY); a plan of commands needs none\n"
+        "  - let Actions open the pull request that tells of a plan: in the repository's Settings, "
+        "Actions, General tick `Allow GitHub Actions to create and approve pull requests`\n"
+        "  - write a plan (gitflow-agents new NAME), commit it on a branch plan/NAME that is cut "
+        "from main, and push that\n"
+        "  - see whether anything is missing: gitflow-agents doctor\n"
+    )
     before = repo.snapshot()
     assert cli("init").stdout.startswith("nothing to do: all 6 files are there")
     assert repo.snapshot() == before

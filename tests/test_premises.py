@@ -83,7 +83,7 @@ def test_nothing_is_wrong_where_everything_is_set_and_nothing_was_written(ready:
     said = ready.look()
     assert said == Looked((), (), "alice/shop on github.com, asked with a classic token")
     assert {one.method for one in ready.hub.asked()} == {"GET"}
-    assert len(ready.hub.asked()) <= 16
+    assert len(ready.hub.asked()) <= 20
 
 
 def archive(ready: Ready) -> None:
@@ -197,6 +197,26 @@ def test_workflows_with_a_token_of_their_own_need_no_leave_to_open_pull_requests
     ready.shop.allow_pull_requests = False
     ready.shop.secrets["GITFLOW_TOKEN"] = "swordfish"
     assert ready.look().troubles == ()
+    ready.shop.secrets = {"GITFLOW_APP_PRIVATE_KEY": "swordfish"}
+    ready.shop.variables = {"GITFLOW_APP_CLIENT_ID": "Iv1.shop"}
+    assert ready.look().troubles == ()
+
+
+@pytest.mark.slow
+def test_half_an_app_is_named_with_its_other_half(ready: Ready) -> None:
+    ready.shop.secrets = {"GITFLOW_APP_PRIVATE_KEY": "swordfish"}
+    (found,) = ready.look().troubles
+    assert (found.code, found.hint.partition(",")[0]) == (
+        "app-half-set",
+        "gh variable set GITFLOW_APP_CLIENT_ID",
+    )
+    many = {f"A_{n}": "" for n in range(30)}
+    ready.shop.secrets, ready.shop.variables = {}, {**many, "GITFLOW_APP_CLIENT_ID": "Iv1.shop"}
+    (found,) = ready.look().troubles
+    assert (found.code, found.hint.partition(" <")[0]) == (
+        "app-half-set",
+        "gh secret set GITFLOW_APP_PRIVATE_KEY",
+    )
 
 
 @pytest.mark.slow

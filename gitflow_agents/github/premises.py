@@ -18,8 +18,8 @@ from gitflow_agents.forge import ForgeDown, ForgeRefused, Looked, Trouble
 from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.whereabouts import Whereabouts
 
-OWN_SECRETS = ("GITFLOW_TOKEN", "GITFLOW_APP_PRIVATE_KEY")
-"""Secrets by which the workflows act as somebody else than GitHub Actions."""
+TOKEN, APP_KEY, APP = "GITFLOW_TOKEN", "GITFLOW_APP_PRIVATE_KEY", "GITFLOW_APP_CLIENT_ID"
+"""Two secrets and a variable by which the workflows act as somebody else than GitHub Actions."""
 USED = (
     "checkout",
     "setup-python",
@@ -28,6 +28,8 @@ USED = (
     "download-artifact",
 )
 """The actions of GitHub's that the called workflows use."""
+PER_PAGE, MOST_PAGES = 30, 40
+"""Names on a page, as many as GitHub gives of variables, and pages: there can be 1000 of them."""
 BRANCHES = ("flow/PLAN", "task/PLAN/1-TITLE", "gitflow/state/PLAN", "gitflow/try/PLAN")
 """Names as the tool pushes to them."""
 IN_THE_WAY = frozenset(
@@ -160,6 +162,26 @@ class _Asked:
         return found
 
     @cached_property
+    def secrets(self) -> frozenset[str]:
+        return self._names("secrets", "which secrets there are")
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        return self._names("variables", "which variables there are")
+
+    def _names(self, kind: str, what: str) -> frozenset[str]:
+        """Return the names of the secrets or variables that the workflows see."""
+        found: set[str] = set()
+        for path in (f"/actions/{kind}", f"/actions/organization-{kind}"):
+            for page in range(1, MOST_PAGES + 1):
+                said = self.ask(path, what, per_page=PER_PAGE, page=page)
+                some = (said or {}).get(kind, ())
+                found |= {str(one["name"]) for one in some}
+                if len(some) < PER_PAGE:
+                    break
+        return frozenset(found)
+
+    @cached_property
     def policy(self) -> Mapping[str, Any]:
         return dict(self.settled("/actions/permissions", "whether Actions may run"))
 
@@ -260,8 +282,11 @@ def _pull_requests(asked: _Asked) -> Iterator[Trouble]:
     """Whether Actions may open the pull request by which people are told."""
     what = "whether Actions may open pull requests"
     said = asked.settled("/actions/permissions/workflow", what)
-    if said["can_approve_pull_request_reviews"] or _acts_as_itself(asked):
+    if said["can_approve_pull_request_reviews"]:
         return
+    with suppress(_Silent):  # where that is not told there is most likely no token of its own
+        if TOKEN in asked.secrets or (APP_KEY in asked.secrets and APP in asked.variables):
+            return
     yield Trouble(
         "pull-requests-not-allowed",
         f"Actions of {asked.name} may open no pull request, so a plan is merged to its flow "
@@ -271,14 +296,15 @@ def _pull_requests(asked: _Asked) -> Iterator[Trouble]:
     )
 
 
-def _acts_as_itself(asked: _Asked) -> bool:
-    """Say whether the workflows have a token of their own, which that setting is not about."""
-    for kind in ("secrets", "organization-secrets"):
-        with suppress(_Silent):  # then they most likely have none
-            said = asked.settled(f"/actions/{kind}", "which secrets there are")
-            if any(one["name"] in OWN_SECRETS for one in said["secrets"]):
-                return True
-    return False
+def _own_token(asked: _Asked) -> Iterator[Trouble]:
+    """Whether an App is named together with its key: one without the other is not used."""
+    place = f"{asked.settings}/secrets/actions"
+    if APP_KEY in asked.secrets and APP not in asked.variables:
+        message = f"the secret {APP_KEY} is set and the variable {APP} is not, so no App acts"
+        yield Trouble("app-half-set", message, f"gh variable set {APP}, or: {place}")
+    elif APP in asked.variables and APP_KEY not in asked.secrets:
+        message = f"the variable {APP} is set and the secret {APP_KEY} is not, so every pass fails"
+        yield Trouble("app-half-set", message, f"gh secret set {APP_KEY} < KEY.pem, or: {place}")
 
 
 def _workflows(asked: _Asked) -> Iterator[Trouble]:
@@ -360,10 +386,11 @@ QUESTIONS: tuple[Callable[[_Asked], Iterator[Trouble]], ...] = (
     _token,
     _actions,
     _pull_requests,
+    _own_token,
     _workflows,
     _called,
     _rules,
 )
 """In this order: without the repository itself there is no other answer."""
 
-__all__ = ["OWN_SECRETS", "USED", "Kind", "Wanted", "kind_of", "look"]
+__all__ = ["USED", "Kind", "Wanted", "kind_of", "look"]

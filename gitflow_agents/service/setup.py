@@ -173,8 +173,11 @@ def left(branch: str, written: Iterable[Written]) -> list[str]:
     todo += [
         "give the agents their keys, as secrets of the repository: gh secret set "
         "ANTHROPIC_API_KEY (or OPENAI_API_KEY, GEMINI_API_KEY); a plan of commands needs none",
+        "let Actions open the pull request that tells of a plan: in the repository's Settings, "
+        "Actions, General tick `Allow GitHub Actions to create and approve pull requests`",
         f"write a plan (gitflow-agents new NAME), commit it on a branch plan/NAME that is cut from "
         f"{branch}, and push that",
+        "see whether anything is missing: gitflow-agents doctor",
     ]
     return todo
 

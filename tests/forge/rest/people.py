@@ -47,6 +47,20 @@ def _(call: Call) -> Answer:
     return Answer([], listed="secrets")
 
 
+@route("GET /repos/{owner}/{repo}/actions/variables", "variables: read", "write")
+def _(call: Call) -> Answer:
+    now, known = wire.at(call.hub.now()), call.repo.variables
+    shown = [
+        {"name": one, "value": known[one], "created_at": now, "updated_at": now} for one in known
+    ]
+    return Answer(shown, listed="variables")
+
+
+@route("GET /repos/{owner}/{repo}/actions/organization-variables", "variables: read", "write")
+def _(call: Call) -> Answer:
+    return Answer([], listed="variables")
+
+
 @route("GET /repos/{owner}/{repo}/actions/permissions/workflow", "administration: read", "admin")
 def _(call: Call) -> Answer:
     return Answer(
