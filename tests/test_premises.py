@@ -254,12 +254,15 @@ def test_who_may_not_see_the_settings_is_told_what_it_takes(ready: Ready) -> Non
     carol = ready.hub.person("carol", (ready.shop, "read"))
     assert [one.code for one in ready.look(carol).troubles] == ["token-reads-only"]
     job = ready.hub.mint(ready.shop, {"contents": "read", "actions": "read"})
-    (first, *more) = ready.look(job).unchecked
-    assert first.endswith("one of Actions never may; ask with that of an admin")
-    assert more == [
-        f"whether bob/tool has the commit {ready.uses.partition('@')[2][:12]}: GitHub answered "
-        "403: Resource not accessible by integration"
-    ]
+    refused = "GitHub answered 403: Resource not accessible by integration"
+    assert ready.look(job).unchecked == (
+        "whether Actions may run, whether Actions may open pull requests, which secrets there are: "
+        f"{refused}; ask with the token of an admin",
+        f"whether bob/tool has the commit {ready.uses.partition('@')[2][:12]}: {refused}; this "
+        "token may not look at bob/tool",
+    )
+    less = ready.hub.mint(ready.shop, {"contents": "read"})
+    assert "the job has to give it `actions: read`" in "\n".join(ready.look(less).unchecked)
 
 
 @pytest.mark.parametrize(
@@ -310,12 +313,23 @@ def test_what_does_not_answer_later_takes_nothing_back(ready: Ready) -> None:
         ("github_pat_11A", "a fine-grained token"),
         ("ghp_x", "a classic token"),
         ("gho_x", "the token of a login"),
-        ("ghs_x", "the token of an App, as GitHub Actions gives one to a job"),
+        ("ghs_x", "the token of a job or of an App"),
         ("0123abcd", "a token of no known kind"),
     ],
 )
 def test_the_kind_of_a_token_is_known_by_how_it_begins(token: str, name: str) -> None:
     assert kind_of(token).name == name
+
+
+def test_each_kind_of_token_is_told_what_it_lacks() -> None:
+    kinds = ("github_pat_", "gho_", "ghs_", "")
+    assert [kind_of(one).needs("Administration") for one in kinds] == [
+        "it needs `Administration: read`, and you the role admin",
+        "it needs the scope `repo`, and you the role admin",
+        "ask with the token of an admin",
+        "ask with the token of an admin",
+    ]
+    assert [kind_of(one).needs("Secrets") for one in kinds[:1]] == ["it needs `Secrets: read`"]
 
 
 def test_the_actions_that_have_to_be_allowed_are_those_that_the_workflows_use() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from gitflow_agents.forge import ForgeDown, ForgeRefused, Looked, Trouble
@@ -55,29 +55,45 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of token, and what it takes for one to see the settings."""
+    """A kind of token: what it is called, and what opens to it what it was refused."""
 
     name: str
-    needs: str
-    has_scopes: bool = False
+    opens: Literal["permission", "scope", "job", ""] = ""
+
+    def needs(self, permission: str) -> str:
+        """Return what it takes for such a token to read what a permission is for."""
+        role = ", and you the role admin" if permission == "Administration" else ""
+        if self.opens == "permission":
+            return f"it needs `{permission}: read`{role}"
+        if self.opens == "scope":
+            return f"it needs the scope `repo`{role}"
+        if self.opens == "job" and permission not in NEVER_A_JOBS:
+            return f"the job has to give it `{permission.lower()}: read`"
+        return "ask with the token of an admin"
 
 
-FINE = Kind("a fine-grained token", "it needs `Administration: read`, and you the role admin")
-CLASSIC = Kind("a classic token", "it needs the scope `repo`, and you the role admin", True)
-OAUTH = Kind("the token of a login", "it needs the scope `repo`, and you the role admin", True)
-OF_AN_APP = Kind(
-    "the token of an App, as GitHub Actions gives one to a job",
-    "one of Actions never may; ask with that of an admin",
-)
-UNKNOWN = Kind("a token of no known kind", "ask with one of an admin")
+CLASSIC, OAUTH = Kind("a classic token", "scope"), Kind("the token of a login", "scope")
+OF_A_JOB = Kind("the token of a job or of an App", "job")
+UNKNOWN = Kind("a token of no known kind")
 KINDS: Mapping[str, Kind] = {
-    "github_pat_": FINE,
+    "github_pat_": Kind("a fine-grained token", "permission"),
     "ghp_": CLASSIC,
     "gho_": OAUTH,
-    "ghu_": Kind("the token of an App for a person", FINE.needs),
-    "ghs_": OF_AN_APP,
+    "ghu_": Kind("the token of an App for a person", "permission"),
+    "ghs_": OF_A_JOB,
 }
 """By how a token begins."""
+PERMISSIONS: Mapping[str, str] = {
+    "/actions/permissions": "Administration",
+    "/actions/secrets": "Secrets",
+    "/actions/organization-secrets": "Secrets",
+    "/actions/variables": "Variables",
+    "/actions/organization-variables": "Variables",
+    "/actions/": "Actions",
+    "/contents/": "Contents",
+}
+"""What may be read with which permission; the first that fits."""
+NEVER_A_JOBS = frozenset({"Administration", "Secrets", "Variables"})
 
 
 def kind_of(token: str) -> Kind:
@@ -129,17 +145,15 @@ class _Asked:
 
     def ask(self, path: str, what: str, *, of: str = "", **query: Any) -> Any:
         """Return GitHub's answer, or None where it has no such thing; `of` is the repository."""
-        path = f"/repos/{of or self.name}{path}"
         try:
-            return self.github.ask("GET", path, what, query=query)
+            return self.github.ask("GET", f"/repos/{of or self.name}{path}", what, query=query)
         except ForgeRefused as e:
             if e.status == 404:
                 return None
             why = e.message.removeprefix(f"{what}: ").rstrip(".")
-            hint = self.kind.needs if e.status == 403 and "/actions/" in path else ""
-            hint = e.hint if e.status == 401 else hint
-            said = f"{why}; {hint}" if hint else why
-            raise _Silent(what, said, is_all=e.status == 401) from None
+            hint = self._needs(path) if e.status == 403 else e.hint
+            hint = f"this token may not look at {of}" if of and e.status == 403 else hint
+            raise _Silent(what, f"{why}; {hint}", is_all=e.status == 401) from None
         except ForgeDown as e:
             raise _Silent(what, e.message.removeprefix(f"{what}: "), is_all=True) from None
 
@@ -147,8 +161,12 @@ class _Asked:
         """Return a setting; GitHub hides from who may not see it that there is one."""
         found = self.ask(path, what)
         if found is None:
-            raise _Silent(what, f"GitHub answered 404; {self.kind.needs}")
+            raise _Silent(what, f"GitHub answered 404; {self._needs(path)}")
         return found
+
+    def _needs(self, path: str) -> str:
+        fitting = (name for start, name in PERMISSIONS.items() if path.startswith(start))
+        return self.kind.needs(next(fitting, "Metadata"))
 
     @cached_property
     def repository(self) -> dict[str, Any]:
@@ -216,7 +234,7 @@ def _repository(asked: _Asked) -> Iterator[Trouble]:
 
 def _token(asked: _Asked) -> Iterator[Trouble]:
     """Whether the token may start runs, as far as one can be asked that."""
-    scopes = asked.github.scopes if asked.kind.has_scopes else None
+    scopes = asked.github.scopes if asked.kind.opens == "scope" else None
     enough = {"repo"} if asked.repository["private"] else {"repo", "public_repo"}
     if scopes is not None and not enough & set(scopes):
         yield Trouble(
@@ -228,7 +246,7 @@ def _token(asked: _Asked) -> Iterator[Trouble]:
             else f"add the scope: {asked.there.server}/settings/tokens",
         )
     rights = asked.repository.get("permissions") or {}
-    if asked.kind is not OF_AN_APP and not rights.get("push", True):
+    if asked.kind is not OF_A_JOB and not rights.get("push", True):
         yield Trouble(
             "token-reads-only",
             f"you may not write to {asked.name}, so you can push no plan there and start no run",
