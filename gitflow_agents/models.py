@@ -199,6 +199,9 @@ AGENT = r"^[a-z][a-z0-9-]{0,31}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?$"
 """Somebody on GitHub, or a team there as `organisation/team`."""
 
+RUNNER = r"^[a-z0-9][a-z0-9-]{0,31}$"
+LABEL = r"^[A-Za-z0-9_][A-Za-z0-9_.:/=+-]{0,127}$"
+
 PlanName = Annotated[str, StringConstraints(strict=True, pattern=PLAN_NAME)]
 TaskId = Annotated[str, StringConstraints(strict=True, pattern=TASK_ID)]
 Slug = Annotated[str, StringConstraints(strict=True, pattern=SLUG)]
@@ -210,6 +213,13 @@ Logins = Annotated[
     tuple[Login, ...],
     BeforeValidator(_listed, json_schema_input_type=Login | tuple[Login, ...]),
     Field(max_length=20),
+]
+RunnerName = Annotated[str, StringConstraints(strict=True, pattern=RUNNER)]
+Label = Annotated[str, StringConstraints(strict=True, pattern=LABEL)]
+Labels = Annotated[
+    tuple[Label, ...],
+    BeforeValidator(_listed, json_schema_input_type=Label | tuple[Label, ...]),
+    Field(min_length=1, max_length=20),
 ]
 TaskIds = Annotated[
     tuple[TaskId, ...], BeforeValidator(_listed, json_schema_input_type=TaskId | tuple[TaskId, ...])
@@ -368,6 +378,7 @@ class Defaults(Model):
     tdd: Annotated[bool, Field(strict=True)] = False
     steps: Steps = ()
     quality: Quality = "basic"
+    runner: RunnerName | None = None
 
 
 class Task(Model):
@@ -397,6 +408,7 @@ class Task(Model):
     estimated_time: Time | None = None
     priority: Priority | None = None
     working_directory: Line | None = None
+    runner: RunnerName | None = None
     timeout: Timeout | None = None
     attempts: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     conflict_retries: Annotated[int, Field(strict=True, ge=0, le=3)] | None = None
@@ -622,6 +634,10 @@ def _off(value: Any) -> Any:
     return "off" if value is False else value  # an unquoted off is false in YAML
 
 
+USUAL = "default"
+"""The runner of tasks that name none, where a config has one of that name."""
+
+
 class Config(Model):
     """What a repository decides for all its plans; read from the default branch only."""
 
@@ -646,6 +662,12 @@ class Config(Model):
     notify: Logins = ()
     start: Literal["on-push"] | None = None
     """Whether Actions start the plan files of the default branch, too."""
+    runners: dict[RunnerName, Labels] = {}
+    """Labels of the machines of a forge that plans may name; `default` is for those that do not."""
+
+    def labels(self, runner: str | None) -> tuple[str, ...]:
+        """Return the labels of a runner; none where the forge's usual one does."""
+        return self.runners.get(runner or USUAL, ())
 
 
 # --- what the tool records ------------------------------------------------------------------------

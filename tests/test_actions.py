@@ -122,8 +122,18 @@ def ends(runs: list[forge.Run]) -> list[tuple[str, str | None]]:
 
 @pytest.mark.slow
 def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: Shop) -> None:
-    shop.propose(ONE, OTHER, AFTER)
+    shop.configure("runners: {gpu: [self-hosted, gpu], default: ubuntu-latest}\n")
+    shop.actions.labels |= {"self-hosted", "gpu"}
+    shop.propose(ONE, OTHER, {**AFTER, "runner": "gpu"})
     runs = shop.actions.drain()
+    machines = {(run.name.split()[0], job.name, *job.labels) for run in runs for job in run.jobs}
+    assert {machine for machine in machines if "execute" in machine[1]} == {
+        ("p-command-task1-attempt1", "task / execute", "ubuntu-latest"),
+        ("p-command-task2-attempt1", "task / execute", "ubuntu-latest"),
+        ("p-command-task3-attempt1", "task / execute", "self-hosted", "gpu"),
+    }
+    tested = {machine[2:] for machine in machines if "test" in machine[1]}
+    assert tested == {("ubuntu-latest",), ("self-hosted", "gpu")}
     logs = "\n".join(job.log for run in runs for job in run.jobs)
     assert {conclusion for _, conclusion in ends(runs)} == {"success"}, logs
     assert sorted(shop.merged()) == ["1", "2", "3"], logs

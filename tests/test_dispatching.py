@@ -158,6 +158,22 @@ def test_passes_at_once_start_each_attempt_once(propose: Propose, forge: Near, u
     assert [len(engine.record(up, n, "p")["attempts"]) for n in "123"] == [1, 1, 1]
 
 
+@pytest.mark.slow
+def test_a_task_whose_runner_the_config_names_no_more_is_done_nowhere(
+    propose: Propose, forge: Near, up: Repo, repo: Repo
+) -> None:
+    for runners in ({"gpu": ["self-hosted", "gpu"]}, {"other": ["x"]}):
+        engine.config(repo, runners=runners)
+        repo.git("push", "--quiet", str(up.path), "main")
+        if "gpu" in runners:
+            propose({**ONE, "runner": "gpu"})
+            forge.reconcile()
+    assert forge.started[0].inputs["runner"] == '["self-hosted", "gpu"]'
+    forge.turn()
+    record = engine.record(up, "1", "p")
+    assert (record["status"], record["reason"]) == ("failed", "precondition-failed")
+
+
 def test_a_dispatch_that_got_lost_is_sent_again(
     propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

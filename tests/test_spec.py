@@ -1687,6 +1687,48 @@ def test_wrong_values_of_a_config_are_told_by_name() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("runners", "row", "found"),
+    [
+        ("{gpu: [self-hosted, gpu]}", "runner: gpu", []),
+        ("{gpu: x}", "runner: cpu", ["tasks[0].runner: the config's `runners` has no `cpu` (did you mean `gpu`?)"]),
+        ("{big: x, mac: y}", "runner: windows", ["tasks[0].runner: the config's `runners` has no `windows` (there are big, mac)"]),
+        ("{}", "runner: gpu", ["tasks[0].runner: the config's `runners` has no `gpu` (name it there with its labels: `runners: {NAME: [LABEL]}`, on the default branch)"]),
+        ("{big: x}", "role: heavy", ["tasks[0].role: the config's `runners` has no `huge` (there are big)"]),
+        ("{big: x}", "role: heavy, runner: big", []),
+    ],
+)  # fmt: skip
+def test_a_plan_can_name_a_runner_that_the_config_has(
+    runners: str, row: str, found: list[str]
+) -> None:
+    config = read_config(f"runners: {runners}".encode(), file="c")
+    roles = {"heavy": Role(description="x", runner="huge")}
+    data = f"goal: g\ntasks:\n- {{id: a, run: x, {row}}}\n".encode()
+    try:
+        read_plan(data, file="p", name="p", config=config, roles=roles)
+        told = []
+    except InvalidFile as e:
+        told = [str(one).partition(": error: ")[2] for one in e.problems if not one.is_warning]
+    assert told == found
+
+
+def test_the_runner_of_all_tasks_is_one_that_the_config_has() -> None:
+    assert told_of_tasks("id: a", top="goal: g\ndefaults: {runner: cpu}\n")[0] == (
+        "2:20: error: defaults.runner: the config's `runners` has no `cpu` (name it there with its labels: `runners: {NAME: [LABEL]}`, on the default branch)"
+    )
+
+
+def test_a_runner_is_a_name_with_labels() -> None:
+    rule = "[A-Za-z0-9_][A-Za-z0-9_.:/=+-]{0,127} (use letters, digits, `_`, `-`, `.`, `:`, `/`, `=` and `+`)"
+    assert refused(b"runners: {Big One: x, none: [], bad: ['a b', '${{ x }}'], one: 3}") == [
+        "c:1:20: error: runners.Big One: `Big One` is not a name of a runner, [a-z0-9][a-z0-9-]{0,31} (use small letters, digits and `-`)",
+        "c:1:29: error: runners.none: `none` is empty (write it, or remove it)",
+        f"c:1:39: error: runners.bad[0]: `a b` is not a label of a runner, {rule}",
+        f"c:1:46: error: runners.bad[1]: `${{{{ x }}}}` is not a label of a runner, {rule}",
+        "c:1:64: error: runners.one: `one` has to be a list, and 3 is a number",
+    ]
+
+
 @pytest.mark.parametrize("key", sorted(LATER[Config]))
 def test_config_keys_of_later_versions_are_refused_by_name(key: str) -> None:
     reason = f"`{key}` is not built yet in this version"

@@ -153,6 +153,7 @@ def show_task(
         *_field("Estimated", estimated(task)),
         *_field("Tracker", task.tracker or ""),
         *_field("Folder", plan.setting(task, "working_directory") or ""),
+        *_field("Runner", plan.setting(task, "runner") or ""),
         *_rows("Needs", _needs(snapshot, task)),
         *_rows("Provides", [capability.name for capability in task.provides]),
         *_rows("Files", task.files),

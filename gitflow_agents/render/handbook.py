@@ -29,6 +29,7 @@ def _said(book: Handbook, name: str) -> list[str]:
         ("agent", role.agent),
         ("model", role.model),
         ("at most", role.timeout),
+        ("runner", role.runner),
     )
     return [f"{word}: {said}" for word, said in about if said is not None]
 

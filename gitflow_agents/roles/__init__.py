@@ -21,6 +21,7 @@ from gitflow_agents.models import (
     Lines,
     Model,
     Plan,
+    RunnerName,
     Task,
     Text,
     Timeout,
@@ -87,6 +88,7 @@ class Role(Model):
     model: Line | None = None
     tools: Tools | None = None
     timeout: Timeout | None = None
+    runner: RunnerName | None = None
     may_change: Lines | None = None
     must_change: Lines = ()
     adds: Habit = "may"
@@ -167,9 +169,9 @@ class Touched:
 def effective(plan: Plan, task: Task, role: Role | None) -> Task:
     """Return the task as its role lets it be: nothing in it is wider than before.
 
-    The task's own agent and model win over the role's, the role's over the plan's defaults; of two
-    times the shorter one holds, of two lists of tools what is in both.  Where a role may change
-    nothing, what it found out is the result.
+    The task's own agent, model and runner win over the role's, the role's over the plan's defaults;
+    of two times the shorter one holds, of two lists of tools what is in both.  Where a role may
+    change nothing, what it found out is the result.
     """
     if role is None:
         return task
@@ -184,6 +186,8 @@ def effective(plan: Plan, task: Task, role: Role | None) -> Task:
             plan.setting(task, "timeout"), role.timeout, key=lambda time: time.seconds
         )
     changes["tools"] = tools(plan.setting(task, "tools"), role.tools)
+    if role.runner is not None and task.runner is None:
+        changes["runner"] = role.runner
     if role.may_change == ():
         changes["kind"] = "research"
     if role.scope == "strict":

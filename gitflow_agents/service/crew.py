@@ -94,6 +94,13 @@ def _agents_of(plan: Plan, task: str, book: Handbook) -> list[str]:
     return list(dict.fromkeys(plan.setting(member, "agent") for member in members))
 
 
+def no_runner(plan: Plan, task: str, book: Handbook, config: Config) -> str:
+    """Return in a sentence that the config names a task's runner no more, or nothing."""
+    name = plan.setting(book.terms(plan, plan.by_id[task]), "runner")
+    is_known = name is None or name in config.runners
+    return "" if is_known else f"the config's `runners` has no {name}"
+
+
 def install(
     plan: Plan, task: str, book: Handbook, config: Config, environ: Mapping[str, str], stop: Stop
 ) -> str:
@@ -139,4 +146,4 @@ def ensure(
     return said
 
 
-__all__ = ["as_json", "ensure", "install", "lacking", "look", "text"]
+__all__ = ["as_json", "ensure", "install", "lacking", "look", "no_runner", "text"]

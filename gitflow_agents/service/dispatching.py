@@ -7,7 +7,8 @@ lost, doubled or late costs nothing: the next pass finds it by its name, or send
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gitflow_agents import render, scheduler
@@ -178,15 +179,28 @@ class Dispatcher:
         snapshot = self.desk.snapshot
         record, plan = snapshot.record(task), snapshot.plan.plan
         name = run_name(plan, task, record.attempts[-1], record.claim)
-        return self.forge.start(
-            "task", {"plan": plan, "task": task, "claim": record.claim, "name": name}
-        )
+        about = {"plan": plan, "task": task, "claim": record.claim, "name": name}
+        return self.forge.start("task", {**about, "runner": self._runner([task])})
 
     def _start_train(self) -> int:
         train, plan = self.desk.snapshot.state.train, self.desk.snapshot.plan.plan
         assert train is not None
         name = train_name(plan, train.tip)
-        return self.forge.start("train", {"plan": plan, "claim": train.tip, "name": name})
+        about = {"plan": plan, "claim": train.tip, "name": name}
+        runner = self._runner([car.task for car in train.cars])
+        return self.forge.start("train", {**about, "runner": runner})
+
+    def _runner(self, tasks: Sequence[str]) -> str:
+        """Return the labels of the machine that tasks ask for, as JSON; empty for the usual one.
+
+        Where they do not agree it is the usual one: what fails there for want of another is tested
+        again by itself.
+        """
+        desk, plan = self.desk, self.desk.snapshot.plan
+        known = [plan.by_id[task] for task in tasks if task in plan.by_id]
+        names = {plan.setting(desk.handbook.terms(plan, task), "runner") for task in known}
+        labels = desk.config.labels(names.pop() if len(names) == 1 else None)
+        return json.dumps(labels) if labels else ""
 
     def _note(self, runs: dict[str, int], train: int = 0) -> None:
         """Write down which run is whose: nobody else may begin."""

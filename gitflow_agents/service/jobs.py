@@ -150,7 +150,10 @@ class Jobs:
         attempts = Attempts(desk)
         order = attempts.order(task)
         known = desk.handbook, desk.config, self.service.environ
-        broken = crew.install(desk.snapshot.plan, task, *known, order.stop) if install else ""
+        plan_ = desk.snapshot.plan
+        broken = crew.no_runner(plan_, task, desk.handbook, desk.config)
+        if install and not broken:
+            broken = crew.install(plan_, task, *known, order.stop)
         lacks = [broken] if broken else [*crew.lacking(desk.snapshot.plan, (task,), *known)]
         if lacks:
             result = _nothing(desk, order, Reason.PRECONDITION_FAILED, "; ".join(lacks))

@@ -190,8 +190,12 @@ class _Seen:
 
     def agent(self, task: Task) -> str:
         """Return who does a task: its role may say it."""
+        return str(self.plan.setting(self.terms(task), "agent"))
+
+    def terms(self, task: Task) -> Task:
+        """Return a task as its role lets it be."""
         role = self.roles.get(self.plan.setting(task, "role") or "")
-        return str(self.plan.setting(effective(self.plan, task, role), "agent"))
+        return effective(self.plan, task, role)
 
     def crew(self, task: Task) -> list[Member]:
         """Return the steps of a task; those with an unknown role or agent are told elsewhere."""
@@ -369,6 +373,27 @@ def _not_allowed(seen: _Seen, name: str, tools: Sequence[str]) -> tuple[str, str
         return None
     said = f"the config does not allow {name} to use {', '.join(wider)}"
     return said, f"it allows {', '.join(most) or 'nothing'}; a plan can only narrow that"
+
+
+def _runners(seen: _Seen) -> Iterator[Problem]:
+    """Which machine a task is done on is for the config to allow."""
+    default = seen.plan.defaults.runner
+    if default is not None and default not in seen.config.runners:
+        yield _unknown_runner(seen, seen.top("defaults", "runner"), default)
+    for place, task in seen.tasks():
+        name = seen.terms(task).runner
+        if name is not None and name not in seen.config.runners:
+            key = "runner" if task.runner is not None else "role"
+            yield _unknown_runner(seen, seen.path(place, key), name)
+
+
+def _unknown_runner(seen: _Seen, path: Path, name: str) -> Problem:
+    allowed = seen.config.runners
+    other = near(name, allowed)
+    mend = f"did you mean `{other}`?" if other else f"there are {', '.join(allowed)}"
+    if not allowed:
+        mend = "name it there with its labels: `runners: {NAME: [LABEL]}`, on the default branch"
+    return seen.source.problem(path, f"the config's `runners` has no `{short(name)}`", mend)
 
 
 def _capabilities(seen: _Seen) -> Iterator[Problem]:
@@ -964,6 +989,7 @@ ADVICE: tuple[Rule, ...] = (
     _commands,
     _agents,
     _step_agents,
+    _runners,
     _reviewed_by_itself,
     _size,
     _unverified,

@@ -60,6 +60,8 @@ _SHARED = {
     "tdd": "`true` wants tests that failed in a commit before the code; the train runs them there.",
     "priority": "When slots are short, `high` starts first.",
     "working_directory": "The folder that the agent starts in, made if it is missing.",
+    "runner": "On which of the config's `runners` GitHub Actions do it; the test of its merge runs "
+    "there, too, where all that is merged with it names the same.",
     "role": "What its agent is for, and what its result may hold: a name that `roles` lists.",
     "steps": "More agents on the same branch, one after the other, after the task's own, at most "
     "8. The name of a role stands for a step with that role.",
@@ -168,6 +170,7 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "tools": "What its agent may use: `read`, `edit`, `write`, `bash`, `web`, `mcp:<server>`; "
         "anything if left out.",
         "timeout": "How long an attempt may take at most.",
+        "runner": "On which of the config's `runners` its tasks are done, where they name none.",
         "may_change": "All that a result may change: kinds of files, paths and globs; `[]` is "
         "nothing, any file if left out.",
         "must_change": "What a result has to change, at least one file of each.",
@@ -203,6 +206,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "and teams as `organisation/team`; nobody if left out.",
         "start": "`on-push`: GitHub Actions also start each plan file on the default branch that "
         "was never started.",
+        "runners": "The machines of GitHub Actions that plans may name, each with its labels, such "
+        "as `gpu: [self-hosted, gpu]`; tasks that name none get `default`, if there is one.",
     },
     ConfigLimits: _LIMITS
     | {

@@ -16,8 +16,10 @@ from gitflow_agents.errors import Problem
 from gitflow_agents.models import (
     AGENT,
     CLIS,
+    LABEL,
     LOGIN,
     PLAN_NAME,
+    RUNNER,
     TASK_ID,
     TOOL,
     VARIABLE,
@@ -32,13 +34,13 @@ from gitflow_agents.spec.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
 
-_LATER_IN_A_PLAN = frozenset("approvers merge runner repository epic".split())
+_LATER_IN_A_PLAN = frozenset("approvers merge repository epic".split())
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
     Defaults: _LATER_IN_A_PLAN,
     Config: frozenset(
-        "runners allow_users allow_bots allow_self_approval "
+        "allow_users allow_bots allow_self_approval "
         "command_permissions command_prefix comment_mode projects issues agent_mapping".split()
     ),
 }
@@ -46,6 +48,8 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
 
 _PATTERNS = {
     AGENT: ("name of an agent", "use small letters, digits and `-`"),
+    RUNNER: ("name of a runner", "use small letters, digits and `-`"),
+    LABEL: ("label of a runner", "use letters, digits, `_`, `-`, `.`, `:`, `/`, `=` and `+`"),
     PLAN_NAME: ("plan name", "use small letters, digits and `-`"),
     TASK_ID: ("task id", "use letters, digits, `.` and `-`"),
     VARIABLE: ("name of a variable", "use letters, digits and `_`"),
@@ -191,7 +195,7 @@ def sentence(
         is_capability = context.get("class_name") == "Capability"
         wanted = "text" if is_capability else _WANTED[kind]
         return _wrong_kind(name, wanted, value, written)
-    if kind == "string_too_short" or context.get("pattern") == r"\S":
+    if kind in ("string_too_short", "too_short") or context.get("pattern") == r"\S":
         return Said(f"`{name}` is empty", "write it, or remove it")
     if kind == "string_pattern_mismatch":
         what, rule = _PATTERNS[context["pattern"]]

@@ -271,7 +271,9 @@ def _definitions(files: list[Within]) -> Iterator[Mapping[str, Any]]:
 
 
 def _labels(files: list[Within]) -> set[str]:
-    return {str(job["runs-on"]) for job in _definitions(files) if "runs-on" in job}
+    """Return the labels that jobs name, in an expression, too."""
+    said = " ".join(str(job["runs-on"]) for job in _definitions(files) if "runs-on" in job)
+    return set(re.findall(r"ubuntu-[\w.]+", said))
 
 
 def _composite(about: str, script: str) -> str:
