@@ -662,6 +662,8 @@ class Config(Model):
     notify: Logins = ()
     start: Literal["on-push"] | None = None
     """Whether Actions start the plan files of the default branch, too."""
+    cache: Lines = ()
+    """Folders of a machine of a forge that attempts at the same service hand on."""
     runners: dict[RunnerName, Labels] = {}
     """Labels of the machines of a forge that plans may name; `default` is for those that do not."""
 

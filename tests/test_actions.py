@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gitflow_agents import spec
 from gitflow_agents.github import GitHub
 from gitflow_agents.service import Service, setup
 from gitflow_agents.service.jobs import Jobs
@@ -122,9 +123,14 @@ def ends(runs: list[forge.Run]) -> list[tuple[str, str | None]]:
 
 @pytest.mark.slow
 def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: Shop) -> None:
-    shop.configure("runners: {gpu: [self-hosted, gpu], default: ubuntu-latest}\n")
+    runners = "runners: {gpu: [self-hosted, gpu], default: ubuntu-latest}\n"
+    shop.configure(f"{runners}cache: [~/.cache/tool]\n")
     shop.actions.labels |= {"self-hosted", "gpu"}
-    shop.propose(ONE, OTHER, {**AFTER, "runner": "gpu"})
+    leaves = "mkdir -p ~/.cache/tool && echo {0} > ~/.cache/tool/left && {1}"
+    first = {**ONE, "run": leaves.format(1, ONE["run"])}
+    other = {**OTHER, "run": leaves.format(2, OTHER["run"]), "working_directory": "b"}
+    after = {**AFTER, "run": "cat a.txt ~/.cache/tool/left > c.txt", "runner": "gpu"}
+    shop.propose(first, other, after)
     runs = shop.actions.drain()
     machines = {(run.name.split()[0], job.name, *job.labels) for run in runs for job in run.jobs}
     assert {machine for machine in machines if "execute" in machine[1]} == {
@@ -137,6 +143,9 @@ def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: S
     logs = "\n".join(job.log for run in runs for job in run.jobs)
     assert {conclusion for _, conclusion in ends(runs)} == {"success"}, logs
     assert sorted(shop.merged()) == ["1", "2", "3"], logs
+    assert shop.up.show("flow/p", "c.txt") == "a\n1\n"
+    services = {key.partition("@")[0] for key in shop.there.caches}
+    assert services == {"gitflow/all", f"gitflow/{spec.service('b')}"}
     assert engine.fsck(shop.up, "p") == ()
     (issue,) = shop.there.issues.values()
     assert (issue.title, issue.pull is not None and issue.pull.draft) == ("p: Try it", False)

@@ -1729,6 +1729,27 @@ def test_a_runner_is_a_name_with_labels() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "folder", ["/etc", "~", "~/", "~/../x", "~/./x", "node_modules", "~/a b", "~/a*", "~/a\nb"]
+)
+def test_what_is_kept_is_a_folder_of_a_home(folder: str) -> None:
+    assert read_config(b"cache: ~/.cache/pip/", file="c").cache == ("~/.cache/pip/",)
+    (said,) = refused(spec.to_yaml({"cache": [folder]}))
+    assert said.startswith("c:2:3: error: cache[0]: `")
+    assert said.endswith("is no folder below a home (write it from your home: ~/.cache/pip)")
+
+
+def test_services_share_a_name_only_when_they_share_a_folder() -> None:
+    folders = ["api", "api/v2", "api-v2", "API", "a b", "a/b", "-", "é", "all", "x@y"]
+    names = [spec.service(folder) for folder in folders]
+    assert len({*names, "all"}) == len(folders) + 1
+    assert {*"".join(names)} <= {*"abcdefghijklmnopqrstuvwxyz0123456789-"}
+    assert [spec.service(folder) for folder in ("", ".", "./", "api/", "./api")] == [
+        *["all"] * 3,
+        *[names[0]] * 2,
+    ]
+
+
 @pytest.mark.parametrize("key", sorted(LATER[Config]))
 def test_config_keys_of_later_versions_are_refused_by_name(key: str) -> None:
     reason = f"`{key}` is not built yet in this version"

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gitflow_agents import render, scheduler
+from gitflow_agents import render, scheduler, spec
 from gitflow_agents.errors import LostRace
 from gitflow_agents.execute import Order, Verdict
 from gitflow_agents.forge import FORGE, Forge, ForgeRun
@@ -180,7 +180,9 @@ class Dispatcher:
         record, plan = snapshot.record(task), snapshot.plan.plan
         name = run_name(plan, task, record.attempts[-1], record.claim)
         about = {"plan": plan, "task": task, "claim": record.claim, "name": name}
-        return self.forge.start("task", {**about, "runner": self._runner([task])})
+        return self.forge.start(
+            "task", about | {"runner": self._runner([task])} | self._cache(task)
+        )
 
     def _start_train(self) -> int:
         train, plan = self.desk.snapshot.state.train, self.desk.snapshot.plan.plan
@@ -189,6 +191,12 @@ class Dispatcher:
         about = {"plan": plan, "claim": train.tip, "name": name}
         runner = self._runner([car.task for car in train.cars])
         return self.forge.start("train", {**about, "runner": runner})
+
+    def _cache(self, task: str) -> dict[str, str]:
+        """Return which folders a task finds as another left them, and whose they are."""
+        plan, folders = self.desk.snapshot.plan, self.desk.config.cache
+        folder = plan.setting(plan.by_id[task], "working_directory") or ""
+        return {"cache": "\n".join(folders), "service": spec.service(folder)} if folders else {}
 
     def _runner(self, tasks: Sequence[str]) -> str:
         """Return the labels of the machine that tasks ask for, as JSON; empty for the usual one.

@@ -18,7 +18,7 @@ from gitflow_agents.spec.config import OWN_VARIABLES, read_config, variables
 from gitflow_agents.spec.files import from_yaml, to_yaml
 from gitflow_agents.spec.glance import plan_base, plan_name
 from gitflow_agents.spec.lines import from_lines, slice_of, to_lines
-from gitflow_agents.spec.names import bad_branch, bad_slug, branch, branches, slug
+from gitflow_agents.spec.names import bad_branch, bad_slug, branch, branches, service, slug
 from gitflow_agents.spec.plan import Reading, load_plan, read_plan
 from gitflow_agents.spec.role import read_role
 from gitflow_agents.spec.schema import (
@@ -56,6 +56,7 @@ __all__ = [
     "read_role",
     "reference",
     "role_schema",
+    "service",
     "slice_of",
     "slug",
     "template",

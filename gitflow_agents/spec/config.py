@@ -33,6 +33,8 @@ Names = tuple[str, ...]
 """The keys on the way to a value of the config."""
 
 _PREFIX = "GITFLOW_"
+_HOME = re.compile(r"~(/[A-Za-z0-9_.@+-]+)+/?")
+"""What can be a folder to keep: it becomes one line of a list."""
 OWN_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
     for name in (
@@ -170,6 +172,11 @@ def _mistakes(config: Config) -> Iterator[tuple[Path, str, str]]:
         reason = f"`{config.worktrees}` is the repository itself"
     if reason:
         yield ("worktrees",), reason, "write it from the top of the repository, as `.worktrees`"
+    for at, folder in enumerate(config.cache):
+        parts = folder.removesuffix("/").split("/")
+        if not _HOME.fullmatch(folder) or {".", ".."} & {*parts}:
+            mend = "write it from your home: ~/.cache/pip"
+            yield ("cache", at), f"`{short(folder)}` is no folder below a home", mend
     yield from _wrong_agents(config.agents)
     for at, base in enumerate(config.bases or ()):
         if reason := bad_branch(base.replace("*", "x").replace("?", "x")):

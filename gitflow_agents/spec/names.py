@@ -5,6 +5,8 @@ Everything here answers with a sentence about what is wrong, or with nothing.
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -29,6 +31,16 @@ def slug(title: str) -> str:
         # One more character than fits, so that a word that ends exactly there stays whole.
         text = text[: SLUG_LENGTH + 1].rpartition("-")[0] or text[:SLUG_LENGTH]
     return text or "task"
+
+
+def service(folder: str) -> str:
+    """Return the name of the service that lives in a folder: `api-1b2c3d4e`; `all` for the top.
+
+    Two folders never share one.
+    """
+    path = posixpath.normpath(folder or ".")
+    digest = hashlib.sha1(path.encode(), usedforsecurity=False).hexdigest()[:8]
+    return "all" if path == "." else f"{slug(path)}-{digest}"
 
 
 def branch(plan: str, task: Task) -> str:

@@ -206,6 +206,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "and teams as `organisation/team`; nobody if left out.",
         "start": "`on-push`: GitHub Actions also start each plan file on the default branch that "
         "was never started.",
+        "cache": "Folders of a home, such as `~/.cache/pip`, that attempts on GitHub Actions find "
+        "as an earlier one left them that worked in the same `working_directory`.",
         "runners": "The machines of GitHub Actions that plans may name, each with its labels, such "
         "as `gpu: [self-hosted, gpu]`; tasks that name none get `default`, if there is one.",
     },

@@ -97,12 +97,21 @@ inputs:
 outputs:
   token: {value: ""}
 """
+# The same: there is nothing to hand on unless the config says so.
+_CACHE = """
+inputs:
+  path: {required: true}
+  key: {required: true}
+  restore-keys: {default: ""}
+"""
 STAND_INS: Mapping[str, tuple[str, str]] = {
     "actions/checkout": (_CHECKOUT, _CHECKOUT_RUN),
     "actions/setup-python": (_PYTHON, _PYTHON_RUN),
     "actions/upload-artifact": (_UPLOAD, _UPLOAD_RUN),
     "actions/download-artifact": (_DOWNLOAD, _DOWNLOAD_RUN),
     "actions/create-github-app-token": (_APP, "exit 1"),
+    "actions/cache/restore": (_CACHE, "exit 1"),
+    "actions/cache/save": (_CACHE, "exit 1"),
 }
 _ENV = {
     "NAME": "repository name",

@@ -298,15 +298,58 @@ def _download(uses: Uses) -> Mapping[str, str]:
 
 def _cache(uses: Uses) -> Mapping[str, str]:
     """Have nothing in the cache, ever: a workflow may be faster with it and no different."""
-    _only(
-        "cache",
-        uses.inputs,
-        "path key restore-keys upload-chunk-size enableCrossOsArchive fail-on-cache-miss"
-        " lookup-only save-always",
-    )
+    _only("cache", uses.inputs, f"{_CACHE_INPUTS} upload-chunk-size save-always")
     if uses.inputs.get("fail-on-cache-miss") == "true":
         raise StepFailed("Failed to restore cache entry.")
     return {"cache-hit": "false", "cache-primary-key": uses.inputs.get("key", "")}
+
+
+_CACHE_INPUTS = "path key restore-keys enableCrossOsArchive fail-on-cache-miss lookup-only"
+
+
+def _restore(uses: Uses) -> Mapping[str, str]:
+    """Bring back what was saved last under the key, or under one that begins as it may."""
+    _only("cache/restore", uses.inputs, _CACHE_INPUTS)
+    hub, key = uses.shop.actions.hub, uses.inputs["key"]
+    begins = [key, *uses.inputs.get("restore-keys", "").split()]
+    with hub.lock:
+        saved = uses.shop.job.run.repository.caches
+        hits = (one for begin in begins for one in reversed(saved) if one.startswith(begin))
+        hit = next(hits, "")
+        kept = saved.get(hit, [])
+    for place, folder in zip(_cached(uses), kept, strict=False):
+        if folder is not None:
+            shutil.copytree(folder, place, symlinks=True, dirs_exist_ok=True)
+    return {
+        "cache-hit": str(hit == key).lower(),
+        "cache-matched-key": hit,
+        "cache-primary-key": key,
+    }
+
+
+def _save(uses: Uses) -> Mapping[str, str]:
+    """Save folders under a key that nobody has used yet."""
+    _only("cache/save", uses.inputs, "path key enableCrossOsArchive upload-chunk-size")
+    hub, key = uses.shop.actions.hub, uses.inputs["key"]
+    if len(key) > 512 or "," in key:
+        raise StepFailed(f"Key Validation Error: {key} is too long, or has a comma")
+    kept = []
+    for place in _cached(uses):
+        folder = hub.root / "caches" / str(hub.next_id()) if place.is_dir() else None
+        if folder is not None:
+            shutil.copytree(place, folder, symlinks=True)
+        kept.append(folder)
+    with hub.lock:
+        saved = uses.shop.job.run.repository.caches
+        if key not in saved and any(kept):
+            saved[key] = kept
+    return {}
+
+
+def _cached(uses: Uses) -> list[Path]:
+    home = uses.shop.actions.home(uses.shop.job)
+    lines = filter(None, map(str.strip, uses.inputs["path"].splitlines()))
+    return [home / one[2:] if one.startswith("~/") else uses.shop.workspace / one for one in lines]
 
 
 def _app_token(uses: Uses) -> Mapping[str, str]:
@@ -341,7 +384,7 @@ STAND_INS: Mapping[str, StandIn] = {
     "actions/upload-artifact": _upload,
     "actions/download-artifact": _download,
     "actions/cache": _cache,
-    "actions/cache/restore": _cache,
-    "actions/cache/save": _cache,
+    "actions/cache/restore": _restore,
+    "actions/cache/save": _save,
     "actions/create-github-app-token": _app_token,
 }

@@ -194,6 +194,8 @@ class Repository:
     workflows: dict[str, int] = field(default_factory=dict)
     """The id of every workflow that the default branch ever had, by path."""
     artifacts: dict[int, Artifact] = field(default_factory=dict)
+    caches: dict[str, list[Path | None]] = field(default_factory=dict)
+    """What was saved under each key, the oldest first: a folder for each path that was there."""
     forbidden_events: set[str] = field(default_factory=set)
     """Events that a policy for Actions lets start nothing."""
     archived: bool = False
