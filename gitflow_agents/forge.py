@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from gitflow_agents.errors import ExitCode, FlowError
+from gitflow_agents.models import Home
 
 FORGE = "forge"
 """Stands in a lease for the host, where a run of the forge works."""
@@ -69,6 +70,29 @@ class Looked:
     about: str = ""
 
 
+@dataclass(frozen=True)
+class Check:
+    """What is shown at a commit: a line, a list, and in the end a conclusion in the forge's words.
+
+    Without a conclusion it is going on.
+    """
+
+    sha: str
+    title: str
+    summary: str
+    text: str = ""
+    conclusion: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What people are shown of a plan: one comment, which begins with `marker`, and one check."""
+
+    marker: str
+    text: str
+    check: Check
+
+
 class Forge(Protocol):
     """Where runs are started; each method raises ForgeRefused or ForgeDown."""
 
@@ -87,22 +111,37 @@ class Forge(Protocol):
         """Return the runs started since a time in seconds since the epoch, the newest first."""
         ...
 
-    def open(self, head: str, base: str, title: str, body: str) -> int:
-        """Return the number of the pull request of a branch, which is opened as a draft if needed.
+    def find(self, head: str, base: str) -> Home | None:
+        """Return the pull request of a branch, an open one if there is one; None without any."""
+        ...
+
+    def open(self, head: str, base: str, title: str, body: str) -> Home:
+        """Return the pull request of a branch, which is opened as a draft if needed.
 
         ForgeRefused where none may be opened.
         """
         ...
 
-    def tell(self, pull: int, comment: int, marker: str, text: str) -> int:
-        """Write the one comment of a pull request, and return its id.
+    def report(self, marker: str, title: str, body: str) -> Home:
+        """Return the open issue that begins with `marker`, which is opened if needed.
 
-        `comment` is its id as far as it is known; one that begins with `marker` is never doubled.
+        ForgeRefused where none may be opened.
         """
         ...
 
-    def say(self, pull: int, text: str) -> None:
-        """Add a comment to a pull request, for which those whom it mentions are notified."""
+    def tell(self, home: Home, page: Page) -> Home:
+        """Bring the one comment and the one check of a plan up to date; returns their ids.
+
+        A comment that begins with the page's marker is never doubled.
+        """
+        ...
+
+    def say(self, number: int, text: str) -> None:
+        """Add a comment to a pull request or an issue; those whom it mentions are notified."""
+        ...
+
+    def close(self, issue: int) -> None:
+        """Close an issue that is needed no more."""
         ...
 
     def offer(self, pull: int) -> bool:
@@ -113,14 +152,20 @@ class Forge(Protocol):
         """Return where people see a run."""
         ...
 
+    def compare(self, head: str, base: str) -> str:
+        """Return where people open a pull request of a branch by hand."""
+        ...
+
 
 __all__ = [
     "FORGE",
+    "Check",
     "Forge",
     "ForgeDown",
     "ForgeRefused",
     "ForgeRun",
     "Job",
     "Looked",
+    "Page",
     "Trouble",
 ]

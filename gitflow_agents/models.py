@@ -869,17 +869,41 @@ class Train(Model):
     """Of a train of reverts: what is taken back; `tip` is the old merge, `merge` the revert."""
 
 
+class Checked(Model):
+    """The check of a plan on the head of its flow: its ids for both ways of asking, and where."""
+
+    id: int
+    node: str = ""
+    sha: str
+    is_over: bool = False
+
+
 class Home(Model):
-    """Where a forge tells of a plan: the number of its pull request, and the id of the comment."""
+    """Where a forge tells of a plan: the number of its pull request, and the id of the comment.
+
+    `node` and `repository` are what the comment and the repository are called in GraphQL.
+    """
 
     pull: int = 0
+    issue: int = 0
+    """Stands in for a pull request where none may be opened."""
     comment: int = 0
+    node: str = ""
+    repository: str = ""
     is_ready: bool = False
     """The pull request is no draft any more."""
     is_behind: bool = False
     """What it says was not brought up to date, since the forge did not take it."""
     refused: str = ""
     """Why there is no pull request."""
+    check: Checked | None = None
+    unchecked: str = ""
+    """Why there is no check."""
+
+    @property
+    def number(self) -> int:
+        """Return what the plan is told of in, 0 where that is nothing."""
+        return self.pull or self.issue
 
 
 class PlanState(Model):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,13 @@ import click
 
 from gitflow_agents import render, spec
 from gitflow_agents.errors import ExitCode, FlowError, Problem, UsageError
+from gitflow_agents.execute import Verdict
 from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.github import GitHub, Surroundings, annotation, surroundings, whereabouts
 from gitflow_agents.models import SCHEMA, Status
+from gitflow_agents.render.story import summary
 from gitflow_agents.render.text import cell
-from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.scheduler import Snapshot, limits_of
 from gitflow_agents.service import Service
 from gitflow_agents.service.asking import ask, limit
 from gitflow_agents.service.jobs import ClaimOver, Jobs
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 MOST_ANNOTATIONS = 10
 """Mistakes that are shown at their lines; GitHub takes so many of a step."""
+_BRANCH = re.compile("^plan/[a-z0-9-]+:")
+"""Begins the name of a file that was read on a plan's branch."""
 
 
 @contextmanager
@@ -65,8 +70,16 @@ class Job:
     """One verb in one job: its surroundings, and the service that it asks."""
 
     def __init__(self, app: App, tell: Callable[[Told], None]) -> None:
-        self._app, self._tell = app, tell
+        self._app = app
+        self.refused: list[Problem] = []
+        """What was found wrong in new texts of plans that run."""
         self.around: Surroundings = surroundings(os.environ)
+
+        def hear(told: Told) -> None:
+            self.refused += told.problems
+            tell(told)
+
+        self._tell = hear
 
     @cached_property
     def jobs(self) -> Jobs:
@@ -135,11 +148,14 @@ def _pass(
             about = {"event": "pass_ended", **_outputs(snapshot)}
             app.write({"schema": SCHEMA, **about, "progress": snapshot.progress})
         app.note(_standing(snapshot))
-        job.around.add_summary(_summary(snapshot))
+        limits = limits_of(snapshot.plan, job.jobs.service.config)
+        job.around.add_summary(summary(snapshot, limits, job.jobs.service.clock()))
     if len(names) == 1 and done:
         job.around.set_outputs(_outputs(done[0]))
     for plan, error in failed:
         _failed(app, error, aloud, f"{plan}: ")
+    # A new text of a plan that runs was refused: that fails nothing, and is shown all the same.
+    aloud += [annotation(_placed(problem)) for problem in job.refused[:MOST_ANNOTATIONS]]
     if not names:
         app.note("there is no plan: push one on a branch plan/NAME")
     worst = [error.code for _, error in failed]
@@ -151,8 +167,13 @@ def _failed(app: App, error: FlowError, aloud: list[str], about: str = "") -> in
     problems = getattr(error, "problems", ())
     app.fail(f"{about}{error.message}", error.hint, problems)
     sentence = Problem("", 0, 0, "", f"{about}{error.message}", error.hint)
-    aloud += [annotation(one) for one in problems[:MOST_ANNOTATIONS] or (sentence,)]
+    aloud += [annotation(_placed(one)) for one in problems[:MOST_ANNOTATIONS] or (sentence,)]
     return error.code
+
+
+def _placed(problem: Problem) -> Problem:
+    """Return a problem by the path that a runner knows, which is not that of a branch."""
+    return replace(problem, file=_BRANCH.sub("", problem.file))
 
 
 def execute(
@@ -226,6 +247,7 @@ def test(app: App, plan: str, tip: str, tell: Callable[[Told], None]) -> int:
         commands = [ran.model_dump(mode="json") for ran in verdict.commands]
         about = {"plan": plan, "claim": tip, "reason": verdict.reason, "commands": commands}
         app.write({"schema": SCHEMA, **about})
+    job.around.add_summary(_tested(plan, verdict))
     for ran in verdict.commands:
         app.note(f"{ran.kind}: {render.one_line(ran.command)}: {ran.code}")
         if ran.code != 0:
@@ -235,6 +257,14 @@ def test(app: App, plan: str, tip: str, tell: Callable[[Told], None]) -> int:
         return ExitCode.FAILED
     app.note("everything passed")
     return ExitCode.DONE
+
+
+def _tested(plan: str, verdict: Verdict) -> str:
+    """Return what was run of a train and what came of it, for the summary of its job."""
+    came = f"failed: {verdict.reason}" if verdict.reason else "passed"
+    rows = [f"| {one.kind} | {cell(one.command)} | {one.code} |" for one in verdict.commands]
+    table = ["| What | Command | Exit |", "|---|---|---:|", *rows] if rows else []
+    return "\n".join([f"### A train of {plan} has {came}", "", *table]) + "\n"
 
 
 def start(
@@ -370,16 +400,6 @@ def _standing(snapshot: Snapshot) -> str:
         f"plan {snapshot.plan.plan}: {done} of {total} tasks are merged to {snapshot.state.flow}, "
         f"{render.count(running, 'attempt')} at work{testing}"
     )
-
-
-def _summary(snapshot: Snapshot) -> str:
-    rows = [f"### {_standing(snapshot)}", "", "| Task | State | Attempt |", "| --- | --- | --- |"]
-    for task in snapshot.plan.tasks:
-        record = snapshot.record(task.id)
-        number = str(record.attempts[-1].number) if record.attempts else ""
-        status = record.status.replace("_", " ") + (f": {record.reason}" if record.reason else "")
-        rows.append(f"| {cell(task.id)} | {cell(status)} | {number} |")
-    return "\n".join(rows) + "\n"
 
 
 def _outputs(snapshot: Snapshot) -> dict[str, str]:

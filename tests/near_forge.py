@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gitflow_agents.forge import ForgeDown, ForgeRefused, ForgeRun
+from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Page
 from gitflow_agents.forge import Job as Kind
+from gitflow_agents.models import Checked, Home
 from gitflow_agents.service import Service
 from gitflow_agents.service.jobs import ClaimOver, Jobs, Published
 from gitflow_agents.service.service import Told
@@ -55,6 +56,11 @@ class Near:
     """How many become two runs."""
     is_down: bool = False
     forbids_pulls: bool = False
+    forbids_issues: bool = False
+    issues: dict[int, str] = field(default_factory=dict)
+    """The words of each open issue."""
+    checks: dict[str, Check] = field(default_factory=dict)
+    """What is shown at each commit."""
     pulls: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The title and the words of each pull request, by its branch."""
     comments: dict[int, str] = field(default_factory=dict)
@@ -94,20 +100,42 @@ class Near:
         self._ask("runs")
         return tuple(one.seen for one in reversed(self.started) if one.job == job)
 
-    def open(self, head: str, base: str, title: str, body: str) -> int:
+    def find(self, head: str, base: str) -> Home | None:
+        """Return the pull request of a branch, if there is one."""
+        self._ask("find")
+        return Home(pull=[*self.pulls].index(head) + 1) if head in self.pulls else None
+
+    def open(self, head: str, base: str, title: str, body: str) -> Home:
         """Return the pull request of a branch."""
         self._ask("open")
-        if self.forbids_pulls:
+        if self.forbids_pulls and head not in self.pulls:
             raise ForgeRefused("pull requests are not allowed here")
         self.pulls.setdefault(head, (title, body))
-        return [*self.pulls].index(head) + 1
+        return Home(pull=[*self.pulls].index(head) + 1)
 
-    def tell(self, pull: int, comment: int, marker: str, text: str) -> int:
-        """Write the comment of a pull request."""
+    def report(self, marker: str, title: str, body: str) -> Home:
+        """Return the issue of a plan."""
+        self._ask("report")
+        if self.forbids_issues:
+            raise ForgeRefused("there are no issues here")
+        assert body.startswith(marker)
+        self.issues[50] = body
+        return Home(issue=50)
+
+    def tell(self, home: Home, page: Page) -> Home:
+        """Write the comment of a pull request, and its check."""
         self._ask("tell")
-        assert text.startswith(marker)
-        self.comments[comment or 100 + pull] = text
-        return comment or 100 + pull
+        assert page.text.startswith(page.marker)
+        comment = home.comment or 100 + home.number
+        self.comments[comment] = page.text
+        self.checks[page.check.sha] = page.check
+        check = Checked(id=1, sha=page.check.sha, is_over=bool(page.check.conclusion))
+        return home.model_copy(update={"comment": comment, "check": check})
+
+    def close(self, issue: int) -> None:
+        """Close an issue."""
+        self._ask("close")
+        del self.issues[issue]
 
     def say(self, pull: int, text: str) -> None:
         """Add a comment to a pull request."""
@@ -119,6 +147,10 @@ class Near:
         self._ask("offer")
         self.ready.add(pull)
         return True
+
+    def compare(self, head: str, base: str) -> str:
+        """Return a place to open a pull request."""
+        return f"compare/{base}...{head}"
 
     def url(self, run: int) -> str:
         """Return a place for a run."""

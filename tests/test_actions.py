@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import stat
@@ -151,9 +152,19 @@ def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: S
     assert (issue.title, issue.pull is not None and issue.pull.draft) == ("p: Try it", False)
     (comment,) = shop.there.comments.values()
     assert comment.body.startswith("<!-- gitflow-agents plan p -->\n### 100 %: 3 of 3 tasks merged")
-    # The pull request is looked for, opened, told of and made ready, whatever its tasks.
+    # Each head of flow has one check, and only the last one says how it ended.
+    checks = [*shop.there.checks.values()]
+    heads = shop.up.log("flow/p", "%H", "--first-parent").split()
+    assert {one.name for one in checks} == {"gitflow-agents"}
+    assert len({one.sha for one in checks}) == len(checks) >= 3
+    assert {one.sha for one in checks} <= set(heads)
+    last = next(one for one in checks if one.sha == heads[0])
+    assert (last.conclusion, last.output["title"]) == ("success", "finished: 3 of 3 tasks merged")
+    assert len(last.output["text"].splitlines()) == 3
+    assert {one.conclusion for one in checks if one is not last} == {"neutral"}
+    # The pull request is looked for, opened, told of, checked and made ready, whatever its tasks.
     asked = [one for one in shop.hub.asked() if one.method != "GIT"]
-    assert len(asked) - 7 <= 4 * 3, asked
+    assert len(asked) - 8 <= 4 * 3, asked
 
 
 @pytest.mark.slow
@@ -191,7 +202,7 @@ def test_a_plan_file_that_is_pushed_starts_once_and_is_looked_at_no_more_when_it
 
 
 @pytest.mark.slow
-def test_a_task_from_the_form_is_merged_also_where_pull_requests_are_not_allowed(
+def test_a_task_from_the_form_is_merged_and_an_issue_tells_of_it_where_pull_requests_are_not_allowed(
     shop: Shop,
 ) -> None:
     shop.there.allow_pull_requests = False
@@ -200,7 +211,11 @@ def test_a_task_from_the_form_is_merged_also_where_pull_requests_are_not_allowed
     runs = shop.actions.drain()
     assert {conclusion for _, conclusion in ends(runs)} == {"success"}
     assert shop.merged() == ["1"]
-    assert "could be opened" in runs[0].jobs[0].log
+    (issue,) = shop.there.issues.values()
+    assert (issue.state, issue.pull) == ("open", None)
+    assert "/compare/main...flow/p?expand=1)" in issue.body
+    (comment,) = shop.there.comments.values()
+    assert (comment.number, "### 100 %: 1 of 1 task merged" in comment.body) == (1, True)
     (made,) = engine.read_yaml(shop.up.show("plan/p", "plans/p.yaml"))["tasks"]
     assert (made["title"], made["description"]) == ("Write `a.txt`.", HOSTILE)
 
@@ -241,7 +256,7 @@ def test_a_plan_that_cannot_be_accepted_fails_its_pass_with_the_line(shop: Shop)
     shop.propose({**ONE, "preconditions": ["nothing"]})
     (run,) = shop.actions.drain()
     assert run.conclusion == "failure"
-    assert "plans/p.yaml:" in run.jobs[0].log
+    assert re.search(r"(?m)^::error file=plans/p.yaml,line=\d+,col=\d+::", run.jobs[0].log)
     assert "flow/p" not in shop.up.branches()
 
 
@@ -253,6 +268,11 @@ def test_a_task_that_fails_is_told_and_blocks_nobody_else(shop: Shop) -> None:
     (comment,) = shop.there.comments.values()
     assert "- 1 failed (agent-error)" in comment.body
     assert ("task / execute", "failure") in ends(runs)
+    # A new text that is refused is shown at its lines, and changes nothing.
+    shop.propose({**ONE, "preconditions": ["nothing"]})
+    (run,) = shop.actions.drain()
+    assert (run.conclusion, shop.merged()) == ("success", ["2"])
+    assert re.search(r"(?m)^::error file=plans/p.yaml,line=\d+,col=\d+::", run.jobs[0].log)
 
 
 @pytest.mark.slow
@@ -295,7 +315,8 @@ def later(shop: Shop, tmp_path: Path, hours: int = 1) -> None:
     clone = shop.up.clone(tmp_path / f"{hours} later")
     service = Service(str(clone.path), clock=lambda: time.time() + hours * 3600)
     service.actor = "bob <bob@example.com>"
-    may = {"contents": "write", "actions": "write", "pull-requests": "write"}
+    rights = ("contents", "actions", "pull-requests", "issues", "checks")
+    may = dict.fromkeys(rights, "write")
     token = shop.hub.mint(shop.there, may).text
     there = GitHub("alice/shop", token, api=shop.hub.api, server=shop.hub.base, branch="main")
     try:

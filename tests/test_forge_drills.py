@@ -156,7 +156,7 @@ CALLS = [
     "POST /repos/alice/shop/pulls",
     "GET /repos/alice/shop/issues/1/comments",
     "POST /repos/alice/shop/issues/1/comments",
-    "PATCH /repos/alice/shop/issues/comments/*",
+    "POST /repos/alice/shop/check-runs",
     "GET /repos/alice/shop/pulls/1",
     "POST /graphql",
 ]

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from gitflow_agents import on_actions
 from gitflow_agents.cli import App, start
 from gitflow_agents.errors import FlowError, Problem, UsageError
+from gitflow_agents.forge import Check, Page
 from gitflow_agents.github import GitHub, annotation, surroundings, whereabouts
 from gitflow_agents.github.surroundings import Surroundings
+from gitflow_agents.models import Home
 from gitflow_agents.service import setup
 from tests import forge
 from tests.forge.expressions import load
@@ -278,8 +280,15 @@ def test_the_comment_of_a_person_is_found_again_and_no_strangers(
     issue = forge.ask(hub, bob, "POST /repos/alice/shop/issues", {"title": "p"}).value["number"]
     comments = f"POST /repos/alice/shop/issues/{issue}/comments"
     theirs = forge.ask(hub, hub.person("carol"), comments, {"body": "<!-- p --> mine"}).value["id"]
-    own = asked.tell(issue, 0, "<!-- p -->", "<!-- p --> first")
-    assert asked.tell(issue, 0, "<!-- p -->", "<!-- p --> second") == own != theirs
+
+    def tell(text: str) -> int:
+        check = Check(repo.sha(), "t", "s")
+        return asked.tell(
+            Home(issue=issue), Page("<!-- p -->", f"<!-- p --> {text}", check)
+        ).comment
+
+    own = tell("first")
+    assert tell("second") == own != theirs
     assert shop.comments[own].body == "<!-- p --> second"
     assert shop.comments[theirs].body == "<!-- p --> mine"
 

@@ -6,17 +6,18 @@ dispatch may be done twice; whoever asks for one has to be content with that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import github
 from github import Auth, Github, GithubException, GithubRetry
 from requests.exceptions import RequestException
 
-from gitflow_agents.forge import ForgeDown, ForgeRefused, ForgeRun, Job
+from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Job, Page
+from gitflow_agents.models import Checked, Home
 
 WORKFLOWS: Mapping[Job, str] = {
     "task": "gitflow-task.yml",
@@ -26,6 +27,9 @@ WORKFLOWS: Mapping[Job, str] = {
 """The files on the default branch that a dispatch starts."""
 VERDICT = "test"
 """The job whose conclusion is a train's verdict."""
+CHECK = "gitflow-agents"
+"""What the check of a plan is called, so that a rule for a branch can ask for it."""
+LEFT = "flow has moved on"
 PATIENCE = 120.0
 """Seconds that are waited for a limit to pass; the next pass is there before longer ones are."""
 TIMEOUT = 30
@@ -144,8 +148,8 @@ class GitHub:
 
     # --- what people see --------------------------------------------------------------------------
 
-    def open(self, head: str, base: str, title: str, body: str) -> int:
-        """Return the pull request of a branch; where there is none, it is opened as a draft."""
+    def find(self, head: str, base: str) -> Home | None:
+        """Return the pull request of a branch, an open one if there is one; None without any."""
         what = f"the pull request of {head} could not be looked for"
         owner = self.repository.partition("/")[0]
         query = {"head": f"{owner}:{head}", "base": base, "state": "all", "per_page": 10}
@@ -156,8 +160,13 @@ class GitHub:
             if (pull["head"]["repo"] or {}).get("full_name") == self.repository
         ]
         still = [pull for pull in own if pull["state"] == "open"] or own
-        if still:
-            return int(still[0]["number"])
+        return _home(still[0]) if still else None
+
+    def open(self, head: str, base: str, title: str, body: str) -> Home:
+        """Return the pull request of a branch; where there is none, it is opened as a draft."""
+        found = self.find(head, base)
+        if found is not None:
+            return found
         what = f"no pull request of {head} could be opened"
         about = {"head": head, "base": base, "title": title, "body": body}
         try:
@@ -167,43 +176,106 @@ class GitHub:
             if e.status != 422 or "draft" not in e.message.lower():
                 raise
             made = self._ask("POST", "/pulls", what, body=about)
-        return int(made["number"])
+        return _home(made)
 
-    def tell(self, pull: int, comment: int, marker: str, text: str) -> int:
-        """Write the one comment of a pull request and return its id."""
-        what = f"the comment on pull request {pull} could not be written"
+    def report(self, marker: str, title: str, body: str) -> Home:
+        """Return the open issue of ours that begins with `marker`; opened where there is none."""
+        what = "the plan's issue could not be looked for"
+        query = {"state": "open", "per_page": PER_PAGE}
+        found = self._ask("GET", "/issues", what, query=query)
+        own = self._ours((one for one in found if "pull_request" not in one), marker)
+        issue = own[0] if own else None
+        if issue is None:
+            about, what = {"title": title, "body": body}, "no issue could be opened"
+            issue = self._ask("POST", "/issues", what, body=about, by=self._careful)
+        repository = self._ask("GET", "", "the repository could not be read")
+        return Home(issue=int(issue["number"]), repository=str(repository["node_id"]))
+
+    def tell(self, home: Home, page: Page) -> Home:
+        """Bring the comment and the check of a plan up to date: by one request where that is known.
+
+        What GraphQL refuses, as of a comment that somebody has deleted, is done one by one.
+        """
+        if home.node and home.repository and (home.check or home.unchecked):
+            home, is_all = self._tell_at_once(home, page)
+            if is_all:
+                return home
+        home = self._comment(home, page)
+        return home if home.unchecked else self._check(home, page.check)
+
+    def _tell_at_once(self, home: Home, page: Page) -> tuple[Home, bool]:
+        """Return what is known after one request for everything, and whether all of it was done."""
+        what = f"what {home.number} tells could not be brought up to date"
+        asked: dict[str, Any] = {"comment": {"id": home.node, "body": page.text}}
+        now, where = home.check, {"repositoryId": home.repository}
+        if now is not None:
+            about = {**where, **_checked(page.check, is_graph=True)}
+            if now.sha == page.check.sha:
+                asked["kept"] = {**about, "checkRunId": now.node}
+            else:
+                asked["made"] = {**about, "name": CHECK, "headSha": page.check.sha}
+                if not now.is_over:
+                    over = _checked(_left(now), is_graph=True)
+                    asked["left"] = {**where, **over, "checkRunId": now.node}
+        is_all = True
+        try:
+            said = self._change(_document(asked), asked, what)
+        except ForgeRefused as e:
+            is_all, said = False, _partly(e)
+        if made := (said.get("made") or {}).get("checkRun"):
+            now = Checked(id=int(made["databaseId"]), node=made["id"], sha=page.check.sha)
+        if now is not None and is_all:
+            now = now.model_copy(update={"is_over": bool(page.check.conclusion)})
+        return home.model_copy(update={"check": now}), is_all
+
+    def say(self, number: int, text: str) -> None:
+        """Add a comment to a pull request or an issue."""
+        what = f"no comment could be added to {number}"
+        self._add(number, text, what)
+
+    def close(self, issue: int) -> None:
+        """Close an issue; what it was for is told elsewhere."""
+        about = {"state": "closed", "state_reason": "not_planned"}
+        self._ask("PATCH", f"/issues/{issue}", f"issue {issue} could not be closed", body=about)
+
+    def _comment(self, home: Home, page: Page) -> Home:
+        number, comment = home.number, home.comment
+        what = f"the comment on {number} could not be written"
         if not comment:
-            comment = self._comment(pull, marker)
+            comment = self._own_comment(number, page.marker)
+        said = None
         if comment:
             try:
-                self._ask("PATCH", f"/issues/comments/{comment}", what, body={"body": text})
+                body = {"body": page.text}
+                said = self._ask("PATCH", f"/issues/comments/{comment}", what, body=body)
             except ForgeRefused as e:
                 if e.status != 404:
                     raise
-            else:
-                return comment
-        return self._add(pull, text, what)
+        if said is None:
+            said = self._add(number, page.text, what)
+        return home.model_copy(update={"comment": int(said["id"]), "node": str(said["node_id"])})
 
-    def say(self, pull: int, text: str) -> None:
-        """Add a comment to a pull request."""
-        self._add(pull, text, f"no comment could be added to pull request {pull}")
+    def _add(self, number: int, text: str, what: str) -> Mapping[str, Any]:
+        """Add a comment, at most one, and return it."""
+        path, body = f"/issues/{number}/comments", {"body": text}
+        added: Mapping[str, Any] = self._ask("POST", path, what, body=body, by=self._careful)
+        return added
 
-    def _add(self, pull: int, text: str, what: str) -> int:
-        """Add a comment, at most one, and return its id."""
-        path = f"/issues/{pull}/comments"
-        return int(self._ask("POST", path, what, body={"body": text}, by=self._careful)["id"])
-
-    def _comment(self, pull: int, marker: str) -> int:
+    def _own_comment(self, number: int, marker: str) -> int:
         """Return the comment of ours that a pass has written which could not say so, or 0."""
-        what = f"the comments of pull request {pull} could not be read"
+        what = f"the comments of {number} could not be read"
         query = {"per_page": PER_PAGE}
-        said = self._ask("GET", f"/issues/{pull}/comments", what, query=query)
-        marked = [comment for comment in said if comment["body"].startswith(marker)]
-        bots = [comment for comment in marked if comment["user"]["type"] == "Bot"]
+        said = self._ask("GET", f"/issues/{number}/comments", what, query=query)
+        return next((int(each["id"]) for each in self._ours(said, marker)), 0)
+
+    def _ours(self, said: Iterable[Mapping[str, Any]], marker: str) -> list[Mapping[str, Any]]:
+        """Return those of some comments or issues that we have written for what a marker names."""
+        marked = [one for one in said if (one["body"] or "").startswith(marker)]
+        bots = [one for one in marked if one["user"]["type"] == "Bot"]
         if marked and not bots:  # with the token of a person it is theirs
             me = self._login()
-            bots = [comment for comment in marked if comment["user"]["login"] == me]
-        return next((int(each["id"]) for each in bots), 0)
+            bots = [one for one in marked if one["user"]["login"] == me]
+        return bots
 
     def _login(self) -> str:
         """Return whose token it is, or nothing where it is nobody's."""
@@ -211,6 +283,29 @@ class GitHub:
             return str(self.ask("GET", "/user", "whose token it is could not be read")["login"])
         except ForgeRefused:
             return ""
+
+    def _check(self, home: Home, check: Check) -> Home:
+        """Make the check of a commit, or change it; what a token may not do is noted for good."""
+        what, now = "the check could not be written", home.check
+        about = _checked(check)
+        try:
+            if now is not None and now.sha == check.sha:
+                said = self._ask("PATCH", f"/check-runs/{now.id}", what, body=about)
+            else:
+                if now is not None and not now.is_over:
+                    left = _checked(_left(now))
+                    self._ask("PATCH", f"/check-runs/{now.id}", what, body=left)
+                made = {"name": CHECK, "head_sha": check.sha, **about}
+                said = self._ask("POST", "/check-runs", what, body=made)
+        except ForgeRefused as e:
+            return home.model_copy(update={"unchecked": e.message, "check": None})
+        found = Checked(
+            id=int(said["id"]),
+            node=str(said["node_id"]),
+            sha=check.sha,
+            is_over=bool(check.conclusion),
+        )
+        return home.model_copy(update={"check": found})
 
     def offer(self, pull: int) -> bool:
         """Let a draft be ready for review; the REST API has no way to."""
@@ -233,6 +328,10 @@ class GitHub:
     def url(self, run: int) -> str:
         """Return where people see a run."""
         return f"{self._server}/{self.repository}/actions/runs/{run}"
+
+    def compare(self, head: str, base: str) -> str:
+        """Return where people open a pull request of a branch by hand."""
+        return f"{self._server}/{self.repository}/compare/{quote(base)}...{quote(head)}?expand=1"
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -286,6 +385,52 @@ class GitHub:
                 hint="nothing is lost; run it again when the line is back",
             ) from e
         return data
+
+
+def _home(pull: Mapping[str, Any]) -> Home:
+    return Home(pull=int(pull["number"]), repository=str(pull["base"]["repo"]["node_id"]))
+
+
+def _left(check: Checked) -> Check:
+    """Return what is shown at a commit that flow has left behind."""
+    return Check(check.sha, LEFT, LEFT, conclusion="neutral")
+
+
+def _checked(check: Check, *, is_graph: bool = False) -> dict[str, Any]:
+    """Return a check as REST wants it, or as GraphQL does."""
+    said = {"status": "completed" if check.conclusion else "in_progress"}
+    said |= {"conclusion": check.conclusion} if check.conclusion else {}
+    output = {"title": check.title, "summary": check.summary}
+    output |= {"text": check.text} if check.text else {}
+    return {
+        **{key: one.upper() if is_graph else one for key, one in said.items()},
+        "output": output,
+    }
+
+
+def _partly(error: ForgeRefused) -> Mapping[str, Any]:
+    """Return what GraphQL has done of a mutation that it has refused in part."""
+    said = getattr(error.__cause__, "data", None)
+    done = said.get("data") if isinstance(said, dict) else None
+    return done if isinstance(done, dict) else {}
+
+
+def _document(parts: Iterable[str]) -> str:
+    """Return one mutation that does some of _PARTS, each with the variable of its name."""
+    wanted = [(name, *_PARTS[name]) for name in parts]
+    given = ", ".join(f"${name}: {kind}!" for name, kind, _, _ in wanted)
+    asked = "\n".join(
+        f"  {name}: {field}(input: ${name}) {back}" for name, _, field, back in wanted
+    )
+    return f"mutation Tell({given}) {{\n{asked}\n}}"
+
+
+_PARTS: Mapping[str, tuple[str, str, str]] = {
+    "comment": ("UpdateIssueCommentInput", "updateIssueComment", "{ issueComment { id } }"),
+    "kept": ("UpdateCheckRunInput", "updateCheckRun", "{ checkRun { id } }"),
+    "made": ("CreateCheckRunInput", "createCheckRun", "{ checkRun { id databaseId } }"),
+    "left": ("UpdateCheckRunInput", "updateCheckRun", "{ checkRun { id } }"),
+}
 
 
 def _run(said: Mapping[str, Any]) -> ForgeRun:

@@ -6,10 +6,21 @@ command.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from gitflow_agents.forge import Check
 from gitflow_agents.models import Limits, Status
-from gitflow_agents.render.facts import WORDS, approvals, cost, percent, waiting, worked
+from gitflow_agents.render.facts import (
+    WORDS,
+    approvals,
+    cost,
+    percent,
+    sentence,
+    waiting,
+    waits_for,
+    word,
+    worked,
+)
 from gitflow_agents.render.reports import final_report
 from gitflow_agents.render.shape import graph_mermaid
 from gitflow_agents.render.text import (
@@ -24,12 +35,14 @@ from gitflow_agents.render.text import (
     short,
     utc,
 )
-from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.scheduler import Snapshot, plan_status
 
 MOST_CHARACTERS = 60_000
 """Of a comment; GitHub takes 65,536."""
 MOST_WAITING = 20
 MOST_ROWS = 200
+MOST_LINES = 500
+"""Tasks in a check or a summary."""
 MOST_DRAWN = 60
 """Tasks of a plan that is drawn; more cannot be read."""
 MOST_COMMANDS = 5
@@ -50,16 +63,106 @@ def title(snapshot: Snapshot) -> str:
     return fit(f"{snapshot.plan.plan}: {snapshot.plan.goal}", 120)
 
 
-def opening(snapshot: Snapshot) -> str:
-    """Return what the pull request says of itself; it is written once."""
+def opening(snapshot: Snapshot, why: str = "", by_hand: str = "") -> str:
+    """Return what the pull request says of itself; it is written once.
+
+    With `why` it is an issue, as no pull request can be opened but `by_hand`, at an address.
+    """
     plan, state = snapshot.plan, snapshot.state
+    merge = f"merge this when you want the result on {code(state.base)}."
+    if why:
+        merge = (
+            f"a pull request of it could not be opened ({quiet(why)}), so this issue tells of the "
+            f"plan until there is one: [open it]({by_hand}) when you want the result on "
+            f"{code(state.base)}."
+        )
     return (
         f"{marker(plan.plan)}\n{quiet(fit(plan.goal, 1000))}\n\n"
         f"Tasks of the plan {code(plan.plan)} are merged to {code(state.flow)} when they have "
-        f"passed; merge this when you want the result on {code(state.base)}. The plan "
-        f"{approvals(snapshot)}. What happens is told in one comment below, which is kept up to "
-        "date.\n"
+        f"passed; {merge} The plan {approvals(snapshot)}. What happens is told in one comment "
+        "below, which is kept up to date.\n"
     )
+
+
+def moved(snapshot: Snapshot, pull: int) -> str:
+    """Return what an issue says last: a pull request tells of the plan from now on."""
+    return f"The plan {code(snapshot.plan.plan)} is told of in its pull request now: #{pull}\n"
+
+
+# --- the check and the summary --------------------------------------------------------------------
+
+_CONCLUSIONS: Mapping[str, str] = {
+    "finished": "success",
+    "landed": "success",
+    "closed": "cancelled",
+    "failed": "failure",
+    "blocked": "failure",
+    "waiting": "action_required",
+}
+"""By the plan's status; without one the check is going on, as while a plan is held."""
+
+
+def check(snapshot: Snapshot, limits: Limits, now: float) -> Check:
+    """Return what is shown at the head of flow: a line a task, and how the plan stands."""
+    status = plan_status(snapshot, limits, now)
+    done, total = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
+    lines = [f"- {_line(snapshot, task.id, now)}" for task in snapshot.plan.tasks[:MOST_LINES]]
+    if total > MOST_LINES:
+        lines.append(f"- and {count(total - MOST_LINES, 'more task')}")
+    return Check(
+        sha=snapshot.state.flow_sha,
+        title=f"{status}: {done} of {count(total, 'task')} merged",
+        summary=_cut("\n".join(_waiting(snapshot, limits, now))),
+        text=_cut("\n".join(lines)),
+        conclusion=_CONCLUSIONS.get(status, ""),
+    )
+
+
+def _line(snapshot: Snapshot, task: str, now: float) -> str:
+    attempt = snapshot.record(task).attempt
+    run = f" ([run]({attempt.url}))" if attempt is not None and attempt.url else ""
+    return f"{code(task)} {quiet(sentence(snapshot, task, now))}{run}"
+
+
+def _cut(text: str) -> str:
+    """Return text without the lines at its end that are too many."""
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS].rpartition("\n")[0]
+
+
+def summary(snapshot: Snapshot, limits: Limits, now: float) -> str:
+    """Return what a job says of a plan after a pass: what is ready, what the others wait for."""
+    done, total = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
+    ready = ", ".join(snapshot.frontier.ready[:MOST_WAITING]) or "nothing"
+    status = plan_status(snapshot, limits, now)
+    rows = [
+        task for task in snapshot.plan.tasks if snapshot.status(task.id) is not Status.COMPLETED
+    ]
+    lines = [
+        f"### {code(snapshot.plan.plan)} is {status}: {done} of {count(total, 'task')} merged",
+        "",
+        f"**Ready now:** {ready}",
+        "",
+        *_waiting(snapshot, limits, now),
+        "",
+        "| Task | State | Try | Waiting for | Run |",
+        "|---|---|---:|---|---|",
+    ]
+    for task in rows[:MOST_LINES]:
+        attempt = snapshot.record(task.id).attempt
+        cells = (
+            f"{cell(task.id)} {_quiet_cell(task.name)}",
+            cell(word(snapshot, task.id)),
+            str(attempt.number) if attempt else "",
+            _quiet_cell(waits_for(snapshot, task.id, 80)),
+            f"[run]({attempt.url})" if attempt and attempt.url else "",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    if len(rows) > MOST_LINES:
+        lines += ["", f"and {count(len(rows) - MOST_LINES, 'more task')}"]
+    return "\n".join(lines) + "\n"
+
+
+# --- the comment ----------------------------------------------------------------------------------
 
 
 def story(snapshot: Snapshot, limits: Limits, now: float) -> str:
@@ -178,4 +281,15 @@ def _drawing(snapshot: Snapshot) -> str:
     return f"<details><summary>Which task needs which</summary>\n\n{body}\n\n</details>"
 
 
-__all__ = ["MOST_CHARACTERS", "marker", "matters", "opening", "quiet", "story", "title"]
+__all__ = [
+    "MOST_CHARACTERS",
+    "check",
+    "marker",
+    "matters",
+    "moved",
+    "opening",
+    "quiet",
+    "story",
+    "summary",
+    "title",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gitflow_agents import handoff, leaks, merge, render, scheduler, spec, steps, testfirst
 from gitflow_agents.errors import GitFailed
@@ -627,7 +628,7 @@ class Attempts:
         )
         name = self.desk.snapshot.plan.plan
         problem = report.report_problem
-        said = {"report_problem": problem} if problem else {}
+        said: dict[str, Any] = {"report_problem": problem} if problem else {}
         if reason is None:
             done = "is provided already" if report.already_provided else "is done, to be merged"
             self.desk.say(

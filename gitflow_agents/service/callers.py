@@ -27,6 +27,8 @@ _WITHOUT = {
     ("contents", "read"): "nothing can be read",
     ("actions", "write"): "no run can be started",
     ("pull-requests", "write"): "nobody is told of the plan",
+    ("issues", "write"): "nobody is told of the plan where no pull request may be opened",
+    ("checks", "write"): "the head of the flow branch gets no check",
 }
 """What does not work without a permission."""
 _RANK = {"none": 0, "read": 1, "write": 2}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gitflow_agents import spec
-from gitflow_agents.errors import FlowError, is_full
+from gitflow_agents.errors import FlowError, Problem, is_full
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
 from gitflow_agents.models import SCHEMA, Config, DoneReport, Lease, Train
 from gitflow_agents.render import utc
@@ -34,6 +34,8 @@ class Told:
     text: str
     data: Mapping[str, Any]
     detail: str = ""
+    problems: Sequence[Problem] = ()
+    """What is new that is wrong in a file, for those who can show it there."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,15 @@ class Desk:
         """Return what the repository tells every agent."""
         return self.book()
 
-    def say(self, event: str, text: str, detail: str = "", **data: Any) -> None:
+    def say(
+        self,
+        event: str,
+        text: str,
+        detail: str = "",
+        *,
+        problems: Sequence[Problem] = (),
+        **data: Any,
+    ) -> None:
         plan = self.snapshot.plan.plan
         self.pending.append(
             Told(
@@ -113,6 +123,7 @@ class Desk:
                 one_line(text),
                 {"schema": SCHEMA, "event": event, "at": utc(self.clock()), "plan": plan, **data},
                 detail,
+                problems,
             )
         )
 

@@ -316,13 +316,14 @@ class Reconciler:
             more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
             why = f"{problems[0]}{more}"
         name, state = desk.snapshot.plan.plan, desk.snapshot.state
+        is_new = (state.refused, state.refusal) != (tip, one_line(why))
         desk.say(
             "plan_refused",
             f"the new text of plan/{name} was refused, nothing has changed: {why}",
             "\n".join(map(str, problems[1:10])),
+            problems=problems if is_new else (),
             commit=tip,
         )
-        is_new = (state.refused, state.refusal) != (tip, one_line(why))
         if is_new:
             draft = Draft(desk.snapshot, desk.actor, desk.run)
             draft.set(refused=tip, refusal=one_line(why))

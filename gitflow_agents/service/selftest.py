@@ -17,14 +17,15 @@ from typing import Any
 from gitflow_agents import packaged
 from gitflow_agents.commands import Retry
 from gitflow_agents.errors import FlowError
-from gitflow_agents.forge import ForgeRun, Job
-from gitflow_agents.models import SCHEMA, DoneReport, Reason, Status
+from gitflow_agents.forge import ForgeRun, Job, Page
+from gitflow_agents.models import SCHEMA, DoneReport, Home, Reason, Status
 from gitflow_agents.render import count, one_line
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import fsck
 from gitflow_agents.service.jobs import Jobs
 from gitflow_agents.service.service import Service
 from gitflow_agents.store import clone_repository, create_repository
+from gitflow_agents.webhook import VARIABLE
 
 PLAN, TASK = "self-test", "1"
 FILE = f"plans/{PLAN}.yaml"
@@ -89,13 +90,22 @@ class _Near:
     def runs(self, job: Job, since: float) -> tuple[ForgeRun, ...]:
         return tuple(ForgeRun(n) for n, (kind, _) in enumerate(self.asked, 1) if kind == job)
 
-    def open(self, head: str, base: str, title: str, body: str) -> int:
-        return 1
+    def find(self, head: str, base: str) -> Home | None:
+        return Home(pull=1)
 
-    def tell(self, pull: int, comment: int, marker: str, text: str) -> int:
-        return 1
+    def open(self, head: str, base: str, title: str, body: str) -> Home:
+        return Home(pull=1)
 
-    def say(self, pull: int, text: str) -> None:
+    def report(self, marker: str, title: str, body: str) -> Home:
+        return Home(issue=1)
+
+    def tell(self, home: Home, page: Page) -> Home:
+        return home.model_copy(update={"comment": 1, "unchecked": "nobody looks at it"})
+
+    def say(self, number: int, text: str) -> None:
+        pass
+
+    def close(self, issue: int) -> None:
         pass
 
     def offer(self, pull: int) -> bool:
@@ -104,12 +114,17 @@ class _Near:
     def url(self, run: int) -> str:
         return ""
 
+    def compare(self, head: str, base: str) -> str:
+        return ""
+
 
 class _Way:
     """The repositories of one walk below a folder of its own, and what its steps hand on."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ, self._stack = environ, ExitStack()
+        # Nobody is to be alerted of an attempt that is meant to fail.
+        self._environ = {name: said for name, said in environ.items() if name != VARIABLE}
+        self._stack = ExitStack()
         self.close = self._stack.close
         self.forge = _Near()
 

@@ -1,20 +1,25 @@
-"""What the forge shows of a plan: one pull request of its flow branch, with one comment.
+"""What the forge shows of a plan: one pull request of its flow branch, with a comment and a check.
 
 It is made when the plan is accepted, and edited when something has changed that people care for.
-Nothing there is ever read back as the truth, and nothing that fails here fails a pass.
+Where no pull request may be opened, an issue stands in for it until there is one.  Nothing there is
+ever read back as the truth, and nothing that fails here fails a pass.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused
+from gitflow_agents.errors import LostRace
+from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused, Page
 from gitflow_agents.models import Home, Limits
 from gitflow_agents.render.alerts import mention
-from gitflow_agents.render.story import marker, matters, opening, story, title
+from gitflow_agents.render.story import check, marker, matters, moved, opening, story, title
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.alerting import due
 from gitflow_agents.service.reconcile import Reconciler
+
+RACES = 5
+"""Times that something is written down when somebody else moves the plan."""
 
 
 @dataclass
@@ -35,54 +40,115 @@ class Telling:
         self._before = matters(self._snapshot)
 
     def end(self) -> str:
-        """Bring the pull request up to date; returns in a sentence why that cannot be."""
-        snapshot = self._snapshot
-        home, is_over = snapshot.state.home, snapshot.state.status == "finished"
-        is_new = matters(snapshot) != self._before
+        """Bring what is shown up to date; returns in a sentence why that cannot be."""
+        home, why = self._snapshot.state.home, ""
+        is_new = matters(self._snapshot) != self._before
+        if home is not None and not is_new and self._is_shown(home) and not self._is_late(home):
+            return ""
         try:
-            if home is None or (not home.pull and is_new):
-                home = self._open()
-            if home.pull and (is_new or home.is_behind or not home.comment):
-                text = story(snapshot, self.limits, self.reconciler.desk.clock())
-                comment = self.forge.tell(home.pull, home.comment, marker(snapshot.plan.plan), text)
-                home = home.model_copy(update={"comment": comment, "is_behind": False})
-                self._note(home)
-                self._mention(home.pull)
+            home = self._settled(home)
+            if is_new or not self._is_shown(home):
+                home = self.forge.tell(home, self._page())
+                home = home.model_copy(update={"is_behind": False})
             # Also when the pass that saw the end did not live to say so.
-            if home.pull and is_over and not home.is_ready:
-                is_ready = self.forge.offer(home.pull)
-                self._note(home.model_copy(update={"is_ready": is_ready}))
+            if self._is_late(home):
+                home = home.model_copy(update={"is_ready": self.forge.offer(home.pull)})
         except (ForgeDown, ForgeRefused) as e:
-            if home is not None and is_new:
-                self._note(home.model_copy(update={"is_behind": True}))
+            why = e.message
+            if home is not None and home.number and is_new:
+                home = home.model_copy(update={"is_behind": True})
+        if home is not None and home.number:
+            self._note(home)
+        if home is None or why:
+            return why
+        return self._mention(home.number)
+
+    def _page(self) -> Page:
+        snapshot, now = self._snapshot, self.reconciler.desk.clock()
+        text = story(snapshot, self.limits, now)
+        return Page(marker(snapshot.plan.plan), text, check(snapshot, self.limits, now))
+
+    def _is_shown(self, home: Home) -> bool:
+        """Say whether there is nothing to be written, as far as the forge allows it."""
+        if not home.number:
+            return True  # it is tried again when something has changed
+        is_checked = home.check is not None and home.check.sha == self._snapshot.state.flow_sha
+        is_told = bool(home.comment) and not home.is_behind
+        return is_told and (is_checked or bool(home.unchecked))
+
+    def _is_late(self, home: Home) -> bool:
+        """Say whether a plan is over, and its pull request is a draft all the same."""
+        return self._snapshot.state.status == "finished" and home.pull > 0 and not home.is_ready
+
+    def _settled(self, home: Home | None) -> Home:
+        """Return where the plan is told of; it is looked for, or opened, where that is not known.
+
+        ForgeRefused where there is no place.
+        """
+        if home is not None and home.pull:
+            return home
+        snapshot, state = self._snapshot, self._snapshot.state
+        is_last = state.status == "finished"
+        try:
+            found = None
+            if home is not None and home.issue and not is_last:
+                found = self.forge.find(state.flow, state.base)  # a person may have opened one
+                if found is None:
+                    return home
+            found = found or self.forge.open(
+                state.flow, state.base, title(snapshot), opening(snapshot)
+            )
+        except ForgeRefused as e:
+            return home if home is not None and home.issue else self._issue(e)
+        if home is not None and home.issue:
+            self.forge.say(home.issue, moved(snapshot, found.pull))
+            self.forge.close(home.issue)
+            kept = {"check": home.check, "unchecked": home.unchecked}
+            found = found.model_copy(update=kept)
+        return found
+
+    def _issue(self, why: ForgeRefused) -> Home:
+        """Return the issue that stands in for a pull request."""
+        snapshot, state = self._snapshot, self._snapshot.state
+        by_hand = self.forge.compare(state.flow, state.base)
+        body = opening(snapshot, why.message, by_hand)
+        try:
+            home = self.forge.report(marker(snapshot.plan.plan), title(snapshot), body)
+        except ForgeRefused as e:
+            self._note(Home(refused=f"{why.message}; {e.message}"))
+            raise
+        return home.model_copy(update={"refused": why.message})
+
+    def _mention(self, number: int) -> str:
+        """Ping those whom the config names about what they were not told before."""
+        whom = self.reconciler.desk.config.notify
+        told = due(self.reconciler, self.limits, "mention") if whom else []
+        try:
+            if told:
+                self.forge.say(number, mention(self._snapshot, whom, told))
+        except (ForgeDown, ForgeRefused) as e:
             return e.message
         return ""
 
-    def _mention(self, pull: int) -> None:
-        """Ping those whom the config names about what they were not told before."""
-        whom = self.reconciler.desk.config.notify
-        if whom and (told := due(self.reconciler, self.limits, "mention")):
-            self.forge.say(pull, mention(self._snapshot, whom, told))
-
-    def _open(self) -> Home:
-        """Find the pull request of the flow branch, or open it as a draft."""
-        snapshot = self._snapshot
-        state = snapshot.state
-        try:
-            pull = self.forge.open(state.flow, state.base, title(snapshot), opening(snapshot))
-        except ForgeRefused as e:
-            home = Home(refused=e.message)
-            self._note(home)
-            raise
-        home = Home(pull=pull)
-        self._note(home)
-        return home
-
     def _note(self, home: Home) -> None:
         """Write down where the plan is told of, if that is new."""
-        where = f"pull request {home.pull}" if home.pull else "no pull request"
-        why = f": {home.refused}" if home.refused else ""
-        self.reconciler.note("home_noted", f"the plan is told of in {where}{why}", home=home)
+        for turn in range(RACES):
+            try:
+                self.reconciler.note("home_noted", _where(home), home=home)
+                break
+            except LostRace:
+                if turn == RACES - 1:
+                    raise
+
+
+def _where(home: Home) -> str:
+    """Return in a sentence where a plan is told of."""
+    where = f"pull request {home.pull}" if home.pull else f"issue {home.issue}"
+    said = f"the plan is told of in {where if home.number else 'no pull request'}"
+    if home.check is not None:
+        said += f", and checked as {home.check.id}"
+    why = "; ".join(one for one in (home.refused, home.unchecked) if one)
+    return f"{said}: {why}" if why else said
 
 
 __all__ = ["Telling"]

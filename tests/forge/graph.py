@@ -35,7 +35,7 @@ from graphql import (
     validate,
 )
 
-from tests.forge import wire
+from tests.forge import rest, wire
 from tests.forge.published import FOLDER, SDL, require
 from tests.forge.state import Issue, Refused, Repository, Token, at_least
 
@@ -47,10 +47,13 @@ JSON = dict[str, Any]
 # What the fake knows something of. The whole schema takes seconds to read.
 TYPES = frozenset(
     "Query Mutation Repository PullRequest Ref RateLimit Node Actor User Bot"
-    " MarkPullRequestReadyForReviewPayload ConvertPullRequestToDraftPayload".split()
+    " MarkPullRequestReadyForReviewPayload ConvertPullRequestToDraftPayload"
+    " IssueComment UpdateIssueCommentPayload"
+    " CheckRun CreateCheckRunPayload UpdateCheckRunPayload".split()
 )
 TOP = frozenset(
-    "repository node viewer rateLimit markPullRequestReadyForReview convertPullRequestToDraft".split()
+    "repository node viewer rateLimit markPullRequestReadyForReview convertPullRequestToDraft"
+    " updateIssueComment createCheckRun updateCheckRun".split()
 )
 """The fields of Query and Mutation that are answered."""
 
@@ -184,6 +187,9 @@ class _Root:
             "rateLimit": self._rate_limit,
             "markPullRequestReadyForReview": lambda input: self._draft(input, False),
             "convertPullRequestToDraft": lambda input: self._draft(input, True),
+            "updateIssueComment": self._update_comment,
+            "createCheckRun": self._create_check,
+            "updateCheckRun": self._update_check,
         }
 
     def _repository(self, owner: str, name: str, **_: Any) -> JSON:
@@ -266,6 +272,51 @@ class _Root:
             "pullRequest": self._pull(repository, issue),
         }
 
+    # What these change is what REST changes, and by its rules.
+
+    def _rest(self, method: str, where: Repository, path: str, body: JSON) -> JSON:
+        path = f"/repos/{where.name}{path}"
+        found = rest.find(method, path)
+        assert found is not None, path
+        one, params = found
+        call = rest.Call(self._hub, self._by, params, {}, body)
+        try:
+            rest.permit(one, call)
+            return dict(one.handler(call).value)
+        except Refused as e:
+            kind = "FORBIDDEN" if e.status in (403, 404) else "UNPROCESSABLE"
+            raise _No(kind, e.message) from None
+
+    def _update_comment(self, input: Mapping[str, Any]) -> JSON:
+        id = str(input["id"])
+        for repository in self._hub.repositories.values():
+            for comment in repository.comments.values():
+                if wire.node_id("IssueComment", comment.id) == id:
+                    path = f"/issues/comments/{comment.id}"
+                    said = self._rest("PATCH", repository, path, {"body": input["body"]})
+                    return {"issueComment": {"__typename": "IssueComment", "id": said["node_id"]}}
+        raise _No("NOT_FOUND", f"Could not resolve to a node with the global id of '{id}'")
+
+    def _create_check(self, input: Mapping[str, Any]) -> JSON:
+        repository = self._repository_of(input)
+        body = _as_rest(input) | {"name": input["name"], "head_sha": input["headSha"]}
+        return _check_shown(self._rest("POST", repository, "/check-runs", body))
+
+    def _update_check(self, input: Mapping[str, Any]) -> JSON:
+        repository, id = self._repository_of(input), str(input["checkRunId"])
+        for check in repository.checks.values():
+            if wire.node_id("CheckRun", check.id) == id:
+                path = f"/check-runs/{check.id}"
+                return _check_shown(self._rest("PATCH", repository, path, _as_rest(input)))
+        raise _No("NOT_FOUND", f"Could not resolve to a node with the global id of '{id}'")
+
+    def _repository_of(self, input: Mapping[str, Any]) -> Repository:
+        id = str(input["repositoryId"])
+        for repository in self._hub.repositories.values():
+            if wire.repository(self._hub, repository)["node_id"] == id:
+                return repository
+        raise _No("NOT_FOUND", f"Could not resolve to a node with the global id of '{id}'")
+
     def _rate_limit(self, **_: Any) -> JSON:
         return {"cost": 1, "limit": 1000, "remaining": 999, "used": 1, "nodeCount": 1}
 
@@ -275,6 +326,17 @@ class _Root:
         if self._by.repository != repository.name:
             return False
         return scope == "metadata" or at_least(self._by.permissions, scope, level)
+
+
+def _as_rest(input: Mapping[str, Any]) -> JSON:
+    """Return what is said of a check as REST says it."""
+    body = {key: str(input[key]).lower() for key in ("status", "conclusion") if key in input}
+    return body | ({"output": dict(input["output"])} if "output" in input else {})
+
+
+def _check_shown(said: Mapping[str, Any]) -> JSON:
+    shown = {"__typename": "CheckRun", "id": said["node_id"], "databaseId": said["id"]}
+    return {"checkRun": shown}
 
 
 def _actor(login: str) -> JSON:

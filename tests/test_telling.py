@@ -1,0 +1,234 @@
+"""What GitHub shows of a plan: one comment and one check, written in one request, wherever that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitflow_agents.forge import Check, ForgeRefused, Page
+from gitflow_agents.github import GitHub
+from gitflow_agents.models import Attempt, Limits, Reason, Status, TaskRecord
+from gitflow_agents.render.story import check, matters, opening, summary
+from tests import engine, repos
+from tests.engine import task
+from tests.forge import Hub, Repository, Token, push
+from tests.near_forge import Near
+from tests.repos import Repo
+from tests.test_render import AUTH, DONE, NOW, snapshot
+
+NO_LIMITS = Limits()
+MARK = "<!-- gitflow-agents plan p -->"
+RIGHTS = {"contents": "write", "pull-requests": "write", "issues": "write", "checks": "write"}
+
+# --- what is shown -------------------------------------------------------------------------------
+
+FAILED = TaskRecord(
+    id="002",
+    status=Status.FAILED,
+    reason=Reason.AGENT_ERROR,
+    message="ask @carol",
+    attempts=(Attempt(number=1, url="https://github.com/alice/shop/actions/runs/7"),),
+)
+
+
+def test_a_check_has_a_line_a_task_and_pings_nobody() -> None:
+    shown = check(snapshot(AUTH, [*DONE[:1], FAILED]), NO_LIMITS, NOW)
+    assert (shown.sha, shown.title, shown.conclusion) == (
+        "f" * 40,
+        "running: 1 of 5 tasks merged",
+        "",
+    )
+    assert shown.text.splitlines()[1] == (
+        "- `002` failed (agent-error): ask @\u200bcarol"
+        " ([run](https://github.com/alice/shop/actions/runs/7))"
+    )
+    assert len(shown.text.splitlines()) == 5
+    assert shown.summary.startswith("**Waiting for you:** 1 thing\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "conclusion"),
+    [
+        ({"status": "closed"}, "cancelled"),
+        ({"held": "held by alice: she asks"}, ""),
+        ({"approval": ["plan"]}, "action_required"),
+    ],
+)
+def test_a_check_ends_only_when_nothing_moves_without_a_person(
+    state: dict[str, Any], conclusion: str
+) -> None:
+    plan = {**AUTH, "approval": state.pop("approval", [])}
+    assert check(snapshot(plan, **state), NO_LIMITS, NOW).conclusion == conclusion
+
+
+def test_a_check_of_very_many_tasks_is_cut_at_a_line() -> None:
+    said = "x" * 300
+    ids = [str(n) for n in range(600)]
+    plan = {"plan": "p", "goal": "g", "tasks": [task(id, "true") for id in ids]}
+    failed = [FAILED.model_copy(update={"id": id, "message": said}) for id in ids]
+    shown = check(snapshot(plan, failed), NO_LIMITS, NOW)
+    assert len(shown.text) <= 60_000
+    assert shown.text.splitlines()[-1].endswith("runs/7))")
+
+
+def test_a_summary_says_what_is_ready_and_what_the_others_wait_for() -> None:
+    lines = summary(snapshot(AUTH, DONE[:1]), NO_LIMITS, NOW).splitlines()
+    assert lines[:5] == [
+        "### `auth` is running: 1 of 5 tasks merged",
+        "",
+        "**Ready now:** 002, 005",
+        "",
+        "**Waiting for you:** nothing",
+    ]
+    assert lines[-4:] == [
+        "| 002 Auth service | ready |  |  |  |",
+        "| 003 Endpoints that answer with everything a client could ever w… | pending |  | 002 |  |",
+        "| 004 Documents | pending |  | 003 |  |",
+        "| 005 Container | ready |  |  |  |",
+    ]
+
+
+def test_an_issue_says_why_it_is_there_and_how_to_open_the_pull_request() -> None:
+    text = opening(snapshot(AUTH), "it is not allowed by @carol", "https://x/compare")
+    assert "(it is not allowed by @\u200bcarol)" in text
+    assert "[open it](https://x/compare)" in text
+
+
+# --- how it gets there ---------------------------------------------------------------------------
+
+
+def page(sha: str, text: str = "one", conclusion: str = "") -> Page:
+    """Return what is to be shown at a commit."""
+    return Page(MARK, f"{MARK}\n{text}", Check(sha, "t", "s", "x", conclusion))
+
+
+def github(hub: Hub, shop: Repository, but: str = "") -> GitHub:
+    """Return the repository as a job of it sees it, without one of its rights."""
+    rights = {name: level for name, level in RIGHTS.items() if name != but}
+    token = hub.mint(shop, rights).text
+    return GitHub("alice/shop", token, api=hub.api, server=hub.base, branch="main")
+
+
+@pytest.fixture
+def heads(hub: Hub, shop: Repository, repo: Repo, alice: Token) -> tuple[str, str]:
+    """Return two commits that the branch flow/p has been at."""
+    repo.git("switch", "--quiet", "--create", "flow/p")
+    first = repo.commit("one")
+    second = repo.commit("two")
+    assert push(hub, repo, shop, alice, "flow/p") == ""
+    return first, second
+
+
+def asked(hub: Hub) -> list[str]:
+    """Return the requests so far but those for git, without their repository."""
+    said = [str(one) for one in hub.asked() if one.method != "GIT"]
+    return [one.replace("/repos/alice/shop", "") for one in said]
+
+
+def test_comment_and_check_are_brought_up_to_date_by_one_request(
+    hub: Hub, shop: Repository, heads: tuple[str, str]
+) -> None:
+    first, second = heads
+    there = github(hub, shop)
+    home = there.tell(there.open("flow/p", "main", "p", "body"), page(first))
+    before = len(asked(hub))
+    home = there.tell(home, page(first, "two"))
+    home = there.tell(home, page(second, "three"))
+    home = there.tell(home, page(second, "four", "success"))
+    assert len(asked(hub)) - before == 3
+    (comment,) = shop.comments.values()
+    assert (comment.id, comment.body) == (home.comment, f"{MARK}\nfour")
+    shown = [(one.sha, one.name, one.conclusion) for one in shop.checks.values()]
+    assert shown == [
+        (first, "gitflow-agents", "neutral"),
+        (second, "gitflow-agents", "success"),
+    ]
+    assert there.tell(home, page(second, "five")).check == home.check.model_copy(  # type: ignore[union-attr]
+        update={"is_over": False}
+    )
+    assert [one.conclusion for one in shop.checks.values()] == ["neutral", None]
+
+
+@pytest.mark.slow  # the way without any trouble is fast
+def test_a_comment_that_somebody_deleted_is_written_again(
+    hub: Hub, shop: Repository, heads: tuple[str, str]
+) -> None:
+    there = github(hub, shop)
+    home = there.tell(there.open("flow/p", "main", "p", "body"), page(heads[0]))
+    shop.comments.clear()
+    home = there.tell(home, page(heads[1], "two"))
+    assert [(one.id, one.body) for one in shop.comments.values()] == [
+        (home.comment, f"{MARK}\ntwo")
+    ]
+    assert [one.conclusion for one in shop.checks.values()] == ["neutral", None]
+
+
+@pytest.mark.slow  # the way without any trouble is fast
+def test_without_the_right_to_checks_there_is_the_comment_and_nobody_asks_again(
+    hub: Hub, shop: Repository, heads: tuple[str, str]
+) -> None:
+    there = github(hub, shop, but="checks")
+    home = there.tell(there.open("flow/p", "main", "p", "body"), page(heads[0]))
+    assert home.unchecked.startswith("the check could not be written: GitHub answered 403")
+    before = len(asked(hub))
+    assert there.tell(home, page(heads[1], "two")) == home
+    assert len(asked(hub)) - before == 1
+    assert [one.body for one in shop.comments.values()] == [f"{MARK}\ntwo"]
+
+
+@pytest.mark.slow  # the way without any trouble is fast
+def test_an_issue_of_a_plan_is_found_again_and_one_of_a_stranger_is_not(
+    hub: Hub, shop: Repository, heads: tuple[str, str]
+) -> None:
+    there = github(hub, shop)
+    stranger = hub.person("bob", (shop, "read"))
+    asked_by = GitHub("alice/shop", stranger.text, api=hub.api, server=hub.base, branch="main")
+    asked_by.report(MARK, "p", f"{MARK}\nmine")
+    first = there.report(MARK, "p", f"{MARK}\nours")
+    assert (first.issue, there.report(MARK, "p", "other")) == (2, first)
+    home = there.tell(first, page(heads[0]))
+    assert [one.number for one in shop.comments.values()] == [2]
+    assert there.tell(home, page(heads[1])).check is not None
+    there.close(2)
+    assert [one.state for one in shop.issues.values()] == ["open", "closed"]
+    with pytest.raises(ForgeRefused):
+        github(hub, shop, but="issues").report("<!-- other -->", "p", "x")
+
+
+# --- where it is ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow  # what an issue says, and what is asked of GitHub for it, is fast
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_an_issue_is_the_home_of_a_plan_until_there_is_a_pull_request(
+    repo: Repo, tmp_path: Path, by_hand: bool
+) -> None:
+    up = repos.init(tmp_path / "up.git", bare=True)
+    repo.git("push", "--quiet", str(up.path), "main")
+    repo.git("switch", "--quiet", "--create", "plan/p")
+    engine.plan(repo, task("1", "echo a > a.txt", verify=["grep a a.txt"]))
+    repo.commit("plan p")
+    repo.git("push", "--quiet", str(up.path), "plan/p")
+    forge = Near(up, tmp_path, forbids_pulls=True)
+    forge.reconcile()
+    assert (list(forge.issues), engine.state(up)["home"]["issue"]) == ([50], 50)
+    assert "compare/main...flow/p" in forge.issues[50]
+    if by_hand:
+        forge.pulls["flow/p"] = ("mine", "by hand")
+        forge.turn()
+    else:
+        forge.forbids_pulls = False
+    forge.finish()
+    assert (forge.issues, list(forge.pulls), forge.ready) == ({}, ["flow/p"], {1})
+    assert forge.said == ["The plan `p` is told of in its pull request now: #1\n"]
+    assert forge.comments[101].splitlines()[1] == "### 100 %: 1 of 1 task merged"
+    assert forge.checks[up.sha("flow/p")].conclusion == "success"
+    assert engine.fsck(up) == ()
+
+
+def test_a_comment_is_written_only_for_what_people_want_to_know() -> None:
+    seen = snapshot(AUTH, DONE[:1])
+    assert matters(seen) == matters(snapshot(AUTH, DONE[:1], held=""))
+    assert matters(seen) != matters(snapshot(AUTH, [*DONE[:1], FAILED]))
