@@ -111,14 +111,22 @@ class Forge(Protocol):
         """Return the runs started since a time in seconds since the epoch, the newest first."""
         ...
 
-    def find(self, head: str, base: str) -> Home | None:
+    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
         """Return the pull request of a branch, an open one if there is one; None without any."""
         ...
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
+    def open(self, head: str, base: str, title: str, body: str, *, only_open: bool = False) -> Home:
         """Return the pull request of a branch, which is opened as a draft if needed.
 
-        ForgeRefused where none may be opened.
+        With `only_open` one that was closed counts for none.  ForgeRefused where none may be
+        opened.
+        """
+        ...
+
+    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
+        """Return who has approved a pull request at exactly this commit and still does.
+
+        Only people with the level count; none are returned when one of them wants changes.
         """
         ...
 

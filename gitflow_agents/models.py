@@ -379,6 +379,7 @@ class Defaults(Model):
     steps: Steps = ()
     quality: Quality = "basic"
     runner: RunnerName | None = None
+    merge: Literal["auto", "pr"] = "auto"
 
 
 class Task(Model):
@@ -417,6 +418,7 @@ class Task(Model):
     scope: Literal["flag", "strict"] | None = None
     tdd: Annotated[bool, Field(strict=True)] | None = None
     approval: TaskGates = ()
+    merge: Literal["auto", "pr"] | None = None
     tracker: Line | None = None
     # Accepted as other tools write them, and only compared with what is computed.
     status: Text = "pending"
@@ -822,6 +824,10 @@ class TaskRecord(Model):
     """The next attempt is to find out why the last one failed."""
     guidance: tuple[Guidance, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    pull: int = 0
+    """The pull request in which its result is looked at, if a forge has one."""
+    pulled: str = ""
+    """The result that it was opened for, or looked for again."""
     gave: tuple[str, ...] = ()
     """What it provides, of a merged task that is in the plan no more."""
     provided_by: str = ""

@@ -170,7 +170,8 @@ class Snapshot:
             return None
         gate: Gate = "task" if status is Status.PENDING else "merge"
         about = self.plan.by_id[task]
-        if gate not in self.approval and gate not in (*about.approval, *self.plan.approval):
+        is_asked = gate in self.approval or gate in (*about.approval, *self.plan.approval)
+        if not is_asked and not (gate == "merge" and self.is_for_review(task)):
             return None
         sha = self.approvable(task)
         valid = (
@@ -178,6 +179,10 @@ class Snapshot:
             for a in self.record(task).approvals
         )
         return None if any(valid) else gate
+
+    def is_for_review(self, task: str) -> bool:
+        """Say whether a task is merged only when its pull request, or its result, is approved."""
+        return bool(self.plan.setting(self.plan.by_id[task], "merge") == "pr")
 
     def approvable(self, task: str) -> str:
         """Return the commit that an approval of a task names: its result, else nothing."""

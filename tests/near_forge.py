@@ -57,6 +57,8 @@ class Near:
     is_down: bool = False
     forbids_pulls: bool = False
     forbids_issues: bool = False
+    yes: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
+    """Who has approved a pull request at which commit."""
     issues: dict[int, str] = field(default_factory=dict)
     """The words of each open issue."""
     checks: dict[str, Check] = field(default_factory=dict)
@@ -100,18 +102,24 @@ class Near:
         self._ask("runs")
         return tuple(one.seen for one in reversed(self.started) if one.job == job)
 
-    def find(self, head: str, base: str) -> Home | None:
+    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
         """Return the pull request of a branch, if there is one."""
         self._ask("find")
         return Home(pull=[*self.pulls].index(head) + 1) if head in self.pulls else None
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
+    def open(self, head: str, base: str, title: str, body: str, *, only_open: bool = False) -> Home:
         """Return the pull request of a branch."""
         self._ask("open")
         if self.forbids_pulls and head not in self.pulls:
             raise ForgeRefused("pull requests are not allowed here")
         self.pulls.setdefault(head, (title, body))
         return Home(pull=[*self.pulls].index(head) + 1)
+
+    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
+        """Return who has approved a pull request at a commit."""
+        self._ask("approvers")
+        assert level == "maintain"
+        return self.yes.get((pull, sha), ())
 
     def report(self, marker: str, title: str, body: str) -> Home:
         """Return the issue of a plan."""

@@ -276,6 +276,21 @@ def test_a_task_that_fails_is_told_and_blocks_nobody_else(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+def test_a_task_with_a_pull_request_is_merged_when_that_is_approved(shop: Shop) -> None:
+    shop.propose({**ONE, "merge": "pr"})
+    shop.actions.drain()
+    flow, own = shop.there.issues.values()
+    assert own.pull is not None
+    assert (own.pull.head, own.pull.base, own.pull.draft) == ("task/p/1-task-1", "flow/p", True)
+    assert shop.merged() == []
+    asked = f"POST /repos/alice/shop/pulls/{own.number}/reviews"
+    assert forge.ask(shop.hub, shop.alice, asked, {"event": "APPROVE"}).status == 200
+    runs = shop.actions.drain()
+    assert ("reconcile / reconcile", "success") in ends(runs)
+    assert (shop.merged(), own.state, flow.state) == (["1"], "closed", "open")
+
+
+@pytest.mark.slow
 def test_runs_that_are_cancelled_between_any_two_steps_lose_nothing(
     shop: Shop, tmp_path: Path
 ) -> None:

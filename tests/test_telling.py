@@ -13,7 +13,7 @@ from gitflow_agents.models import Attempt, Limits, Reason, Status, TaskRecord
 from gitflow_agents.render.story import check, matters, opening, summary
 from tests import engine, repos
 from tests.engine import task
-from tests.forge import Hub, Repository, Token, push
+from tests.forge import Hub, Repository, Token, ask, push
 from tests.near_forge import Near
 from tests.repos import Repo
 from tests.test_render import AUTH, DONE, NOW, snapshot
@@ -226,6 +226,74 @@ def test_an_issue_is_the_home_of_a_plan_until_there_is_a_pull_request(
     assert forge.comments[101].splitlines()[1] == "### 100 %: 1 of 1 task merged"
     assert forge.checks[up.sha("flow/p")].conclusion == "success"
     assert engine.fsck(up) == ()
+
+
+# --- a pull request a task -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_only_people_who_may_approve_exactly_this_commit_count(
+    hub: Hub, shop: Repository, heads: tuple[str, str]
+) -> None:
+    first, second = heads
+    there = github(hub, shop)
+    pull = there.open("flow/p", "main", "p", "body").pull
+    bob = hub.person("bob", (shop, "maintain"))
+    carol = hub.person("carol", (shop, "write"))
+
+    def review(who: Token, event: str, sha: str) -> tuple[str, ...]:
+        about = {"event": event, "commit_id": sha, "body": "x"}
+        assert ask(hub, who, f"POST /repos/alice/shop/pulls/{pull}/reviews", about).status == 200
+        return tuple(one.split()[0] for one in there.approvers(pull, second, "maintain"))
+
+    assert review(carol, "APPROVE", second) == ()
+    assert review(bob, "APPROVE", first) == ()
+    assert review(bob, "APPROVE", second) == ("bob",)
+    assert review(bob, "COMMENT", second) == ("bob",)
+    assert review(carol, "REQUEST_CHANGES", second) == ("bob",)
+    assert review(bob, "REQUEST_CHANGES", second) == ()
+    assert there.approvers(pull, second, "write") == ()
+
+
+@pytest.mark.slow  # that such a result waits for an approval is fast
+def test_a_result_is_merged_when_its_pull_request_is_approved(repo: Repo, tmp_path: Path) -> None:
+    up = repos.init(tmp_path / "up.git", bare=True)
+    repo.git("push", "--quiet", str(up.path), "main")
+    repo.git("switch", "--quiet", "--create", "plan/p")
+    engine.plan(repo, task("1", "echo a > a.txt", verify=["grep a a.txt"], merge="pr"))
+    repo.commit("plan p")
+    repo.git("push", "--quiet", str(up.path), "plan/p")
+    forge = Near(up, tmp_path)
+    forge.finish()
+    branch = "task/p/1-task-1"
+    assert list(forge.pulls) == ["flow/p", branch]
+    assert forge.pulls[branch][0] == "p/1: Task 1"
+    assert "in pull request 2" in forge.comments[101]
+    asked = list(forge.asked)
+    forge.reconcile()
+    assert forge.asked[len(asked) :] == ["approvers"]
+    forge.yes[2, up.sha(branch)] = ("bob <2+bob@users.noreply.github.com>",)
+    forge.finish()
+    assert up.show("flow/p", "a.txt") == "a\n"
+    (approval,) = engine.record(up, "1")["approvals"]
+    assert (approval["by"], approval["gate"]) == ("bob <2+bob@users.noreply.github.com>", "merge")
+    assert engine.fsck(up) == ()
+
+
+def test_a_task_whose_merge_is_a_pull_request_waits_for_an_approval() -> None:
+    done = TaskRecord(
+        id="001", status=Status.REVIEW, attempts=(Attempt(number=1, report="a" * 40),), pull=7
+    )
+    by_task = {**AUTH, "tasks": [{**AUTH["tasks"][0], "merge": "pr"}, *AUTH["tasks"][1:]]}
+    by_default = {**AUTH, "defaults": {"merge": "pr"}}
+    assert [snapshot(plan, [done]).awaits("001") for plan in (AUTH, by_task, by_default)] == [
+        None,
+        "merge",
+        "merge",
+    ]
+    assert "001 may be merged only with your approval: in pull request 7, or" in (
+        check(snapshot(by_task, [done]), NO_LIMITS, NOW).summary
+    )
 
 
 def test_a_comment_is_written_only_for_what_people_want_to_know() -> None:

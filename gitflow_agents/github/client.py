@@ -16,6 +16,7 @@ import github
 from github import Auth, Github, GithubException, GithubRetry
 from requests.exceptions import RequestException
 
+from gitflow_agents.commands import LEVELS
 from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Job, Page
 from gitflow_agents.models import Checked, Home
 
@@ -30,6 +31,8 @@ VERDICT = "test"
 CHECK = "gitflow-agents"
 """What the check of a plan is called, so that a rule for a branch can ask for it."""
 LEFT = "flow has moved on"
+_VERDICTS = ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
+"""States of a review that replace what the same person said before."""
 PATIENCE = 120.0
 """Seconds that are waited for a limit to pass; the next pass is there before longer ones are."""
 TIMEOUT = 30
@@ -148,7 +151,7 @@ class GitHub:
 
     # --- what people see --------------------------------------------------------------------------
 
-    def find(self, head: str, base: str) -> Home | None:
+    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
         """Return the pull request of a branch, an open one if there is one; None without any."""
         what = f"the pull request of {head} could not be looked for"
         owner = self.repository.partition("/")[0]
@@ -159,12 +162,13 @@ class GitHub:
             for pull in found
             if (pull["head"]["repo"] or {}).get("full_name") == self.repository
         ]
-        still = [pull for pull in own if pull["state"] == "open"] or own
+        still = [pull for pull in own if pull["state"] == "open"]
+        still = still or ([] if only_open else own)
         return _home(still[0]) if still else None
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
+    def open(self, head: str, base: str, title: str, body: str, *, only_open: bool = False) -> Home:
         """Return the pull request of a branch; where there is none, it is opened as a draft."""
-        found = self.find(head, base)
+        found = self.find(head, base, only_open=only_open)
         if found is not None:
             return found
         what = f"no pull request of {head} could be opened"
@@ -177,6 +181,38 @@ class GitHub:
                 raise
             made = self._ask("POST", "/pulls", what, body=about)
         return _home(made)
+
+    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
+        """Return the people who approve a pull request at a commit; none when one wants changes."""
+        what = f"the reviews of pull request {pull} could not be read"
+        last: dict[str, Mapping[str, Any]] = {}
+        for page in range(1, MOST_PAGES + 1):
+            query = {"per_page": PER_PAGE, "page": page}
+            said = self._ask("GET", f"/pulls/{pull}/reviews", what, query=query)
+            for one in said:
+                # What somebody only remarked takes nothing back.
+                if (one["user"] or {}).get("type") == "User" and one["state"] in _VERDICTS:
+                    last[one["user"]["login"]] = one
+            if len(said) < PER_PAGE:
+                break
+        counted = [one for one in last.values() if one["state"] != "DISMISSED"]
+        counted = [one for one in counted if self._has(one["user"]["login"], level)]
+        if any(one["state"] == "CHANGES_REQUESTED" for one in counted):
+            return ()
+        host = urlsplit(self._server).hostname or "github.com"
+        return tuple(
+            f"{one['user']['login']} <{one['user']['id']}+{one['user']['login']}"
+            f"@users.noreply.{host}>"
+            for one in counted
+            if one["commit_id"] == sha
+        )
+
+    def _has(self, login: str, level: str) -> bool:
+        """Say whether somebody has a level here; an own role counts as what it is made of."""
+        what = f"what {login} may do here could not be read"
+        said = self._ask("GET", f"/collaborators/{quote(login, safe='')}/permission", what)
+        roles = [one for one in (said.get("role_name"), said["permission"]) if one in LEVELS]
+        return bool(roles) and LEVELS.index(roles[0]) >= LEVELS.index(level)
 
     def report(self, marker: str, title: str, body: str) -> Home:
         """Return the open issue of ours that begins with `marker`; opened where there is none."""

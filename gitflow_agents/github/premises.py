@@ -308,7 +308,7 @@ def _pull_requests(asked: _Asked) -> Iterator[Trouble]:
     yield Trouble(
         "pull-requests-not-allowed",
         f"Actions of {asked.name} may open no pull request, so a plan is merged to its flow "
-        "branch, and nobody is told of it",
+        "branch, and is told of in an issue",
         f"{asked.settings}/actions, Workflow permissions: tick `Allow GitHub Actions to create "
         "and approve pull requests`",
     )

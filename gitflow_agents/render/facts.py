@@ -294,7 +294,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             approve = f"gitflow-agents approve {name}/{task}"
             look = f"gitflow-agents diff {name}/{task}"
             typed = [look, f"{approve} --sha {sha[:12]}"] if sha else [approve]
-            yield Waiting(f"{task} {what} only with your approval", commands=tuple(typed))
+            pull = snapshot.record(task).pull if gate == "merge" else 0
+            where = f"in pull request {pull}, or" if pull else ""
+            yield Waiting(f"{task} {what} only with your approval", where, tuple(typed))
     if state.refused:
         what = f"the new text on plan/{name} was refused"
         yield Waiting(what, one_line(state.refusal), (f"gitflow-agents validate {name}",))
@@ -361,6 +363,8 @@ def approvals(snapshot: Snapshot) -> str:
     """Return in words, for a sentence about the plan, what of it waits for approvals."""
     said = {*snapshot.plan.approval, *snapshot.approval}
     said |= {gate for task in snapshot.plan.tasks for gate in task.approval}
+    if any(snapshot.is_for_review(task.id) for task in snapshot.plan.tasks):
+        said.add("merge")
     if not said:
         return "runs by itself, without approvals"
     words = {"plan": "its text", "task": "each start", "merge": "each merge"}

@@ -89,6 +89,18 @@ def moved(snapshot: Snapshot, pull: int) -> str:
     return f"The plan {code(snapshot.plan.plan)} is told of in its pull request now: #{pull}\n"
 
 
+def looked_at(snapshot: Snapshot, task: str, report: str) -> str:
+    """Return what the pull request of one task says: what approving it does, and the report."""
+    plan, flow = snapshot.plan.plan, snapshot.state.flow
+    return (
+        f"One task of the plan {code(plan)}: {quiet(fit(snapshot.plan.by_id[task].name, 200))}\n\n"
+        "**Approve it**, and it is tested and merged to "
+        f"{code(flow)}; it stays a draft, as nobody has to merge it. Or refuse it in a clone:\n\n"
+        f"{fence(f'gitflow-agents reject {plan}/{task} -m WHY', 'sh')}\n\n"
+        f"{_cut(report).replace('@', '@' + chr(0x200B))}\n"
+    )
+
+
 # --- the check and the summary --------------------------------------------------------------------
 
 _CONCLUSIONS: Mapping[str, str] = {
@@ -284,6 +296,7 @@ def _drawing(snapshot: Snapshot) -> str:
 __all__ = [
     "MOST_CHARACTERS",
     "check",
+    "looked_at",
     "marker",
     "matters",
     "moved",

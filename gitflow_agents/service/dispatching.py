@@ -18,6 +18,7 @@ from gitflow_agents.forge import FORGE, Forge, ForgeRun
 from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.service.reviewing import Reviewing
 from gitflow_agents.service.telling import Telling
 from gitflow_agents.store import Draft
 
@@ -77,6 +78,8 @@ class Dispatcher:
             self.reconciler.refresh()
             self.reconciler.clear_branches()
         telling.begin()
+        reviewing = Reviewing(self.reconciler, self.forge)
+        reviewing.hear()
         self._hear()
         self._catch_up()
         while True:
@@ -87,6 +90,7 @@ class Dispatcher:
             self._dispatch(work.orders, work.test)
             if not work.acted:
                 break
+        reviewing.open()
         self.reconciler.end_run()
         if why := telling.end():
             desk.say("warning", f"plan {desk.snapshot.plan.plan} is not told of: {why}")

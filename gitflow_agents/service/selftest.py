@@ -90,11 +90,14 @@ class _Near:
     def runs(self, job: Job, since: float) -> tuple[ForgeRun, ...]:
         return tuple(ForgeRun(n) for n, (kind, _) in enumerate(self.asked, 1) if kind == job)
 
-    def find(self, head: str, base: str) -> Home | None:
+    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
         return Home(pull=1)
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
+    def open(self, head: str, base: str, title: str, body: str, *, only_open: bool = False) -> Home:
         return Home(pull=1)
+
+    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
+        return ()
 
     def report(self, marker: str, title: str, body: str) -> Home:
         return Home(issue=1)

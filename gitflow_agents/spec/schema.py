@@ -67,6 +67,8 @@ _SHARED = {
     "8. The name of a role stands for a step with that role.",
     "quality": "`basic`; `full` wants a command that verifies it, a review by another agent or "
     "model, no change outside `files`, and tests with new code; `none` warns of nothing.",
+    "merge": "`pr` merges a result only when it is approved: on GitHub in a pull request of its "
+    "own, anywhere by `approve`; `auto` asks nobody.",
 }
 _COMMANDS = {
     "setup": "Shell commands in every fresh worktree, before the agent and before the gate.",

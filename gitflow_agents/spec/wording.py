@@ -34,7 +34,7 @@ from gitflow_agents.spec.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
 
-_LATER_IN_A_PLAN = frozenset("approvers merge repository epic".split())
+_LATER_IN_A_PLAN = frozenset("approvers repository epic".split())
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
