@@ -112,15 +112,14 @@ class Forge(Protocol):
         ...
 
     def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
-        """Return the pull request of a branch, an open one if there is one; None without any."""
+        """Return the pull request of a branch, an open one if there is one; None without any.
+
+        With `only_open` one that was closed counts for none.
+        """
         ...
 
-    def open(self, head: str, base: str, title: str, body: str, *, only_open: bool = False) -> Home:
-        """Return the pull request of a branch, which is opened as a draft if needed.
-
-        With `only_open` one that was closed counts for none.  ForgeRefused where none may be
-        opened.
-        """
+    def open(self, head: str, base: str, title: str, body: str) -> Home:
+        """Open the pull request of a branch as a draft; ForgeRefused where none may be opened."""
         ...
 
     def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:

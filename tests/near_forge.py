@@ -107,13 +107,14 @@ class Near:
         self._ask("find")
         return Home(pull=[*self.pulls].index(head) + 1) if head in self.pulls else None
 
-    def open(self, head: str, base: str, title: str, body: str, *, only_open: bool = False) -> Home:
+    def open(self, head: str, base: str, title: str, body: str) -> Home:
         """Return the pull request of a branch."""
         self._ask("open")
-        if self.forbids_pulls and head not in self.pulls:
+        if self.forbids_pulls:
             raise ForgeRefused("pull requests are not allowed here")
-        self.pulls.setdefault(head, (title, body))
-        return Home(pull=[*self.pulls].index(head) + 1)
+        assert head not in self.pulls
+        self.pulls[head] = (title, body)
+        return Home(pull=len(self.pulls))
 
     def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
         """Return who has approved a pull request at a commit."""

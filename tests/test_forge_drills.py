@@ -141,8 +141,10 @@ def landed(runners: Runners) -> list[str]:
     """Return the tasks that flow has merged, the first one first, when all else is in order."""
     up = runners.there.git
     assert engine.fsck(up, "p") == ()
-    assert [issue.title for issue in runners.there.issues.values()] == ["p: Try it"]
-    (comment,) = runners.there.comments.values()
+    # Where GitHub would not have it for once, an issue has stood in for the pull request.
+    (issue,) = (one for one in runners.there.issues.values() if one.state == "open")
+    assert (issue.title, issue.pull is not None) == ("p: Try it", True)
+    (comment,) = (one for one in runners.there.comments.values() if one.number == issue.number)
     assert "### 100 %" in comment.body
     lines = up.log("flow/p", "%s", "--first-parent", "--reverse").splitlines()
     return [line.split()[1].rstrip(":") for line in lines if line.startswith("merge ")]
@@ -154,10 +156,10 @@ CALLS = [
     "POST /repos/alice/shop/actions/workflows/gitflow.yml/dispatches",
     "GET /repos/alice/shop/pulls",
     "POST /repos/alice/shop/pulls",
-    "GET /repos/alice/shop/issues/1/comments",
-    "POST /repos/alice/shop/issues/1/comments",
+    "GET /repos/alice/shop/issues/*/comments",
+    "POST /repos/alice/shop/issues/*/comments",
     "POST /repos/alice/shop/check-runs",
-    "GET /repos/alice/shop/pulls/1",
+    "GET /repos/alice/shop/pulls/*",
     "POST /graphql",
 ]
 """Every call that is made for a plan."""

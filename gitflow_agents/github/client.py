@@ -166,11 +166,8 @@ class GitHub:
         still = still or ([] if only_open else own)
         return _home(still[0]) if still else None
 
-    def open(self, head: str, base: str, title: str, body: str, *, only_open: bool = False) -> Home:
-        """Return the pull request of a branch; where there is none, it is opened as a draft."""
-        found = self.find(head, base, only_open=only_open)
-        if found is not None:
-            return found
+    def open(self, head: str, base: str, title: str, body: str) -> Home:
+        """Open the pull request of a branch as a draft; whoever asks has looked for one before."""
         what = f"no pull request of {head} could be opened"
         about = {"head": head, "base": base, "title": title, "body": body}
         try:

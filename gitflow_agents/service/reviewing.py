@@ -61,23 +61,25 @@ class Reviewing:
             return  # none may be opened here; an approval at a terminal is the way
         found: dict[str, tuple[int, str]] = {}
         for task, record, sha in self._waiting():
-            if record.pulled == sha:
-                continue
-            about = self._snapshot.plan.by_id[task]
-            report = self.reconciler.desk.report(
-                self.reconciler.desk.store.repository.commit(sha).tree
-            )
-            title = fit(f"{self._snapshot.plan.plan}/{task}: {about.name}", 120)
-            body = looked_at(self._snapshot, task, done_report(report))
-            flow = self._snapshot.state.flow
-            try:
-                opened = self.forge.open(record.result_branch, flow, title, body, only_open=True)
-            except (ForgeDown, ForgeRefused) as e:
-                self._warn(f"{task} has no pull request: {e.message}")
-                continue
-            found[task] = (opened.pull, sha)
+            if record.pulled != sha:
+                try:
+                    found[task] = (self._pull(task, record, sha), sha)
+                except (ForgeDown, ForgeRefused) as e:
+                    self._warn(f"{task} has no pull request: {e.message}")
         if found:
             self._write({}, found)
+
+    def _pull(self, task: str, record: TaskRecord, sha: str) -> int:
+        """Return the number of the pull request of a result, which is opened if needed."""
+        snapshot, desk = self._snapshot, self.reconciler.desk
+        branch, flow = record.result_branch, snapshot.state.flow
+        found = self.forge.find(branch, flow, only_open=True)
+        if found is None:
+            report = desk.report(desk.store.repository.commit(sha).tree)
+            named = fit(f"{snapshot.plan.plan}/{task}: {snapshot.plan.by_id[task].name}", 120)
+            text = looked_at(snapshot, task, done_report(report))
+            found = self.forge.open(branch, flow, named, text)
+        return found.pull
 
     def _waiting(self) -> Iterator[tuple[str, TaskRecord, str]]:
         """Yield the results that wait for an approval in a pull request, in plan order."""

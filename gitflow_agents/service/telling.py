@@ -46,12 +46,12 @@ class Telling:
         if home is not None and not is_new and self._is_shown(home) and not self._is_late(home):
             return ""
         try:
-            home = self._settled(home)
+            home = self._settled(home, is_new=is_new)
             if is_new or not self._is_shown(home):
                 home = self.forge.tell(home, self._page())
                 home = home.model_copy(update={"is_behind": False})
             # Also when the pass that saw the end did not live to say so.
-            if self._is_late(home):
+            if home.pull and self._is_late(home):
                 home = home.model_copy(update={"is_ready": self.forge.offer(home.pull)})
         except (ForgeDown, ForgeRefused) as e:
             why = e.message
@@ -77,33 +77,31 @@ class Telling:
         return is_told and (is_checked or bool(home.unchecked))
 
     def _is_late(self, home: Home) -> bool:
-        """Say whether a plan is over, and its pull request is a draft all the same."""
-        return self._snapshot.state.status == "finished" and home.pull > 0 and not home.is_ready
+        """Say whether a plan is over, and its pull request a draft all the same, or not there."""
+        return self._snapshot.state.status == "finished" and home.number > 0 and not home.is_ready
 
-    def _settled(self, home: Home | None) -> Home:
+    def _settled(self, home: Home | None, *, is_new: bool) -> Home:
         """Return where the plan is told of; it is looked for, or opened, where that is not known.
 
         ForgeRefused where there is no place.
         """
         if home is not None and home.pull:
             return home
-        snapshot, state = self._snapshot, self._snapshot.state
-        is_last = state.status == "finished"
-        try:
-            found = None
-            if home is not None and home.issue and not is_last:
-                found = self.forge.find(state.flow, state.base)  # a person may have opened one
-                if found is None:
-                    return home
-            found = found or self.forge.open(
-                state.flow, state.base, title(snapshot), opening(snapshot)
-            )
-        except ForgeRefused as e:
-            return home if home is not None and home.issue else self._issue(e)
-        if home is not None and home.issue:
-            self.forge.say(home.issue, moved(snapshot, found.pull))
-            self.forge.close(home.issue)
-            kept = {"check": home.check, "unchecked": home.unchecked}
+        state = self._snapshot.state
+        issue = home if home is not None and home.issue else None
+        found = self.forge.find(state.flow, state.base)  # a person may have opened it
+        if found is None and issue is not None and not is_new:
+            return issue
+        if found is None:
+            about = title(self._snapshot), opening(self._snapshot)
+            try:
+                found = self.forge.open(state.flow, state.base, *about)
+            except ForgeRefused as e:
+                return issue or self._issue(e)
+        if issue is not None:
+            self.forge.say(issue.issue, moved(self._snapshot, found.pull))
+            self.forge.close(issue.issue)
+            kept = {"check": issue.check, "unchecked": issue.unchecked}
             found = found.model_copy(update=kept)
         return found
 
