@@ -41,7 +41,8 @@ class ForgeRun:
     """A run of the forge.
 
     `title` is what the dispatch called it; `conclusion` is empty until it is over, then one of the
-    forge's words: `success`, `failure`, `cancelled`, `timed_out`.
+    forge's words: `success`, `failure`, `cancelled`, `timed_out`.  `steps` are the names of those
+    that have succeeded, of a train's test.
     """
 
     id: int
@@ -49,6 +50,7 @@ class ForgeRun:
     is_over: bool = False
     conclusion: str = ""
     url: str = ""
+    steps: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

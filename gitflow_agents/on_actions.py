@@ -248,6 +248,11 @@ def test(app: App, plan: str, tip: str, tell: Callable[[Told], None]) -> int:
         about = {"plan": plan, "claim": tip, "reason": verdict.reason, "commands": commands}
         app.write({"schema": SCHEMA, **about})
     job.around.add_summary(_tested(plan, verdict))
+    state = "failed" if verdict.reason else "succeeded"
+    code = str(verdict.reason or "")
+    job.around.set_outputs(
+        {"state": state, "plan": plan, "error-code": code, "error-message": verdict.message}
+    )
     for ran in verdict.commands:
         app.note(f"{ran.kind}: {render.one_line(ran.command)}: {ran.code}")
         if ran.code != 0:

@@ -32,12 +32,16 @@ class Waiting:
     job: Kind
     inputs: dict[str, str]
     conclusion: str = ""
+    reason: str = ""
+    """The step of a failed test that says why."""
 
     @property
     def seen(self) -> ForgeRun:
         """Return the run as the forge tells of it."""
         name = self.inputs.get("name", "")
-        return ForgeRun(self.id, name, bool(self.conclusion), self.conclusion, f"run/{self.id}")
+        steps = frozenset({self.reason}) if self.reason else frozenset[str]()
+        over = bool(self.conclusion)
+        return ForgeRun(self.id, name, over, self.conclusion, f"run/{self.id}", steps)
 
 
 @dataclass
@@ -219,6 +223,7 @@ class Near:
         with self.jobs() as jobs:
             verdict = jobs.test(one.inputs["plan"], one.inputs["claim"])
         one.conclusion = "failure" if verdict.reason else "success"
+        one.reason = str(verdict.reason or "")
         return one.conclusion
 
     def turn(self, one: Waiting | None = None) -> None:

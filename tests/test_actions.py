@@ -276,6 +276,15 @@ def test_a_task_that_fails_is_told_and_blocks_nobody_else(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+def test_why_a_test_failed_is_told_by_the_steps_of_its_job(shop: Shop) -> None:
+    shop.propose(ONE, gate=["test ! -e a.txt"])
+    runs = shop.actions.drain()
+    assert ("train / test", "failure") in ends(runs)
+    record = engine.record(shop.up, "1", "p")
+    assert (record["status"], record["reason"]) == ("failed", "gate-failed")
+
+
+@pytest.mark.slow
 def test_a_task_with_a_pull_request_is_merged_when_that_is_approved(shop: Shop) -> None:
     shop.propose({**ONE, "merge": "pr"})
     shop.actions.drain()

@@ -306,7 +306,7 @@ def test_a_train_that_fails_fails_its_task_and_says_where(
     propose(ONE, gate=["test ! -e a.txt"])
     forge.finish()
     record = engine.record(up, "1", "p")
-    assert (record["status"], record["reason"]) == ("failed", "checks-failed")
+    assert (record["status"], record["reason"]) == ("failed", "gate-failed")
     assert record["message"] == "its run failed: run/2"
     assert merged(up) == []
 

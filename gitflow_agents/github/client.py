@@ -134,7 +134,15 @@ class GitHub:
             return ForgeRun(run, url=self.url(run))  # it has not come to that yet
         job = jobs[-1]
         is_over = job["status"] == "completed"
-        return ForgeRun(run, "", is_over, job["conclusion"] or "", job["html_url"] or self.url(run))
+        steps = (one for one in job.get("steps") or () if one["conclusion"] == "success")
+        return ForgeRun(
+            run,
+            "",
+            is_over,
+            job["conclusion"] or "",
+            job["html_url"] or self.url(run),
+            frozenset(str(one["name"]) for one in steps),
+        )
 
     def runs(self, job: Job, since: float) -> tuple[ForgeRun, ...]:
         """Return the runs of a workflow since a time, the newest first."""

@@ -7,6 +7,7 @@ lost, doubled or late costs nothing: the next pass finds it by its name, or send
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from gitflow_agents import render, scheduler, spec
 from gitflow_agents.errors import LostRace
 from gitflow_agents.execute import Order, Verdict
-from gitflow_agents.forge import FORGE, Forge, ForgeRun
+from gitflow_agents.forge import FORGE, Forge, ForgeDown, ForgeRefused, ForgeRun
 from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.reconcile import Reconciler
@@ -28,6 +29,8 @@ UNNAMED_SECONDS = 120.0
 """Seconds for which whoever dispatched a run may take to note its id."""
 VERDICTS = ("success", "failure", "timed_out")
 """Conclusions of a train's test that say something of what it tested."""
+TOLD_BY_STEPS = (Reason.SETUP_FAILED, Reason.GATE_FAILED, Reason.UNVERIFIED)
+"""Why a train's test failed, by the step of its job that has that name; else it is the checks."""
 RACES = 5
 """Times that the id of a run is written down when somebody else moves the plan."""
 MOST_LISTED = 1000
@@ -120,12 +123,23 @@ class Dispatcher:
         train = self.desk.snapshot.state.train
         if train is None or not train.lease.run:
             return
-        is_heard = self.heard is not None and self.heard.id == train.lease.run
-        run = self.heard if is_heard else self.forge.verdict(train.lease.run)
+        run = self.heard if self.heard and self.heard.id == train.lease.run else None
+        if run is None or run.conclusion == "failure":  # only the forge knows why it failed
+            run = self._asked(train.lease.run, run)
         if run is None or (run.is_over and run.conclusion not in VERDICTS):
             self.desk.runs_over |= {train.lease.run}  # it proves nothing; it is built again
         elif run.is_over:
             self.desk.tests[train.tip] = _verdict(run)
+
+    def _asked(self, number: int, heard: ForgeRun | None) -> ForgeRun | None:
+        """Return what the forge says of a train's test, at least what was heard of it."""
+        if heard is None:
+            return self.forge.verdict(number)
+        with contextlib.suppress(ForgeDown, ForgeRefused):
+            run = self.forge.verdict(number)
+            if run is not None and run.conclusion == heard.conclusion:
+                return run
+        return heard
 
     def _late(self) -> Iterator[tuple[int, Attempt]]:
         """Yield the runs of attempts that are past half of their time; others are not asked for."""
@@ -263,7 +277,8 @@ class Dispatcher:
 def _verdict(run: ForgeRun) -> Verdict:
     if run.conclusion == "success":
         return Verdict(None, "", ())
-    return Verdict(Reason.CHECKS_FAILED, f"its run failed: {run.url}", ())
+    reason = next((one for one in TOLD_BY_STEPS if one in run.steps), Reason.CHECKS_FAILED)
+    return Verdict(reason, f"its run failed: {run.url}", ())
 
 
 def _lowest(name: str, runs: tuple[ForgeRun, ...]) -> int:

@@ -188,7 +188,7 @@ def _step(shop: Shop, step: Mapping[str, Any], unnamed: str) -> str:
             _run(shop, step, env, reading, outputs)
         else:
             given = _texts(evaluate(step.get("with") or {}, reading, shop.status))
-            outputs |= _use(shop, str(step["uses"]), given, env)
+            _use(shop, str(step["uses"]), given, env, outputs)
         outcome = "success"
     except (StepFailed, Broken) as error:
         shop.job.log += f"Error: {error}\n"
@@ -317,13 +317,21 @@ def _listen(job: Job, printed: str) -> None:
 
 
 def _use(
-    shop: Shop, uses: str, given: Mapping[str, str], env: Mapping[str, str]
-) -> Mapping[str, str]:
-    """Use an action: one of ours in the place of GitHub's, or a composite one."""
+    shop: Shop,
+    uses: str,
+    given: Mapping[str, str],
+    env: Mapping[str, str],
+    outputs: dict[str, str],
+) -> None:
+    """Use an action: one of ours in the place of GitHub's, or a composite one.
+
+    A composite one has outputs also when it fails, as GitHub's own runner has it.
+    """
     name = uses.partition("@")[0]
     stand_in = shop.actions.stand_ins.get(name.lower())
     if stand_in is not None:
-        return stand_in(Uses(shop, given, env))
+        outputs |= stand_in(Uses(shop, given, env))
+        return
     folder = shop.actions.action(shop, uses)
     found = [folder / one for one in ("action.yml", "action.yaml") if (folder / one).is_file()]
     if not found:
@@ -368,11 +376,9 @@ def _use(
         _step(inner, step, f"__{number}")
     shop.env |= {key: one for key, one in inner.env.items() if env.get(key) != one}
     said = {one: of.get("value") for one, of in (about.get("outputs") or {}).items()}
-    outputs = _texts(evaluate(said, inner.reading()))
+    outputs |= _texts(evaluate(said, inner.reading()))
     if inner.status != "success":
-        # What it printed before it failed can be read all the same.
         raise StepFailed(f"{uses} ended with {inner.status}")
-    return outputs
 
 
 def _environment(shop: Shop) -> dict[str, str]:
