@@ -146,7 +146,12 @@ def landed(runners: Runners) -> list[str]:
     assert (issue.title, issue.pull is not None) == ("p: Try it", True)
     (comment,) = (one for one in runners.there.comments.values() if one.number == issue.number)
     assert "### 100 %" in comment.body
-    lines = up.log("flow/p", "%s", "--first-parent", "--reverse").splitlines()
+    return merged(runners)
+
+
+def merged(runners: Runners) -> list[str]:
+    """Return the tasks that flow has merged, the first one first."""
+    lines = runners.there.git.log("flow/p", "%s", "--first-parent", "--reverse").splitlines()
     return [line.split()[1].rstrip(":") for line in lines if line.startswith("merge ")]
 
 
@@ -212,3 +217,33 @@ def test_a_workflow_that_an_agent_wrote_is_refused_and_kept_with_its_run(runners
     run = record["attempts"][0]["url"].rpartition("/")[2]
     kept = f"the work is kept for a week with run {run}, as its artifact gitflow-result"
     assert record["message"].endswith(kept)
+
+
+@pytest.mark.slow
+def test_a_plan_of_ten_tasks_notifies_four_times_and_asks_four_times_a_task_at_most(
+    runners: Runners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITFLOW_NOTIFY", "alice")
+    monkeypatch.setenv("GITFLOW_LIMITS_PARALLEL", "10")
+    names = [str(n) for n in range(10)]
+    runners.propose(*(task(n, f"echo {n} > {n}.txt", verify=[f"grep {n} {n}.txt"]) for n in names))
+    runners.drain()
+    assert sorted(merged(runners)) == names
+    asked = [one for one in runners.hub.asked() if one.method != "GIT"]
+    # Who watches the repository is told of what is new, and not of what is edited.
+    new = [str(one) for one in asked if one.method == "POST" and "dispatches" not in one.path]
+    told = [one for one in new if not one.endswith(("/graphql", "/check-runs"))]
+    assert told == [
+        "POST /repos/alice/shop/pulls",
+        "POST /repos/alice/shop/issues/1/comments",
+        "POST /repos/alice/shop/issues/1/comments",
+    ]
+    (_, mention) = runners.there.comments.values()
+    assert mention.body.splitlines()[1:4] == [
+        "@alice `p`:",
+        "",
+        "- plan p is finished: 10 tasks, merged to flow/p",
+    ]
+    assert runners.there.issues[1].pull is not None
+    assert not runners.there.issues[1].pull.draft  # the fourth: it is ready for review
+    assert len(asked) <= 4 * len(names) + 8
