@@ -159,7 +159,13 @@ def duration(seconds: float) -> str:
 
 def utc(seconds: float) -> str:
     """Return seconds since the epoch as `2026-01-02T03:04:05Z`."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _utc(int(seconds))
+
+
+@lru_cache(maxsize=256)
+def _utc(seconds: int) -> str:
+    # A pass tells of many things in the same second.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def money(dollars: float) -> str:

@@ -83,20 +83,23 @@ class RefFiles:
 
     def _packed(self) -> _Packed:
         """Return the packed refs; their file is read again only when it is another one."""
-        kept = self._kept
+        kept, path = self._kept, f"{self._common}/packed-refs"
         try:
-            with open(f"{self._common}/packed-refs", "rb") as file:
-                now = os.fstat(file.fileno())
-                key = (now.st_ino, now.st_ctime_ns, now.st_size)
-                if key != kept.key:
+            if _key(os.stat(path)) != kept.key:
+                with open(path, "rb") as file:
+                    key = _key(os.fstat(file.fileno()))
                     lines = os.fsdecode(file.read()).split("\n")
-                    shas = {line[41:]: line[:40] for line in lines if line[40:41] == " "}
-                    self._kept = kept = _Packed(key, shas)
+                shas = {line[41:]: line[:40] for line in lines if line[40:41] == " "}
+                self._kept = kept = _Packed(key, shas)
         except FileNotFoundError:
             return _Packed((0, 0, 0), {})
         except OSError as e:
             raise Puzzle("packed-refs") from e
         return kept
+
+
+def _key(about: os.stat_result) -> tuple[int, int, int]:
+    return about.st_ino, about.st_ctime_ns, about.st_size
 
 
 @dataclass(frozen=True)
