@@ -120,8 +120,13 @@ class Forge(Protocol):
         """
         ...
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
-        """Open the pull request of a branch as a draft; ForgeRefused where none may be opened."""
+    def open(
+        self, head: str, base: str, title: str, body: str, *, only_draft: bool = False
+    ) -> Home:
+        """Open the pull request of a branch, as a draft where there are any.
+
+        ForgeRefused where none may be opened, or with `only_draft` where it could be no draft.
+        """
         ...
 
     def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:

@@ -111,7 +111,9 @@ class Near:
         self._ask("find")
         return Home(pull=[*self.pulls].index(head) + 1) if head in self.pulls else None
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
+    def open(
+        self, head: str, base: str, title: str, body: str, *, only_draft: bool = False
+    ) -> Home:
         """Return the pull request of a branch."""
         self._ask("open")
         if self.forbids_pulls:

@@ -237,6 +237,9 @@ def test_only_people_who_may_approve_exactly_this_commit_count(
 ) -> None:
     first, second = heads
     there = github(hub, shop)
+    shop.allow_drafts = False
+    with pytest.raises(ForgeRefused, match="Draft pull requests are not supported"):
+        there.open("flow/p", "main", "p", "body", only_draft=True)
     pull = there.open("flow/p", "main", "p", "body").pull
     bob = hub.person("bob", (shop, "maintain"))
     carol = hub.person("carol", (shop, "write"))

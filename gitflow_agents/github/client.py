@@ -174,7 +174,9 @@ class GitHub:
         still = still or ([] if only_open else own)
         return _home(still[0]) if still else None
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
+    def open(
+        self, head: str, base: str, title: str, body: str, *, only_draft: bool = False
+    ) -> Home:
         """Open the pull request of a branch as a draft; whoever asks has looked for one before."""
         what = f"no pull request of {head} could be opened"
         about = {"head": head, "base": base, "title": title, "body": body}
@@ -182,7 +184,7 @@ class GitHub:
             made = self._ask("POST", "/pulls", what, body={**about, "draft": True})
         except ForgeRefused as e:
             # Some plans of GitHub's have no drafts in private repositories.
-            if e.status != 422 or "draft" not in e.message.lower():
+            if only_draft or e.status != 422 or "draft" not in e.message.lower():
                 raise
             made = self._ask("POST", "/pulls", what, body=about)
         return _home(made)

@@ -78,7 +78,8 @@ class Reviewing:
             report = desk.report(desk.store.repository.commit(sha).tree)
             named = fit(f"{snapshot.plan.plan}/{task}: {snapshot.plan.by_id[task].name}", 120)
             text = looked_at(snapshot, task, done_report(report))
-            found = self.forge.open(branch, flow, named, text)
+            # One that can be merged there would bring along what the train leaves out.
+            found = self.forge.open(branch, flow, named, text, only_draft=True)
         return found.pull
 
     def _waiting(self) -> Iterator[tuple[str, TaskRecord, str]]:

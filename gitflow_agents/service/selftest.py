@@ -93,7 +93,9 @@ class _Near:
     def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
         return Home(pull=1)
 
-    def open(self, head: str, base: str, title: str, body: str) -> Home:
+    def open(
+        self, head: str, base: str, title: str, body: str, *, only_draft: bool = False
+    ) -> Home:
         return Home(pull=1)
 
     def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
