@@ -935,6 +935,8 @@ class PlanState(Model):
     train: Train | None = None
     train_limit: int | None = None
     """The longest train allowed until one passes; None means no restriction."""
+    lost_trains: int = 0
+    """How many runs of a forge in a row ended without a verdict on their train."""
     status: Literal["live", "finished", "landed", "closed"] = "live"
     held: str = ""
     """Why nothing more is started, or empty."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gitflow_agents import commands, scheduler
 from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import ForgeDown
 from gitflow_agents.models import Reason
@@ -313,16 +314,25 @@ def test_a_train_that_fails_fails_its_task_and_says_where(
 
 @pytest.mark.slow
 def test_a_train_whose_run_was_cancelled_is_tested_again(
-    propose: Propose, forge: Near, up: Repo
+    propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scheduler, "LOST_IN_A_ROW", 2)
     propose(ONE)
     forge.reconcile()
     forge.turn()
-    (train,) = forge.waiting
-    train.conclusion = "cancelled"
+    for turn in range(2):
+        (train,) = forge.waiting
+        train.conclusion = "cancelled"
+        forge.reconcile()
+        assert bool(engine.state(up, "p").get("lost_trains")) == (turn == 0)
+    assert engine.state(up, "p")["held"] == "the runs of 2 trains in a row ended without a verdict"
+    assert forge.waiting == []
+    with forge.jobs() as jobs:
+        jobs.service.handle(commands.Resume(), "p")
     forge.finish()
     assert merged(up) == ["1"]
-    assert [one.job for one in forge.started] == ["task", "train", "train"]
+    assert [one.job for one in forge.started] == ["task", "train", "train", "train"]
+    assert engine.fsck(up, "p") == ()
 
 
 @pytest.mark.slow

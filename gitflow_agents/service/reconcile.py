@@ -477,6 +477,10 @@ class Reconciler:
                 self.attempts.retry(draft, task)
             case scheduler.EndTrain():
                 self.trains.end(draft)
+                lost = draft.snapshot.state.lost_trains
+                if lost >= scheduler.LOST_IN_A_ROW:
+                    draft.set(lost_trains=0)  # who lets it go on has looked
+                    self.hold(draft, f"the runs of {lost} trains in a row ended without a verdict")
             case scheduler.StartTrain(tasks, follow_base):
                 work.test = self.trains.start(draft, tasks, follow_base)
             case scheduler.Claim(tasks):

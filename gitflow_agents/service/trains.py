@@ -13,6 +13,7 @@ from gitflow_agents import merge, render, scheduler, testfirst
 from gitflow_agents.commands import Refused
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Check, Verdict, checks_of, gate_of, reds_of
+from gitflow_agents.forge import FORGE
 from gitflow_agents.models import (
     PERSON,
     ZERO,
@@ -343,8 +344,13 @@ class Trains:
                 why = verdict.message
                 self.desk.say("train_ended", f"the train was lost: {why}; it is built again")
                 self._put_off(why)
+            if verdict is None and train.lease.host == FORGE:
+                # No process lives long enough to see them all.
+                draft.set(lost_trains=state.lost_trains + 1)
             return
         self.desk.lost_trains = 0
+        if state.lost_trains:
+            draft.set(lost_trains=0)
         if not all(map(self._is_fresh, train.cars)):
             draft.tell("train_ended", commit=train.tip, note="a car is gone; it is built again")
             return
