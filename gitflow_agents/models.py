@@ -538,6 +538,7 @@ class AgentConfig(Model):
     model: Line | None = None
     env: _Variables = ()
     args: Lines = ()
+    install: Text = ""
     silence: Time | None = None
     tools: Tools | None = None
     mcp_config: Line | None = None
@@ -574,7 +575,6 @@ class CustomConfig(AgentConfig):
     ]
     brief: Literal["stdin", "file"] = "stdin"
     version: Lines = ()
-    install: Text = ""
     output: Literal["text", "json"] = "text"
     says: Sayings = Sayings()
     turn: Line | None = None

@@ -709,7 +709,8 @@ def test_the_agents_are_listed_with_version_and_key_and_no_key_is_shown(
     login = Path(os.environ["HOME"], ".codex/auth.json")
     login.parent.mkdir()
     login.write_text("{}")
-    cli = started(repo, {"claude": {}, "codex": {}, "gemini": {}}, A)
+    pinned = {"install": "npm install -g @google/gemini-cli@0.9.1"}
+    cli = started(repo, {"claude": {}, "codex": {}, "gemini": pinned}, A)
     assert cli("agents").stdout == (
         "AGENT    VERSION        KEY\n"
         "command  always there   -\n"
@@ -717,7 +718,7 @@ def test_the_agents_are_listed_with_version_and_key_and_no_key_is_shown(
         "codex    unknown        ~/.codex/auth.json\n"
         "gemini   not installed  not seen (GEMINI_API_KEY or GOOGLE_API_KEY)\n"
         "codex: it did not say its version (exit 3)\n"
-        "get gemini: npm install -g @google/gemini-cli\n"
+        "get gemini: npm install -g @google/gemini-cli@0.9.1\n"
     )
     listed = cli("agents", "--json")
     assert KEY not in listed.stdout

@@ -8,6 +8,7 @@ agent; `headless` is what those have in common that are command lines of somebod
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gitflow_agents.agents.aider import AIDER
 from gitflow_agents.agents.claude import CLAUDE
@@ -29,7 +30,10 @@ BUILT_IN: Mapping[str, Cli] = {cli.name: cli for cli in (CLAUDE, CODEX, GEMINI, 
 
 def cli_of(name: str, agents: Agents) -> Cli:
     """Return what is known of an agent other than `command`; KeyError for one that nobody knows."""
-    return BUILT_IN[name] if name in BUILT_IN else custom(name, agents.custom[name])
+    if name not in BUILT_IN:
+        return custom(name, agents.custom[name])
+    install = agents.of(name).install
+    return replace(BUILT_IN[name], install=install) if install else BUILT_IN[name]
 
 
 def find(name: str, agents: Agents) -> Cli | None:

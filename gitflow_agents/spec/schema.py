@@ -88,6 +88,7 @@ _AGENT = {
     "mcp_config": "A file on the default branch with `mcpServers`, which it may use.",
     "max_turns": "How many turns a task gets at most.",
     "budget_usd": "What an attempt may cost at most, in dollars.",
+    "install": "The command that installs it where it is missing; it may name a version.",
 }
 
 ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
@@ -234,7 +235,6 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "of them, is left out when what it asks for is not known.",
         "brief": "Whether it reads its brief from `stdin` or from the `file` that `{brief}` names.",
         "version": "The program and the arguments that print its version.",
-        "install": "The command that installs it.",
         "output": "Whether it prints `text`, or `json`, an object a line.",
         "says": "Where its JSON says what.",
         "turn": "A regular expression of the lines that begin a turn.",
