@@ -121,7 +121,7 @@ def reconcile(
     job = Job(app, tell)
     for plan in plans:
         if why := spec.bad_plan_name(plan):
-            raise UsageError(why)
+            return _failed(app, UsageError(why), aloud)
     return _pass(app, job, plans, aloud, verdict)
 
 

@@ -86,6 +86,11 @@ WRITES = {"command": {"run": "echo a > a.txt"}}
         (["--task", "x", "--agent", "clod"], "error: agent: there is no agent `clod`"),
         (["--task", "x", "--base", "nope"], "error: there is no branch nope to start from"),
         (["--task", " "], "error: task: nothing is asked for"),
+        (
+            ["--task", "x\0y"],
+            "error: task: the text holds a NUL (remove it)\nerror: what was asked ",
+        ),
+        (["--task", "x\ud800y"], "error: task: it holds what is no character"),
         (["--agent", "claude"], "error: task: nothing is asked for"),
         (["--task", "x", "P"], "error: plan: `P` is no name of a plan"),
         (["--task", "x", "--", "-p"], "error: plan: `-p` is no name of a plan"),

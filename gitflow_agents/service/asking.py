@@ -50,6 +50,9 @@ def ask(
         raise spec.wrong("plan", why)
     if not wish.task.strip():
         raise spec.wrong("task", "nothing is asked for", "say in words what is to be done")
+    for key, said in vars(wish).items():
+        if said != said.encode(errors="ignore").decode():
+            raise spec.wrong(key, "it holds what is no character", "write it in UTF-8")
     wish = _by_somebody(service, wish)
     store = _store(service, name, remote)
     with store.refs.lock():

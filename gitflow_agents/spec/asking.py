@@ -119,7 +119,7 @@ def bad_plan_name(name: str) -> str:
 
 def by_option(problems: Sequence[Problem]) -> InvalidFile:
     """Return what is wrong with a plan that was made of a wish, by the options that said it."""
-    return InvalidFile(ASKED, [*_by_option(problems)])
+    return InvalidFile(ASKED, [*dict.fromkeys(_by_option(problems))])  # a text is in many places
 
 
 def _by_option(problems: Iterable[Problem]) -> Iterable[Problem]:
