@@ -113,11 +113,8 @@ class Forge(Protocol):
         """Return the runs started since a time in seconds since the epoch, the newest first."""
         ...
 
-    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
-        """Return the pull request of a branch, an open one if there is one; None without any.
-
-        With `only_open` one that was closed counts for none.
-        """
+    def find(self, head: str, base: str) -> Home | None:
+        """Return the open pull request of a branch, if there is one."""
         ...
 
     def open(

@@ -898,8 +898,8 @@ class Home(Model):
     repository: str = ""
     is_ready: bool = False
     """The pull request is no draft any more."""
-    is_behind: bool = False
-    """What it says was not brought up to date, since the forge did not take it."""
+    told: str = ""
+    """A digest of what was told there last, of all that people care for."""
     refused: str = ""
     """Why there is no pull request."""
     check: Checked | None = None

@@ -59,6 +59,8 @@ class Near:
     doubles: int = 0
     """How many become two runs."""
     is_down: bool = False
+    refuses: set[str] = field(default_factory=set)
+    """What it is not to be asked for."""
     forbids_pulls: bool = False
     forbids_issues: bool = False
     yes: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
@@ -106,8 +108,8 @@ class Near:
         self._ask("runs")
         return tuple(one.seen for one in reversed(self.started) if one.job == job)
 
-    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
-        """Return the pull request of a branch, if there is one."""
+    def find(self, head: str, base: str) -> Home | None:
+        """Return the open pull request of a branch, if there is one."""
         self._ask("find")
         return Home(pull=[*self.pulls].index(head) + 1) if head in self.pulls else None
 
@@ -175,6 +177,8 @@ class Near:
         self.asked.append(what)
         if self.is_down:
             raise ForgeDown("the forge is down")
+        if what in self.refuses:
+            raise ForgeRefused(f"nobody may {what}")
 
     def _add(self, job: Kind, inputs: Mapping[str, str]) -> int:
         self.started.append(Waiting(next(self._ids), job, dict(inputs)))

@@ -154,7 +154,12 @@ def test_everything_that_is_wrong_is_found_in_one_look(ready: Ready) -> None:
         (archive, ["repository-closed"], "alice/shop is archived", SETTINGS),
         (other_default, ["default-branch-other"], "is trunk", f"{SETTINGS}/branches"),
         (few_scopes, ["token-scope"], "can start no run", "/settings/tokens"),
-        (no_pull_requests, ["pull-requests-not-allowed"], "nobody is told", "Workflow permissions"),
+        (
+            no_pull_requests,
+            ["pull-requests-not-allowed"],
+            "told of in an issue",
+            "Workflow permissions",
+        ),
         (actions_off, ["actions-off"], "switched off", f"{SETTINGS}/actions"),
         (own_only, ["actions-barred"], "actions/checkout", f"{SETTINGS}/actions"),
         (selected, ["actions-barred"], "may not use bob/tool,", f"{SETTINGS}/actions"),

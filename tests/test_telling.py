@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from gitflow_agents.commands import Hold
 from gitflow_agents.forge import Check, ForgeRefused, Page
 from gitflow_agents.github import GitHub
-from gitflow_agents.models import Attempt, Limits, Reason, Status, TaskRecord
+from gitflow_agents.models import Attempt, Home, Limits, Reason, Status, TaskRecord
 from gitflow_agents.render.story import check, matters, opening, summary
+from gitflow_agents.service import Service
+from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.service.telling import Telling
 from tests import engine, repos
 from tests.engine import task
 from tests.forge import Hub, Repository, Token, ask, push
@@ -226,6 +230,52 @@ def test_an_issue_is_the_home_of_a_plan_until_there_is_a_pull_request(
     assert forge.comments[101].splitlines()[1] == "### 100 %: 1 of 1 task merged"
     assert forge.checks[up.sha("flow/p")].conclusion == "success"
     assert engine.fsck(up) == ()
+
+
+@pytest.mark.slow  # what people are told of is fast
+def test_what_people_did_and_a_pass_that_could_start_nothing_are_told(
+    repo: Repo, tmp_path: Path
+) -> None:
+    up = repos.init(tmp_path / "up.git", bare=True)
+    repo.git("push", "--quiet", str(up.path), "main")
+    repo.git("switch", "--quiet", "--create", "plan/p")
+    engine.plan(repo, task("1", "echo a > a.txt", verify=["grep a a.txt"]))
+    repo.commit("plan p")
+    repo.git("push", "--quiet", str(up.path), "plan/p")
+    forge = Near(up, tmp_path, refuses={"start"})
+    with pytest.raises(ForgeRefused):
+        forge.reconcile()
+    assert "0 of 1 task merged" in forge.comments[101]
+    forge.refuses.clear()
+    with forge.jobs() as jobs:
+        jobs.service.handle(Hold(), "p")
+    forge.reconcile()
+    assert "It is held" in forge.comments[101]
+    told = list(forge.asked)
+    forge.reconcile()
+    assert forge.asked == told
+
+
+def test_a_pull_request_that_another_pass_has_opened_is_taken(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge = Near(repo, tmp_path)
+
+    def opened_before(head: str, *about: object, **more: object) -> Home:
+        forge.pulls[head] = ("theirs", "")
+        raise ForgeRefused("A pull request already exists", status=422)
+
+    monkeypatch.setattr(forge, "open", opened_before)
+    repo.identify()
+    service = Service(str(repo.path))
+    try:
+        desk = service.desk(service._accepted(engine.plan(repo, task("1", "true")), print), print)
+        assert Telling(Reconciler(desk), forge, Limits()).end() == ""
+        home = desk.snapshot.state.home
+    finally:
+        service.close()
+    assert home is not None
+    assert (home.pull, home.issue, forge.asked.count("find")) == (1, 0, 2)
 
 
 # --- a pull request a task -----------------------------------------------------------------------

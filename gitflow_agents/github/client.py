@@ -159,20 +159,18 @@ class GitHub:
 
     # --- what people see --------------------------------------------------------------------------
 
-    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
-        """Return the pull request of a branch, an open one if there is one; None without any."""
+    def find(self, head: str, base: str) -> Home | None:
+        """Return the open pull request of a branch, if there is one."""
         what = f"the pull request of {head} could not be looked for"
         owner = self.repository.partition("/")[0]
-        query = {"head": f"{owner}:{head}", "base": base, "state": "all", "per_page": 10}
+        query = {"head": f"{owner}:{head}", "base": base, "state": "open", "per_page": 10}
         found = self._ask("GET", "/pulls", what, query=query)
-        own = [
+        own = (
             pull
             for pull in found
             if (pull["head"]["repo"] or {}).get("full_name") == self.repository
-        ]
-        still = [pull for pull in own if pull["state"] == "open"]
-        still = still or ([] if only_open else own)
-        return _home(still[0]) if still else None
+        )
+        return next(map(_home, own), None)
 
     def open(
         self, head: str, base: str, title: str, body: str, *, only_draft: bool = False

@@ -80,7 +80,15 @@ class Dispatcher:
         with desk.store.refs.lock():
             self.reconciler.refresh()
             self.reconciler.clear_branches()
-        telling.begin()
+        try:
+            self._pass()
+        finally:  # also of what a pass did that could not start a run
+            if why := telling.end():
+                desk.say("warning", f"plan {desk.snapshot.plan.plan} is not told of: {why}")
+                desk.written()
+
+    def _pass(self) -> None:
+        desk = self.desk
         reviewing = Reviewing(self.reconciler, self.forge)
         reviewing.hear()
         self._hear()
@@ -95,9 +103,6 @@ class Dispatcher:
                 break
         reviewing.open()
         self.reconciler.end_run()
-        if why := telling.end():
-            desk.say("warning", f"plan {desk.snapshot.plan.plan} is not told of: {why}")
-            desk.written()
 
     @property
     def _free(self) -> int:

@@ -105,8 +105,10 @@ class Jobs:
             said = f"{render.count(parallel, 'attempt')} at once, from now on"
             reconciler.note("plan_limited", said, parallel=parallel)
         limits = limits_now(desk.snapshot, service.config)
-        Dispatcher(reconciler, forge, limits, heard).go()
-        self._ring(reconciler)
+        try:
+            Dispatcher(reconciler, forge, limits, heard).go()
+        finally:
+            self._ring(reconciler)
         return desk.snapshot
 
     def _ring(self, reconciler: Reconciler) -> None:

@@ -73,7 +73,7 @@ class Reviewing:
         """Return the number of the pull request of a result, which is opened if needed."""
         snapshot, desk = self._snapshot, self.reconciler.desk
         branch, flow = record.result_branch, snapshot.state.flow
-        found = self.forge.find(branch, flow, only_open=True)
+        found = self.forge.find(branch, flow)
         if found is None:
             report = desk.report(desk.store.repository.commit(sha).tree)
             named = fit(f"{snapshot.plan.plan}/{task}: {snapshot.plan.by_id[task].name}", 120)

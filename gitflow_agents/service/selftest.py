@@ -90,7 +90,7 @@ class _Near:
     def runs(self, job: Job, since: float) -> tuple[ForgeRun, ...]:
         return tuple(ForgeRun(n) for n, (kind, _) in enumerate(self.asked, 1) if kind == job)
 
-    def find(self, head: str, base: str, *, only_open: bool = False) -> Home | None:
+    def find(self, head: str, base: str) -> Home | None:
         return Home(pull=1)
 
     def open(

@@ -7,6 +7,7 @@ ever read back as the truth, and nothing that fails here fails a pass.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from gitflow_agents.errors import LostRace
@@ -29,34 +30,29 @@ class Telling:
     reconciler: Reconciler
     forge: Forge
     limits: Limits
-    _before: tuple[object, ...] | None = None
 
     @property
     def _snapshot(self) -> Snapshot:
         return self.reconciler.desk.snapshot
 
-    def begin(self) -> None:
-        """Note how everything is before the pass."""
-        self._before = matters(self._snapshot)
-
     def end(self) -> str:
         """Bring what is shown up to date; returns in a sentence why that cannot be."""
         home, why = self._snapshot.state.home, ""
-        is_new = matters(self._snapshot) != self._before
+        now = _digest(self._snapshot)
+        # Not compared with how it was before this pass: people and runs that died move a plan, too.
+        is_new = home is None or home.told != now
         if home is not None and not is_new and self._is_shown(home) and not self._is_late(home):
             return ""
         try:
             home = self._settled(home, is_new=is_new)
             if is_new or not self._is_shown(home):
                 home = self.forge.tell(home, self._page())
-                home = home.model_copy(update={"is_behind": False})
+                home = home.model_copy(update={"told": now})
             # Also when the pass that saw the end did not live to say so.
             if home.pull and self._is_late(home):
                 home = home.model_copy(update={"is_ready": self.forge.offer(home.pull)})
         except (ForgeDown, ForgeRefused) as e:
-            why = e.message
-            if home is not None and home.number and is_new:
-                home = home.model_copy(update={"is_behind": True})
+            why = e.message  # what was not told is told by the next pass
         if home is not None and home.number:
             self._note(home)
         if home is None or why:
@@ -73,8 +69,7 @@ class Telling:
         if not home.number:
             return True  # it is tried again when something has changed
         is_checked = home.check is not None and home.check.sha == self._snapshot.state.flow_sha
-        is_told = bool(home.comment) and not home.is_behind
-        return is_told and (is_checked or bool(home.unchecked))
+        return bool(home.comment) and (is_checked or bool(home.unchecked))
 
     def _is_late(self, home: Home) -> bool:
         """Say whether a plan is over, and its pull request a draft all the same, or not there."""
@@ -97,7 +92,10 @@ class Telling:
             try:
                 found = self.forge.open(state.flow, state.base, *about)
             except ForgeRefused as e:
-                return issue or self._issue(e)
+                # Another pass may have been quicker, or an answer was lost.
+                found = self.forge.find(state.flow, state.base) if e.status == 422 else None
+                if found is None:
+                    return issue or self._issue(e)
         if issue is not None:
             self.forge.say(issue.issue, moved(self._snapshot, found.pull))
             self.forge.close(issue.issue)
@@ -113,7 +111,8 @@ class Telling:
         try:
             home = self.forge.report(marker(snapshot.plan.plan), title(snapshot), body)
         except ForgeRefused as e:
-            self._note(Home(refused=f"{why.message}; {e.message}"))
+            told = _digest(snapshot)  # it is tried again when something has changed
+            self._note(Home(refused=f"{why.message}; {e.message}", told=told))
             raise
         return home.model_copy(update={"refused": why.message})
 
@@ -131,12 +130,20 @@ class Telling:
     def _note(self, home: Home) -> None:
         """Write down where the plan is told of, if that is new."""
         for turn in range(RACES):
+            known = self._snapshot.state.home
+            if known is not None and known.pull and not home.pull:
+                return  # another pass has found a place that this one had not
             try:
                 self.reconciler.note("home_noted", _where(home), home=home)
                 break
             except LostRace:
                 if turn == RACES - 1:
                     raise
+
+
+def _digest(snapshot: Snapshot) -> str:
+    said = repr(matters(snapshot)).encode(errors="replace")
+    return hashlib.sha1(said, usedforsecurity=False).hexdigest()[:12]
 
 
 def _where(home: Home) -> str:
