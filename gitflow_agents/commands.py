@@ -825,7 +825,8 @@ def _unapprove(command: Unapprove, ground: Ground) -> Decision:
         t for t in chosen if snapshot.record(t).approvals and snapshot.status(t) is not S.COMPLETED
     ]
     done: list[Effect] = list(_train(snapshot)) if _in_train(snapshot, given) else []
-    done += [Mark(t, "task_unapproved", f"approval of {t} {by}", {"approvals": ()}) for t in given]
+    withdrawn = {"approvals": (), "unapproved": ground.now}
+    done += [Mark(t, "task_unapproved", f"approval of {t} {by}", withdrawn) for t in given]
     told = [f"{t} is not approved any more" for t in given]
     return _decided(snapshot, done, told, "approve", given, "nothing of what was named is approved")
 

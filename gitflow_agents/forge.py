@@ -126,10 +126,11 @@ class Forge(Protocol):
         """
         ...
 
-    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
+    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
         """Return who has approved a pull request at exactly this commit and still does.
 
-        Only people with the level count; none are returned when one of them wants changes.
+        Only people with the level count, and approvals after a time in seconds since the epoch;
+        none are returned when one of them wants changes, whenever that was said.
         """
         ...
 

@@ -776,6 +776,8 @@ class Approval(Model):
     at: float
     sha: str
     digest: str
+    pull: int = 0
+    """The pull request in which it was given, and may be withdrawn."""
 
 
 class Guidance(Model):
@@ -824,6 +826,8 @@ class TaskRecord(Model):
     """The next attempt is to find out why the last one failed."""
     guidance: tuple[Guidance, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    unapproved: float = 0
+    """When an approval was withdrawn last; one that is older counts no more, wherever it is."""
     pull: int = 0
     """The pull request in which its result is looked at, if a forge has one."""
     pulled: str = ""

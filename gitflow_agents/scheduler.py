@@ -24,6 +24,7 @@ from gitflow_agents.models import (
     EVERYWHERE,
     LOCAL,
     PERSON,
+    Approval,
     Config,
     Gate,
     Limits,
@@ -173,12 +174,13 @@ class Snapshot:
         is_asked = gate in self.approval or gate in (*about.approval, *self.plan.approval)
         if not is_asked and not (gate == "merge" and self.is_for_review(task)):
             return None
-        sha = self.approvable(task)
-        valid = (
-            a.gate == gate and a.digest == about.digest and a.sha == sha
-            for a in self.record(task).approvals
-        )
-        return None if any(valid) else gate
+        return None if self.permission(task, gate) else gate
+
+    def permission(self, task: str, gate: Gate) -> Approval | None:
+        """Return the approval of a task that holds: of its text and, of a result, this commit."""
+        digest, sha = self.plan.by_id[task].digest, self.approvable(task)
+        given = (a for a in self.record(task).approvals if a.gate == gate)
+        return next((a for a in given if a.digest == digest and a.sha == sha), None)
 
     def is_for_review(self, task: str) -> bool:
         """Say whether a task is merged only when its pull request, or its result, is approved."""

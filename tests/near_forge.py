@@ -7,6 +7,7 @@ the others.  Start with Near: `turn` does one run, `finish` all that come.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class Near:
     forbids_issues: bool = False
     yes: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
     """Who has approved a pull request at which commit."""
+    said_at: float = math.inf
+    """When they did."""
     issues: dict[int, str] = field(default_factory=dict)
     """The words of each open issue."""
     checks: dict[str, Check] = field(default_factory=dict)
@@ -124,11 +127,11 @@ class Near:
         self.pulls[head] = (title, body)
         return Home(pull=len(self.pulls))
 
-    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
-        """Return who has approved a pull request at a commit."""
+    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
+        """Return who has approved a pull request at a commit since a time."""
         self._ask("approvers")
         assert level == "maintain"
-        return self.yes.get((pull, sha), ())
+        return self.yes.get((pull, sha), ()) if self.said_at > since else ()
 
     def report(self, marker: str, title: str, body: str) -> Home:
         """Return the issue of a plan."""

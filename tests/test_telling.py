@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gitflow_agents.commands import Hold
+from gitflow_agents.commands import Hold, Unapprove
 from gitflow_agents.forge import Check, ForgeRefused, Page
 from gitflow_agents.github import GitHub
-from gitflow_agents.models import Attempt, Home, Limits, Reason, Status, TaskRecord
+from gitflow_agents.models import (
+    Approval,
+    Attempt,
+    Home,
+    Limits,
+    Plan,
+    Reason,
+    Status,
+    TaskRecord,
+)
 from gitflow_agents.render.story import check, matters, opening, summary
 from gitflow_agents.service import Service
 from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.service.reviewing import approvals_of
 from gitflow_agents.service.telling import Telling
 from tests import engine, repos
 from tests.engine import task
@@ -281,6 +292,24 @@ def test_a_pull_request_that_another_pass_has_opened_is_taken(
 # --- a pull request a task -----------------------------------------------------------------------
 
 
+class Canned(GitHub):
+    """GitHub with these reviews of every pull request, by people who are maintainers."""
+
+    def __init__(self, reviews: list[dict[str, Any]]) -> None:
+        super().__init__("alice/shop", "", api="http://localhost", server="", branch="main")
+        self.reviews = reviews
+
+    def _ask(self, verb: str, path: str, what: str, **about: Any) -> Any:
+        return {"permission": "maintain"} if path.startswith("/collaborators") else self.reviews
+
+
+def said(who: str, state: str, second: int) -> dict[str, Any]:
+    """Return a review of the commit `a`."""
+    user = {"login": who, "id": 1, "type": "User"}
+    at = f"1970-01-01T00:00:{second:02}Z"
+    return {"user": user, "state": state, "commit_id": "a", "submitted_at": at}
+
+
 @pytest.mark.slow
 def test_only_people_who_may_approve_exactly_this_commit_count(
     hub: Hub, shop: Repository, heads: tuple[str, str]
@@ -297,7 +326,7 @@ def test_only_people_who_may_approve_exactly_this_commit_count(
     def review(who: Token, event: str, sha: str) -> tuple[str, ...]:
         about = {"event": event, "commit_id": sha, "body": "x"}
         assert ask(hub, who, f"POST /repos/alice/shop/pulls/{pull}/reviews", about).status == 200
-        return tuple(one.split()[0] for one in there.approvers(pull, second, "maintain"))
+        return tuple(one.split()[0] for one in there.approvers(pull, second, "maintain", 0))
 
     assert review(carol, "APPROVE", second) == ()
     assert review(bob, "APPROVE", first) == ()
@@ -305,7 +334,7 @@ def test_only_people_who_may_approve_exactly_this_commit_count(
     assert review(bob, "COMMENT", second) == ("bob",)
     assert review(carol, "REQUEST_CHANGES", second) == ("bob",)
     assert review(bob, "REQUEST_CHANGES", second) == ()
-    assert there.approvers(pull, second, "write") == ()
+    assert there.approvers(pull, second, "write", 0) == ()
 
 
 @pytest.mark.slow  # that such a result waits for an approval is fast
@@ -325,12 +354,71 @@ def test_a_result_is_merged_when_its_pull_request_is_approved(repo: Repo, tmp_pa
     asked = list(forge.asked)
     forge.reconcile()
     assert forge.asked[len(asked) :] == ["approvers"]
-    forge.yes[2, up.sha(branch)] = ("bob <2+bob@users.noreply.github.com>",)
+    yes = forge.yes[2, up.sha(branch)] = ("bob <2+bob@users.noreply.github.com>",)
+
+    def stands() -> tuple[int, bool]:
+        """Return how many approvals there are, and whether they are being acted on."""
+        forge.reconcile()
+        return len(engine.record(up, "1").get("approvals", ())), "train" in engine.state(up)
+
+    assert stands() == (1, True)
+    # What was said there can be taken back there, as long as it is not merged.
+    forge.yes.clear()
+    assert stands() == (0, False)
+    forge.yes[2, up.sha(branch)] = yes
+    assert stands() == (1, True)
+    # What was withdrawn in a clone is asked for again, there or here.
+    forge.said_at = time.time()
+    with forge.jobs() as jobs:
+        jobs.reconcile("p", forge)
+        jobs.service.handle(Unapprove(targets=("1",)), "p")
+    assert [stands(), stands()] == [(0, False)] * 2
+    forge.said_at = time.time() + 1
     forge.finish()
     assert up.show("flow/p", "a.txt") == "a\n"
     (approval,) = engine.record(up, "1")["approvals"]
     assert (approval["by"], approval["gate"]) == ("bob <2+bob@users.noreply.github.com>", "merge")
     assert engine.fsck(up) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "people", "after"),
+    [
+        ((), (), ()),
+        ((), ("bob", "carol"), (("bob", 7),)),
+        ((("bob", 7),), ("carol", "bob"), (("bob", 7),)),
+        ((("bob", 7),), ("carol",), (("carol", 7),)),
+        ((("bob", 7),), (), ()),
+    ],
+)
+def test_an_approval_in_a_pull_request_holds_while_somebody_gives_it(
+    before: tuple[tuple[str, int], ...],
+    people: tuple[str, ...],
+    after: tuple[tuple[str, int], ...],
+) -> None:
+    sha, plan = "a" * 40, Plan.model_validate({**AUTH, "defaults": {"merge": "pr"}})
+    digest = plan.by_id["001"].digest
+    start = Approval(gate="task", by="alice", at=1, sha="", digest=digest)
+    given = (
+        start,
+        *(
+            Approval(gate="merge", by=by, at=1, sha=sha, digest=digest, pull=pull)
+            for by, pull in before
+        ),
+    )
+    attempts = (Attempt(number=1, report=sha),)
+    record = TaskRecord(id="001", status=Status.REVIEW, attempts=attempts, pull=7, approvals=given)
+    now = approvals_of(snapshot(plan, [record]), "001", people, 2)
+    assert now[0] == start
+    assert tuple((one.by, one.pull) for one in now[1:]) == after
+
+
+def test_an_approval_of_a_commit_counts_only_after_what_was_withdrawn() -> None:
+    reviews = [said("bob", "APPROVED", 10), said("dave", "APPROVED", 30)]
+    there = Canned(reviews)
+    assert [len(there.approvers(7, "a", "maintain", since)) for since in (0, 10, 30)] == [2, 1, 0]
+    there.reviews.append(said("carol", "CHANGES_REQUESTED", 5))
+    assert there.approvers(7, "a", "maintain", 20) == ()
 
 
 def test_a_task_whose_merge_is_a_pull_request_waits_for_an_approval() -> None:

@@ -187,8 +187,8 @@ class GitHub:
             made = self._ask("POST", "/pulls", what, body=about)
         return _home(made)
 
-    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
-        """Return the people who approve a pull request at a commit; none when one wants changes."""
+    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
+        """Return who approves a commit in a pull request since then; none if one wants changes."""
         what = f"the reviews of pull request {pull} could not be read"
         last: dict[str, Mapping[str, Any]] = {}
         for page in range(1, MOST_PAGES + 1):
@@ -210,6 +210,7 @@ class GitHub:
             f"@users.noreply.{host}>"
             for one in counted
             if one["commit_id"] == sha
+            and datetime.fromisoformat(one["submitted_at"]).timestamp() > since
         )
 
     def _has(self, login: str, level: str) -> bool:

@@ -6,10 +6,10 @@ at exactly the commit that is to be merged.  Nothing that fails here fails a pas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gitflow_agents.commands import Approve
+from gitflow_agents.commands import Approve, DropTrain
 from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused
 from gitflow_agents.models import Approval, Status, TaskRecord, person
@@ -33,26 +33,39 @@ class Reviewing:
         return self.reconciler.desk.snapshot
 
     def hear(self) -> None:
-        """Take the approvals that were given there since the last pass."""
-        found: dict[str, Approval] = {}
-        for task, record, sha in self._waiting():
-            if not record.pull or record.pulled != sha:
-                continue
+        """Take what was said there since the last pass: approvals, and that one holds no more."""
+        heard: dict[str, tuple[TaskRecord, tuple[str, ...]]] = {}
+        for task, record, sha in self._looked_at():
             try:
-                people = self.forge.approvers(record.pull, sha, Approve.level)
+                since = record.unapproved
+                people = self.forge.approvers(record.pull, sha, Approve.level, since)
             except (ForgeDown, ForgeRefused) as e:
-                self._warn(f"{task} is not approved: {e.message}")
+                stands = "stays approved" if record.approvals else "is not approved"
+                self._warn(f"{task} {stands}: {e.message}")
                 continue
+            if approvals_of(self._snapshot, task, people, 0) != record.approvals:
+                heard[task] = record, people
+        if heard:
+            self._write(lambda draft: self._note(draft, heard))
+
+    def _note(self, draft: Draft, heard: Mapping[str, tuple[TaskRecord, tuple[str, ...]]]) -> None:
+        """Stage what people said of results that nothing has happened to since they were asked."""
+        desk, snapshot = self.reconciler.desk, self._snapshot
+        same = {t: people for t, (record, people) in heard.items() if snapshot.record(t) == record}
+        train = snapshot.state.train
+        if train and any(car.task in same and not same[car.task] for car in train.cars):
+            self.reconciler.effects.stage(draft, [DropTrain()])
+        for task, people in same.items():
+            record, sha = snapshot.record(task), snapshot.approvable(task)
+            given = approvals_of(snapshot, task, people, desk.clock())
+            draft.put(record.model_copy(update={"approvals": given}))
+            where = f"in pull request {record.pull}"
+            event, note = "task_unapproved", f"{task} is not approved any more {where}"
             if people:
-                found[task] = Approval(
-                    gate="merge",
-                    by=people[0],
-                    at=self.reconciler.desk.clock(),
-                    sha=sha,
-                    digest=self._snapshot.plan.by_id[task].digest,
-                )
-        if found:
-            self._write(found, {})
+                by = person(given[-1].by)
+                event, note = "task_approved", f"{task} may be merged: approved {where} by {by}"
+            draft.tell(event, task=task, commit=sha, note=note)
+            desk.say(event, note, task=task)
 
     def open(self) -> None:
         """Open the pull requests of results that wait for an approval, or find them again."""
@@ -67,7 +80,17 @@ class Reviewing:
                 except (ForgeDown, ForgeRefused) as e:
                     self._warn(f"{task} has no pull request: {e.message}")
         if found:
-            self._write({}, found)
+            self._write(lambda draft: self._show(draft, found))
+
+    def _show(self, draft: Draft, found: Mapping[str, tuple[int, str]]) -> None:
+        """Stage the pull requests of results that still wait."""
+        for task, record, sha in self._waiting():
+            number, of = found.get(task, (0, ""))
+            if of == sha:
+                draft.put(record.model_copy(update={"pull": number, "pulled": sha}))
+                note = f"{task} is looked at in pull request {number}"
+                draft.tell("task_shown", task=task, commit=sha, note=note)
+                self.reconciler.desk.say("task_shown", note, task=task, pull=number)
 
     def _pull(self, task: str, record: TaskRecord, sha: str) -> int:
         """Return the number of the pull request of a result, which is opened if needed."""
@@ -82,49 +105,68 @@ class Reviewing:
             found = self.forge.open(branch, flow, named, text, only_draft=True)
         return found.pull
 
-    def _waiting(self) -> Iterator[tuple[str, TaskRecord, str]]:
-        """Yield the results that wait for an approval in a pull request, in plan order."""
+    def _results(self) -> Iterator[tuple[str, TaskRecord, str]]:
+        """Yield the results that need an approval in a pull request, in plan order."""
         snapshot = self._snapshot
         for task in sorted(snapshot.by_status[Status.REVIEW], key=snapshot.plan.order.__getitem__):
-            if snapshot.is_for_review(task) and snapshot.awaits(task) == "merge":
+            if snapshot.is_for_review(task):
                 yield task, snapshot.record(task), snapshot.approvable(task)
 
-    def _write(self, approved: dict[str, Approval], opened: dict[str, tuple[int, str]]) -> None:
-        """Note what still holds once the plan was looked at again."""
+    def _waiting(self) -> Iterator[tuple[str, TaskRecord, str]]:
+        """Yield those that have none."""
+        return (one for one in self._results() if self._snapshot.awaits(one[0]) == "merge")
+
+    def _looked_at(self) -> Iterator[tuple[str, TaskRecord, str]]:
+        """Yield those whose pull request has the say: it can give one, or has, and may withdraw."""
+        for task, record, sha in self._results():
+            given = self._snapshot.permission(task, "merge")
+            if record.pull and record.pulled == sha and (given is None or given.pull):
+                yield task, record, sha
+
+    def _write(self, stage: Callable[[Draft], None]) -> None:
+        """Write what is staged once the plan was looked at again."""
         desk = self.reconciler.desk
         try:
             with desk.store.refs.lock():
                 self.reconciler.refresh()
                 draft = Draft(desk.snapshot, desk.actor, desk.run)
-                for task, record, sha in [*self._waiting()]:
-                    number, of = opened.get(task, (0, ""))
-                    yes = approved.get(task)
-                    if of == sha:
-                        draft.put(record.model_copy(update={"pull": number, "pulled": sha}))
-                        note = f"{task} is looked at in pull request {number}"
-                        draft.tell("task_shown", task=task, commit=sha, note=note)
-                        desk.say("task_shown", note, task=task, pull=number)
-                    elif yes is not None and yes.sha == sha:
-                        kept = tuple(one for one in record.approvals if one.gate != "merge")
-                        draft.put(record.model_copy(update={"approvals": (*kept, yes)}))
-                        where = f"in pull request {record.pull} by {person(yes.by)}"
-                        note = f"{task} may be merged: approved {where}"
-                        draft.tell("task_approved", task=task, commit=sha, note=note)
-                        desk.say("task_approved", note, task=task)
-                if draft.events:
-                    try:
+                try:
+                    stage(draft)
+                    if draft.events:
                         desk.store.commit(draft)
-                    except BaseException:
-                        desk.dropped()
-                        self.reconciler.reload()
-                        raise
+                except BaseException:
+                    desk.dropped()
+                    self.reconciler.reload()
+                    raise
                 desk.written()
         except LostRace:
             return  # the next pass looks again
+        self.reconciler.effects.end_processes()
 
     def _warn(self, text: str) -> None:
         self.reconciler.desk.say("warning", text)
         self.reconciler.desk.written()
 
 
-__all__ = ["Reviewing"]
+def approvals_of(
+    snapshot: Snapshot, task: str, people: Sequence[str], at: float
+) -> tuple[Approval, ...]:
+    """Return the approvals of a result when it is these people who approve its pull request."""
+    record, given = snapshot.record(task), snapshot.permission(task, "merge")
+    if (given.by in people) if given else not people:
+        return record.approvals
+    kept = tuple(one for one in record.approvals if one.gate != "merge")
+    if not people:
+        return kept
+    yes = Approval(
+        gate="merge",
+        by=people[0],
+        at=at,
+        sha=snapshot.approvable(task),
+        digest=snapshot.plan.by_id[task].digest,
+        pull=record.pull,
+    )
+    return (*kept, yes)
+
+
+__all__ = ["Reviewing", "approvals_of"]

@@ -98,7 +98,7 @@ class _Near:
     ) -> Home:
         return Home(pull=1)
 
-    def approvers(self, pull: int, sha: str, level: str) -> tuple[str, ...]:
+    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
         return ()
 
     def report(self, marker: str, title: str, body: str) -> Home:
