@@ -21,7 +21,7 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
 )
-from gitflow_agents.render.story import check, matters, opening, summary
+from gitflow_agents.render.story import check, looked_at, matters, opening, summary
 from gitflow_agents.service import Service
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reviewing import approvals_of
@@ -293,13 +293,15 @@ def test_a_pull_request_that_another_pass_has_opened_is_taken(
 
 
 class Canned(GitHub):
-    """GitHub with these reviews of every pull request, by people who are maintainers."""
+    """GitHub with these reviews of every pull request; all but `nobody` are maintainers."""
 
     def __init__(self, reviews: list[dict[str, Any]]) -> None:
         super().__init__("alice/shop", "", api="http://localhost", server="", branch="main")
         self.reviews = reviews
 
     def _ask(self, verb: str, path: str, what: str, **about: Any) -> Any:
+        if "/nobody/" in path:
+            raise ForgeRefused("nobody is no user", status=404)
         return {"permission": "maintain"} if path.startswith("/collaborators") else self.reviews
 
 
@@ -419,6 +421,28 @@ def test_an_approval_of_a_commit_counts_only_after_what_was_withdrawn() -> None:
     assert [len(there.approvers(7, "a", "maintain", since)) for since in (0, 10, 30)] == [2, 1, 0]
     there.reviews.append(said("carol", "CHANGES_REQUESTED", 5))
     assert there.approvers(7, "a", "maintain", 20) == ()
+
+
+def test_a_reviewer_whom_nobody_knows_keeps_no_approval_back() -> None:
+    gone = {**said("ghost", "CHANGES_REQUESTED", 1), "user": None}
+    reviews = [said("nobody", "CHANGES_REQUESTED", 1), gone, said("bob", "APPROVED", 1)]
+    (who,) = Canned(reviews).approvers(7, "a", "maintain", 0)
+    assert who.split()[0] == "bob"
+
+
+def test_what_is_ours_is_found_beside_what_a_deleted_account_wrote() -> None:
+    bot = {"body": f"{MARK}\nours", "id": 2, "user": {"type": "Bot", "login": "bot"}}
+    gone = {"body": f"{MARK}\ntheirs", "id": 1, "user": None}
+    there = Canned([])
+    assert there._ours([gone, bot], MARK) == [bot]
+    there._login = lambda: "alice"  # type: ignore[method-assign]
+    assert there._ours([gone], MARK) == []
+
+
+def test_what_a_pull_request_says_fits_however_many_people_are_named() -> None:
+    text = looked_at(snapshot(AUTH), "001", "@bob\n" * 20_000)
+    assert 50_000 < len(text) < 65_536
+    assert "@bob" not in text
 
 
 def test_a_task_whose_merge_is_a_pull_request_waits_for_an_approval() -> None:

@@ -216,7 +216,13 @@ class GitHub:
     def _has(self, login: str, level: str) -> bool:
         """Say whether somebody has a level here; an own role counts as what it is made of."""
         what = f"what {login} may do here could not be read"
-        said = self._ask("GET", f"/collaborators/{quote(login, safe='')}/permission", what)
+        path = f"/collaborators/{quote(login, safe='')}/permission"
+        try:
+            said = self._ask("GET", path, what)
+        except ForgeRefused as e:
+            if e.status == 404:  # nobody that this repository knows
+                return False
+            raise
         roles = [one for one in (said.get("role_name"), said["permission"]) if one in LEVELS]
         return bool(roles) and LEVELS.index(roles[0]) >= LEVELS.index(level)
 
@@ -313,10 +319,11 @@ class GitHub:
     def _ours(self, said: Iterable[Mapping[str, Any]], marker: str) -> list[Mapping[str, Any]]:
         """Return those of some comments or issues that we have written for what a marker names."""
         marked = [one for one in said if (one["body"] or "").startswith(marker)]
-        bots = [one for one in marked if one["user"]["type"] == "Bot"]
+        # Who has no account any more is nobody.
+        bots = [one for one in marked if (one["user"] or {}).get("type") == "Bot"]
         if marked and not bots:  # with the token of a person it is theirs
             me = self._login()
-            bots = [one for one in marked if one["user"]["login"] == me]
+            bots = [one for one in marked if (one["user"] or {}).get("login") == me]
         return bots
 
     def _login(self) -> str:

@@ -97,7 +97,7 @@ def looked_at(snapshot: Snapshot, task: str, report: str) -> str:
         "**Approve it**, and it is tested and merged to "
         f"{code(flow)}; it stays a draft, as nobody has to merge it. Or refuse it in a clone:\n\n"
         f"{fence(f'gitflow-agents reject {plan}/{task} -m WHY', 'sh')}\n\n"
-        f"{_cut(report).replace('@', '@' + chr(0x200B))}\n"
+        f"{_cut(report.replace('@', '@' + chr(0x200B)))}\n"
     )
 
 
