@@ -293,6 +293,10 @@ def test_a_task_with_a_pull_request_is_merged_when_that_is_approved(shop: Shop) 
     assert (own.pull.head, own.pull.base, own.pull.draft) == ("task/p/1-task-1", "flow/p", True)
     assert shop.merged() == []
     asked = f"POST /repos/alice/shop/pulls/{own.number}/reviews"
+    stranger = shop.hub.person("eve")
+    assert forge.ask(shop.hub, stranger, asked, {"event": "APPROVE"}).status == 200
+    (run,) = shop.actions.drain()
+    assert (run.conclusion, shop.merged()) == ("skipped", [])
     assert forge.ask(shop.hub, shop.alice, asked, {"event": "APPROVE"}).status == 200
     runs = shop.actions.drain()
     assert ("reconcile / reconcile", "success") in ends(runs)

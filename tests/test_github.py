@@ -30,6 +30,7 @@ JOB = {
     "GITHUB_API_URL": "https://api.github.com",
     "GITHUB_SERVER_URL": "https://github.com",
     "GITHUB_RUN_ID": "7",
+    "GITHUB_EVENT_NAME": "workflow_dispatch",
     "GITHUB_ACTOR": "bob",
     "GITHUB_ACTOR_ID": "12",
     "GITHUB_TOKEN": "t0ken",
@@ -53,6 +54,13 @@ def test_a_job_knows_its_repository_its_run_and_who_acted(tmp_path: Path) -> Non
         actor="bob <12+bob@users.noreply.github.com>",
         branch="trunk",
     )
+
+
+def test_what_anybody_can_cause_is_done_in_nobodys_name() -> None:
+    bot = "github-actions[bot] <github-actions[bot]@users.noreply.github.com>"
+    events = ("push", "schedule", "pull_request", "pull_request_review", "issue_comment")
+    bob = "bob <12+bob@users.noreply.github.com>"
+    assert [job(GITHUB_EVENT_NAME=one).actor for one in events] == [bob, bob, bot, bot, bot]
 
 
 @pytest.mark.parametrize("name", ["GITHUB_REPOSITORY", "GITHUB_API_URL", "GITHUB_RUN_ID"])

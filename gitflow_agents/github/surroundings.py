@@ -20,6 +20,9 @@ from gitflow_agents.errors import FlowError, Problem, UsageError
 
 MOST_OF_A_PAYLOAD = 32 * 1024 * 1024
 """Bytes of an event's payload that are read."""
+OF_WRITERS = ("push", "workflow_dispatch", "schedule")
+"""Events that nobody can cause who may not write here."""
+BOT = "github-actions[bot]"
 OUTPUT_VARIABLE, SUMMARY_VARIABLE = "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"
 MOST_OF_A_SUMMARY = 1024 * 1024
 """Bytes of a step's summary; GitHub drops one that is longer."""
@@ -106,9 +109,14 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
 
 
 def _actor(environ: Mapping[str, str]) -> str:
-    """Return who the event is about, as git writes people, at GitHub's address for no mail."""
+    """Return who the event is about, as git writes people, at GitHub's address for no mail.
+
+    What anybody can cause, such as a review, is done in nobody's name.
+    """
     name = environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR") or ""
-    if not name:
+    if environ.get("GITHUB_EVENT_NAME") not in OF_WRITERS:
+        name = BOT
+    elif not name:
         return ""
     host = urlsplit(environ["GITHUB_SERVER_URL"]).hostname or "github.com"
     number = environ.get("GITHUB_ACTOR_ID", "")

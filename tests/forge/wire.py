@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -170,7 +169,7 @@ def pull(hub: Hub, repo: Repository, issue: Issue) -> JSON:
         "requested_teams": [],
         "milestone": None,
         "auto_merge": None,
-        "author_association": _association(repo, issue.author),
+        "author_association": association(repo, issue.author),
         "url": f"{url}/pulls/{issue.number}",
         "html_url": f"{hub.base}/{repo.name}/pull/{issue.number}",
         "issue_url": f"{url}/issues/{issue.number}",
@@ -202,7 +201,7 @@ def issue(hub: Hub, repo: Repository, one: Issue) -> JSON:
         "updated_at": at(one.updated),
         "closed_at": at(one.closed),
         "closed_by": _user(hub, one.closed_by),
-        "author_association": _association(repo, one.author),
+        "author_association": association(repo, one.author),
         "reactions": _reactions(f"{url}/issues/{one.number}/reactions", one.reactions),
         "url": f"{url}/issues/{one.number}",
         "html_url": f"{hub.base}/{repo.name}/{page}/{one.number}",
@@ -232,7 +231,7 @@ def comment(hub: Hub, repo: Repository, one: Comment) -> JSON:
         "user": user(hub, one.author),
         "created_at": at(one.created),
         "updated_at": at(one.updated),
-        "author_association": _association(repo, one.author),
+        "author_association": association(repo, one.author),
         "reactions": _reactions(f"{url}/comments/{one.id}/reactions", one.reactions),
         "url": f"{url}/comments/{one.id}",
         "html_url": f"{page}#issuecomment-{one.id}",
@@ -413,8 +412,8 @@ def artifact(hub: Hub, repo: Repository, one: Artifact) -> JSON:
     }
 
 
-def _association(repo: Repository, login: str) -> str:
-    role: Mapping[str, str] = {"admin": "COLLABORATOR", "write": "COLLABORATOR"}
+def association(repo: Repository, login: str) -> str:
+    """Return what somebody is to a repository; whoever was invited is a collaborator."""
     if login == repo.owner:
         return "OWNER"
-    return role.get(repo.people.get(login, ""), "NONE")
+    return "COLLABORATOR" if login in repo.people else "NONE"

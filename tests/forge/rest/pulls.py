@@ -160,7 +160,7 @@ def _(call: Call) -> Answer:
         "submitted_at": wire.at(call.hub.now()),
         "html_url": f"{call.hub.base}/{repo.name}/pull/{issue.number}#pullrequestreview-{id}",
         "pull_request_url": f"{call.hub.api}/repos/{repo.name}/pulls/{issue.number}",
-        "author_association": "NONE",
+        "author_association": wire.association(repo, call.login),
     }
     pull.reviews.append(shown)
     told = {
