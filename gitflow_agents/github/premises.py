@@ -22,6 +22,7 @@ TOKEN, APP_KEY, APP = "GITFLOW_TOKEN", "GITFLOW_APP_PRIVATE_KEY", "GITFLOW_APP_C
 """Two secrets and a variable by which the workflows act as somebody else than GitHub Actions."""
 USED = (
     "checkout",
+    "cache",
     "setup-python",
     "create-github-app-token",
     "upload-artifact",
