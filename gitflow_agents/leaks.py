@@ -49,7 +49,10 @@ _KEY_FILE = re.compile(
     r"(?:(?!-----END ).)*(?:-----END [A-Z0-9 ]*-----)?",
     re.DOTALL,
 )
-_IS_SECRET = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
+_IS_SECRET = re.compile(
+    r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|WEBHOOK(?:_URL)?)$", re.IGNORECASE
+)
+"""What a variable is called that holds one; who knows the address of a webhook may write there."""
 _KEPT = re.compile(
     r"""(?ix) (?<![\w-]) ["']? ((?:[\w-]*(?:api[-_]?key|token|secret|password))|key|access|refresh)
     ["']? \s* [:=] \s* ["']? ([^\s"',}]+)"""

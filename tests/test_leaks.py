@@ -81,6 +81,14 @@ def test_only_one_long_word_in_a_variable_with_a_telling_name_is_looked_for() ->
     assert leaks.known(environ) == {"0123456789abcdef": "ANTHROPIC_API_KEY"}
 
 
+def test_the_address_of_a_webhook_is_looked_for() -> None:
+    address = "https://chat.example.com/hooks/4711"
+    secrets = leaks.known({"GITFLOW_WEBHOOK": address})
+    assert secrets == {address: "GITFLOW_WEBHOOK"}
+    assert leaks.kind(b"curl " + address.encode(), secrets) == "the value of GITFLOW_WEBHOOK"
+    assert leaks.known({"SLACK_WEBHOOK_URL": address}) == {address: "SLACK_WEBHOOK_URL"}
+
+
 def test_a_secret_is_taken_out_of_everything_that_is_said() -> None:
     said = {"summary": f"I used {GITHUB}\nand more", "learned": ["x", f"{AWS}!"], "turns": 3}
     assert leaks.hidden_in(said, {}) == {
