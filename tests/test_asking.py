@@ -9,6 +9,8 @@ import pytest
 from gitflow_agents import cli as door
 from gitflow_agents import spec
 from gitflow_agents.errors import InvalidFile
+from gitflow_agents.service import Service
+from gitflow_agents.service.asking import Asked, ask
 from gitflow_agents.spec import Wish
 from tests import engine
 from tests.repos import Cli, Repo
@@ -123,6 +125,28 @@ def test_without_a_word_about_it_the_only_agent_does_it(repo: Repo, cli: Cli) ->
         "   10 min  finish: the report goes to flow/p\n"
     )
     assert (repo.snapshot(), after == before) == (after, False)
+
+
+def test_what_is_asked_for_in_the_same_second_is_a_plan_of_its_own_but_for_the_same_run(
+    repo: Repo,
+) -> None:
+    service = Service(str(repo.path), clock=lambda: 0.0)
+
+    def asked(text: str, called: str = "") -> Asked:
+        wish = Wish(task=text, agent="claude")
+        return ask(service, wish, "", "", lambda told: None, called=called)
+
+    first = "session-19700101-000000"
+    assert [asked(text).plan for text in ("Do a", "Do b", "Do c")] == [
+        first,
+        f"{first}-2",
+        f"{first}-3",
+    ]
+    assert "Do b" in repo.show(f"plan/{first}-2", f"plans/{first}-2.yaml")
+    assert [asked("Do d", "session-7") for _ in range(2)] == [
+        Asked("session-7"),
+        Asked("session-7", ("plan session-7 was made of it before",)),
+    ]
 
 
 @pytest.mark.slow  # the fast ones end where this begins

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from gitflow_agents import spec
 from gitflow_agents.commands import AddTask
 from gitflow_agents.errors import InvalidFile
+from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.accept import plan_path
 from gitflow_agents.service.desk import Told
 from gitflow_agents.service.service import Service
@@ -40,9 +41,10 @@ def ask(
 ) -> Asked:
     """Start a plan of the one task that is asked for, or add it to `plan` if that was started.
 
-    `remote` decides on a new plan, if it is named; without a `plan` it is `called` so, or after the
-    time, and what was asked for under that name before is not asked for again.  InvalidFile, by the
-    names of the options, when it cannot be; nothing was written then.
+    `remote` decides on a new plan, if it is named; without a `plan` it is `called` so, and what was
+    asked for under that name before is not asked for again, or it is called after the time, with a
+    number behind where that is taken.  InvalidFile, by the names of the options, when it cannot be;
+    nothing was written then.
     """
     time_ = time.strftime("session-%Y%m%d-%H%M%S", time.gmtime(service.clock()))
     name = plan or called or time_
@@ -54,10 +56,12 @@ def ask(
         if said != said.encode(errors="ignore").decode():
             raise spec.wrong(key, "it holds what is no character", "write it in UTF-8")
     wish = _by_somebody(service, wish)
-    store = _store(service, name, remote)
-    with store.refs.lock():
-        store.refs.refresh()
-        snapshot = store.load(name)
+    store, snapshot = _looked_up(service, name, remote)
+    number = 1
+    while snapshot is not None and not plan and not called:
+        number += 1
+        name = f"{time_}-{number}"
+        store, snapshot = _looked_up(service, name, remote)
     try:
         if snapshot is not None and not plan:
             return Asked(name, (f"plan {name} was made of it before",))
@@ -76,10 +80,13 @@ def ask(
     return Asked(name)
 
 
-def _store(service: Service, name: str, remote: str) -> Store:
-    """Return the store of what decides on a plan; where one is named, that has to be it."""
+def _looked_up(service: Service, name: str, remote: str) -> tuple[Store, Snapshot | None]:
+    """Return what decides on a plan, `remote` where it is named, and the plan as that has it."""
     asked = remote or service.config.remote or ""
-    return service.authorities.beginning(name, remote, asked, lambda text: None)
+    store = service.authorities.beginning(name, remote, asked, lambda text: None)
+    with store.refs.lock():
+        store.refs.refresh()
+        return store, store.load(name)
 
 
 def _by_somebody(service: Service, wish: Wish) -> Wish:
