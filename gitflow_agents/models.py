@@ -909,6 +909,8 @@ class Home(Model):
     check: Checked | None = None
     unchecked: str = ""
     """Why there is no check."""
+    unchecked_at: str = ""
+    """The commit for which that was said; for another one it is asked again."""
 
     @property
     def number(self) -> int:

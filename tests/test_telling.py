@@ -180,17 +180,44 @@ def test_a_comment_that_somebody_deleted_is_written_again(
     assert [one.conclusion for one in shop.checks.values()] == ["neutral", None]
 
 
-@pytest.mark.slow  # the way without any trouble is fast
-def test_without_the_right_to_checks_there_is_the_comment_and_nobody_asks_again(
+def test_a_check_is_refused_once_a_commit_and_made_by_whoever_may_make_it(
     hub: Hub, shop: Repository, heads: tuple[str, str]
 ) -> None:
-    there = github(hub, shop, but="checks")
-    home = there.tell(there.open("flow/p", "main", "p", "body"), page(heads[0]))
+    first, second = heads
+    less, there = github(hub, shop, but="checks"), github(hub, shop)
+    home = less.tell(less.open("flow/p", "main", "p", "body"), page(first))
+    home = less.tell(home, page(second))
     assert home.unchecked.startswith("the check could not be written: GitHub answered 403")
+    assert (home.check, home.unchecked_at, shop.checks) == (None, second, {})
     before = len(asked(hub))
-    assert there.tell(home, page(heads[1], "two")) == home
+    assert less.tell(home, page(second, "two")) == home
     assert len(asked(hub)) - before == 1
     assert [one.body for one in shop.comments.values()] == [f"{MARK}\ntwo"]
+    home = there.tell(home, page(first))
+    assert (home.unchecked, home.unchecked_at) == ("", "")
+    assert [(one.id, one.sha) for one in shop.checks.values()] == [
+        (home.check and home.check.id, first)
+    ]
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_a_check_that_another_app_made_is_made_anew(
+    hub: Hub, shop: Repository, heads: tuple[str, str], is_moved: bool
+) -> None:
+    there, head = github(hub, shop), heads[is_moved]
+    home = there.tell(there.open("flow/p", "main", "p", "body"), page(heads[0]))
+    token = hub.app(shop, RIGHTS).text
+    other = GitHub("alice/shop", token, api=hub.api, server=hub.base, branch="main")
+    home = other.tell(home, page(head, "two"))
+    home = other.tell(home, page(head, "three", "success"))
+    assert (home.unchecked, [one.body for one in shop.comments.values()]) == (
+        "",
+        [f"{MARK}\nthree"],
+    )
+    assert [(one.app, one.sha, one.conclusion) for one in shop.checks.values()] == [
+        ("github-actions", heads[0], None),
+        ("helper", head, "success"),
+    ]
 
 
 @pytest.mark.slow  # the way without any trouble is fast

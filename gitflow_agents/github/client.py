@@ -7,6 +7,7 @@ dispatch may be done twice; whoever asks for one has to be content with that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -244,12 +245,14 @@ class GitHub:
 
         What GraphQL refuses, as of a comment that somebody has deleted, is done one by one.
         """
+        is_all = False
         if home.node and home.repository and (home.check or home.unchecked):
             home, is_all = self._tell_at_once(home, page)
-            if is_all:
-                return home
-        home = self._comment(home, page)
-        return home if home.unchecked else self._check(home, page.check)
+        if not is_all:
+            home = self._comment(home, page)
+        if home.unchecked:  # whoever acts may be another by now, who may do it
+            is_all = home.unchecked_at == page.check.sha
+        return home if is_all else self._check(home, page.check)
 
     def _tell_at_once(self, home: Home, page: Page) -> tuple[Home, bool]:
         """Return what is known after one request for everything, and whether all of it was done."""
@@ -334,27 +337,31 @@ class GitHub:
             return ""
 
     def _check(self, home: Home, check: Check) -> Home:
-        """Make the check of a commit, or change it; what a token may not do is noted for good."""
+        """Make the check of a commit, or change it; a refusal is noted for that commit.
+
+        Only the App that made one may change it, so one that may not be changed is made anew.
+        """
         what, now = "the check could not be written", home.check
-        about = _checked(check)
+        about, said = _checked(check), None
+        is_kept = now is not None and now.sha == check.sha
+        if now is not None and (is_kept or not now.is_over):
+            body = about if is_kept else _checked(_left(now))
+            with suppress(ForgeRefused):
+                said = self._ask("PATCH", f"/check-runs/{now.id}", what, body=body)
         try:
-            if now is not None and now.sha == check.sha:
-                said = self._ask("PATCH", f"/check-runs/{now.id}", what, body=about)
-            else:
-                if now is not None and not now.is_over:
-                    left = _checked(_left(now))
-                    self._ask("PATCH", f"/check-runs/{now.id}", what, body=left)
+            if said is None or not is_kept:
                 made = {"name": CHECK, "head_sha": check.sha, **about}
                 said = self._ask("POST", "/check-runs", what, body=made)
         except ForgeRefused as e:
-            return home.model_copy(update={"unchecked": e.message, "check": None})
+            refused = {"unchecked": e.message, "unchecked_at": check.sha, "check": None}
+            return home.model_copy(update=refused)
         found = Checked(
             id=int(said["id"]),
             node=str(said["node_id"]),
             sha=check.sha,
             is_over=bool(check.conclusion),
         )
-        return home.model_copy(update={"check": found})
+        return home.model_copy(update={"check": found, "unchecked": "", "unchecked_at": ""})
 
     def offer(self, pull: int) -> bool:
         """Let a draft be ready for review; the REST API has no way to."""
