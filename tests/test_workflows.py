@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from tests.forge import checks, counts, expressions
+from gitflow_agents.service import setup
+from tests.forge import Actions, Hub, Token, checks, counts, expressions
 from tests.forge.expressions import load
 from tests.repos import Cli, Repo
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PASS = load((ROOT / ".github/workflows/reconcile.yml").read_text())
 ACTION = ROOT / "action.yml"
 UPDATES = ROOT / ".github" / "dependabot.yml"
 OURS = "gitflow-agents/gitflow-agents"
@@ -95,6 +98,49 @@ def test_tools_of_others_have_nothing_to_say(written: list[Path]) -> None:
     files = [*SHIPPED, *written, ACTION]
     found = checks.zizmor([*files, UPDATES], but=NOT_MEANT) + checks.schema([*files, UPDATES])
     assert found + checks.shellcheck(files) == []
+
+
+# Who waits for whom.
+
+
+@pytest.mark.parametrize(
+    ("plan", "form", "group"),
+    [
+        ("", "", "main"),
+        ("", "null", "main"),
+        ("", "{}", "main"),
+        ("", '{"plan": "", "task": "", "max-parallel": "", "dry-run": false}', "main"),
+        ("p", '{"plan": "p", "task": "", "max-parallel": "", "dry-run": false}', "plan/p"),
+        ("p", '{"plan": "p", "task": "Do it"}', "form-7"),
+        ("", '{"task": "Do it"}', "form-7"),
+        ("p", '{"plan": "p", "max-parallel": "2"}', "form-7"),
+        ("p", '{"plan": "p", "dry-run": true}', "form-7"),
+    ],
+)
+def test_what_a_form_says_more_than_its_plan_is_in_no_group_with_others(
+    plan: str, form: str, group: str
+) -> None:
+    said = PASS["jobs"]["reconcile"]["concurrency"]["group"]
+    about = {"run_id": "7", "ref_name": "main"}
+    context = {"github": about, "inputs": {"plan": plan, "form": form}}
+    assert expressions.evaluate(said, context) == f"gitflow-pass-{group}"
+
+
+@pytest.mark.slow  # runs of four dispatches; the names of their groups are fast
+def test_a_form_that_waits_survives_a_newer_dispatch(hub: Hub, repo: Repo, alice: Token) -> None:
+    job = PASS["jobs"]["reconcile"] | {"steps": [{"run": "true"}]}
+    called = PASS | {"jobs": {"reconcile": job}}
+    caller = ".github/workflows/gitflow.yml"
+    repo.write(".github/workflows/reconcile.yml", json.dumps(called))
+    repo.write(caller, setup.files(f"{OURS}@{'a' * 40}")[caller])
+    repo.commit("workflows")
+    shop, actions = hub.repository("alice/shop", repo), Actions(hub)
+    actions.map(OURS, repo.path)
+    for more in ({}, {"task": "Do it"}, {}, {}):
+        hub.dispatch(shop, alice, caller, "main", {"plan": "p"} | more)
+    actions.drain()
+    ends = [run.conclusion for run in shop.runs.values()]
+    assert ends == ["success", "success", "cancelled", "success"]
 
 
 # The checks themselves: each finds what it is for.
