@@ -175,6 +175,7 @@ def test_a_task_whose_runner_the_config_names_no_more_is_done_nowhere(
     assert (record["status"], record["reason"]) == ("failed", "precondition-failed")
 
 
+@pytest.mark.slow
 def test_a_dispatch_that_got_lost_is_sent_again(
     propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +260,7 @@ def test_an_attempt_whose_runner_died_is_tried_again(
     ]
 
 
+@pytest.mark.slow
 def test_an_attempt_whose_run_is_over_without_a_word_is_found_by_the_sweep(
     propose: Propose, forge: Near, up: Repo
 ) -> None:
@@ -284,6 +286,7 @@ def test_a_run_that_is_late_but_at_work_is_left_in_peace(
     assert "runs" in forge.asked
 
 
+@pytest.mark.slow
 def test_a_result_that_comes_after_a_stop_is_kept_beside(
     propose: Propose, forge: Near, up: Repo
 ) -> None:

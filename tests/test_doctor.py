@@ -250,6 +250,7 @@ def test_the_lock_of_the_index_is_yours_and_only_named(half: Repo) -> None:
     assert codes(look(half)) == ([], [])
 
 
+@pytest.mark.slow
 def test_who_was_suspended_with_the_lock_is_named(
     half: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

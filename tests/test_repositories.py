@@ -186,6 +186,7 @@ def test_a_repository_that_cannot_be_written_is_refused_in_a_sentence(read_only:
     )
 
 
+@pytest.mark.slow
 def test_a_repository_that_cannot_be_written_can_be_looked_at(read_only: Repo) -> None:
     with untouched(read_only, made=()):
         for words in ("status", "ready --json", "diff p/1"):
