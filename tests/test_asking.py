@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import fields
 
 import pytest
@@ -130,11 +131,10 @@ def test_without_a_word_about_it_the_only_agent_does_it(repo: Repo, cli: Cli) ->
 def test_what_is_asked_for_in_the_same_second_is_a_plan_of_its_own_but_for_the_same_run(
     repo: Repo,
 ) -> None:
-    service = Service(str(repo.path), clock=lambda: 0.0)
-
     def asked(text: str, called: str = "") -> Asked:
         wish = Wish(task=text, agent="claude")
-        return ask(service, wish, "", "", lambda told: None, called=called)
+        with closing(Service(str(repo.path), clock=lambda: 0.0)) as service:
+            return ask(service, wish, "", "", lambda told: None, called=called)
 
     first = "session-19700101-000000"
     assert [asked(text).plan for text in ("Do a", "Do b", "Do c")] == [
