@@ -99,7 +99,8 @@ class Telling:
         if issue is not None:
             self.forge.say(issue.issue, moved(self._snapshot, found.pull))
             self.forge.close(issue.issue)
-            kept = {"check": issue.check, "unchecked": issue.unchecked}
+            names = ("check", "unchecked", "unchecked_at")
+            kept = {name: getattr(issue, name) for name in names}
             found = found.model_copy(update=kept)
         return found
 
