@@ -1,7 +1,8 @@
 # Needs git, make and a Python of at least 3.11; every target does its own set-up in .venv.
 # A path is always relative and quoted: the checkout may lie in a folder with a space in its name.
 
-JOBS ?= 2
+# A test waits for processes a third of its time, so there are more at once than two cores.
+JOBS ?= 3
 BIN := .venv/bin
 # COVERAGE=1 measures the fast tests that the target runs, processes they start included.
 # Each process begins with its own part of the tests, so that neighbours share what they build, and
