@@ -27,27 +27,21 @@ PATIENCE = 20.0
 
 def due(reconciler: Reconciler, limits: Limits, way: Way) -> list[Alert]:
     """Return what was not told in this way before, and note that it is; empty when in doubt."""
-    desk = reconciler.desk
     if not _news(reconciler, limits, way):
         return []
-    try:
-        with desk.store.refs.lock():
-            reconciler.refresh()
-            found = _news(reconciler, limits, way)
-            if found is None:
-                return []
-            keys, new = found
-            draft = Draft(desk.snapshot, desk.actor, desk.run)
-            draft.set(alerted={**desk.snapshot.state.alerted, way: keys})
-            told = "; ".join(one.key for one in new) or "nothing waits any more"
+    new: list[Alert] = []
+
+    def stage(draft: Draft) -> None:
+        found = _news(reconciler, limits, way)
+        if found is not None:
+            keys, news = found
+            new.extend(news)
+            draft.set(alerted={**draft.snapshot.state.alerted, way: keys})
+            told = "; ".join(one.key for one in news) or "nothing waits any more"
             draft.tell("alerts_noted", note=f"told by {way}: {told}")
-            try:
-                desk.store.commit(draft)
-            except BaseException:
-                desk.dropped()
-                reconciler.reload()
-                raise
-            desk.written()
+
+    try:
+        reconciler.write(stage)
     except (LostRace, Offline, RefRefused):
         return []  # the next pass looks again
     return new

@@ -238,45 +238,33 @@ class Dispatcher:
         known = {task: run for task, run in runs.items() if run}
         for turn in range(RACES if known or train else 0):
             try:
-                self._write(known, train)
+                self.reconciler.write(lambda draft: self._stage(draft, known, train))
                 break
             except LostRace:
                 if turn == RACES - 1:
                     raise
 
-    def _write(self, runs: dict[str, int], train: int) -> None:
+    def _stage(self, draft: Draft, runs: dict[str, int], train: int) -> None:
         desk = self.desk
-        with desk.store.refs.lock():
-            self.reconciler.refresh()
-            draft = Draft(desk.snapshot, desk.actor, desk.run)
-            for task, run in runs.items():
-                record = desk.snapshot.record(task)
-                if record.lease is None or record.lease.run != 0:
-                    continue  # somebody ended it meanwhile, or was faster
-                lease = record.lease.model_copy(update={"run": run})
-                *former, last = record.attempts
-                attempts = (*former, last.model_copy(update={"url": self.forge.url(run)}))
-                draft.put(record.model_copy(update={"lease": lease, "attempts": attempts}))
-                number = last.number
-                note = f"{task} is done by run {run}: {self.forge.url(run)}"
-                draft.tell("attempt_dispatched", task=task, attempt=number, note=note)
-                desk.say("attempt_dispatched", note, task=task, attempt=number, run=run)
-            state = desk.snapshot.state
-            if train and state.train is not None and state.train.lease.run == 0:
-                lease = state.train.lease.model_copy(update={"run": train})
-                draft.set(train=state.train.model_copy(update={"lease": lease}))
-                note = f"it is tested by run {train}: {self.forge.url(train)}"
-                draft.tell("train_dispatched", commit=state.train.tip, note=note)
-                desk.say("train_dispatched", note, run=train)
-            if not draft.events:
-                return
-            try:
-                desk.store.commit(draft)
-            except BaseException:
-                desk.dropped()
-                self.reconciler.reload()
-                raise
-            desk.written()
+        for task, run in runs.items():
+            record = desk.snapshot.record(task)
+            if record.lease is None or record.lease.run != 0:
+                continue  # somebody ended it meanwhile, or was faster
+            lease = record.lease.model_copy(update={"run": run})
+            *former, last = record.attempts
+            attempts = (*former, last.model_copy(update={"url": self.forge.url(run)}))
+            draft.put(record.model_copy(update={"lease": lease, "attempts": attempts}))
+            number = last.number
+            note = f"{task} is done by run {run}: {self.forge.url(run)}"
+            draft.tell("attempt_dispatched", task=task, attempt=number, note=note)
+            desk.say("attempt_dispatched", note, task=task, attempt=number, run=run)
+        state = desk.snapshot.state
+        if train and state.train is not None and state.train.lease.run == 0:
+            lease = state.train.lease.model_copy(update={"run": train})
+            draft.set(train=state.train.model_copy(update={"lease": lease}))
+            note = f"it is tested by run {train}: {self.forge.url(train)}"
+            draft.tell("train_dispatched", commit=state.train.tip, note=note)
+            desk.say("train_dispatched", note, run=train)
 
 
 def _verdict(run: ForgeRun) -> Verdict:

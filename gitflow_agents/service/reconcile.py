@@ -7,6 +7,7 @@ else was faster, nothing happened, and the next pass sees what they did.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,16 +141,29 @@ class Reconciler:
 
     def note(self, event: str, said: str, **facts: Any) -> None:
         """Write facts about the plan as a whole down, unless they are; no task moves."""
-        desk = self.desk
-        if all(getattr(desk.snapshot.state, name) == fact for name, fact in facts.items()):
+        state = self.desk.snapshot.state
+        if all(getattr(state, name) == fact for name, fact in facts.items()):
             return
+
+        def stage(draft: Draft) -> None:
+            draft.set(**facts)
+            draft.tell(event, note=said)
+
+        self.write(stage)
+
+    def write(self, stage: Callable[[Draft], None]) -> None:
+        """Look at the plan again, and write what is staged on that, all of it or nothing.
+
+        Raises LostRace where somebody moves the plan meanwhile; it is read anew then.
+        """
+        desk = self.desk
         with desk.store.refs.lock():
             self.refresh()
             draft = Draft(desk.snapshot, desk.actor, desk.run)
-            draft.set(**facts)
-            draft.tell(event, note=said)
             try:
-                desk.store.commit(draft)
+                stage(draft)
+                if draft.events:
+                    desk.store.commit(draft)
             except BaseException:
                 desk.dropped()
                 self.reload()

@@ -125,20 +125,8 @@ class Reviewing:
 
     def _write(self, stage: Callable[[Draft], None]) -> None:
         """Write what is staged once the plan was looked at again."""
-        desk = self.reconciler.desk
         try:
-            with desk.store.refs.lock():
-                self.reconciler.refresh()
-                draft = Draft(desk.snapshot, desk.actor, desk.run)
-                try:
-                    stage(draft)
-                    if draft.events:
-                        desk.store.commit(draft)
-                except BaseException:
-                    desk.dropped()
-                    self.reconciler.reload()
-                    raise
-                desk.written()
+            self.reconciler.write(stage)
         except LostRace:
             return  # the next pass looks again
         self.reconciler.effects.end_processes()
