@@ -85,7 +85,7 @@ def decided(
     tasks: Sequence[str],
     nothing: str,
 ) -> Decision:
-    """Return a decision on some tasks, with its undo; `nothing` is what is said when it has no effect."""
+    """Return a decision on some tasks, with its undo; `nothing` is said when it has no effect."""
     if not done:
         return Decision((), (nothing,))
     plan = snapshot.plan.plan
