@@ -877,6 +877,8 @@ class Train(Model):
     """The base's tip when following it is the first car."""
     reverts: tuple[Car, ...] = ()
     """Of a train of reverts: what is taken back; `tip` is the old merge, `merge` the revert."""
+    by: str = ""
+    """Who asked for it, where it carries out a command and no pass made it up."""
 
 
 class Checked(Model):
@@ -941,6 +943,8 @@ class PlanState(Model):
     train: Train | None = None
     train_limit: int | None = None
     """The longest train allowed until one passes; None means no restriction."""
+    setback: str = ""
+    """What somebody asked for last and a run of a forge did not let through, in a sentence."""
     lost_trains: int = 0
     """How many runs of a forge in a row ended without a verdict on their train."""
     status: Literal["live", "finished", "landed", "closed"] = "live"

@@ -14,15 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gitflow_agents.commands import Act
 from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Page
 from gitflow_agents.forge import Job as Kind
 from gitflow_agents.models import Checked, Home
 from gitflow_agents.service import Service
+from gitflow_agents.service.acting import Outcome
 from gitflow_agents.service.jobs import ClaimOver, Jobs, Published
 from gitflow_agents.service.service import Told
+from tests import engine
 from tests.repos import Repo
 
 MOST = 100
+ALICE = "alice <alice@example.com>"
 
 
 @dataclass
@@ -211,6 +215,11 @@ class Near:
         with self.jobs(**options) as jobs:
             jobs.reconcile(plan, self)
 
+    def act(self, command: Act, **options: Any) -> Outcome:
+        """Carry out what alice says in a job of its own."""
+        with self.jobs() as jobs:
+            return jobs.act("p", command, ALICE, **options)
+
     def execute(self, one: Waiting, *, install: bool = False) -> Path:
         """Do the first half of a task's run, and return what it left."""
         folder = self.folder / f"result {one.id}"
@@ -259,6 +268,15 @@ class Near:
     def texts(self) -> list[str]:
         """Return what was told so far, in lines."""
         return [told.text for told in self.told]
+
+
+def propose(repo: Repo, up: Repo, *tasks: Mapping[str, Any], **keys: Any) -> None:
+    """Push a plan p with some tasks on its branch to the remote."""
+    repo.git("switch", "--quiet", "--force-create", "plan/p", "main")
+    engine.plan(repo, *tasks, name="p", **keys)
+    repo.commit("plan p")
+    repo.git("push", "--quiet", "--force", str(up.path), "plan/p")
+    repo.git("switch", "--quiet", "main")
 
 
 def _path() -> str:

@@ -16,7 +16,7 @@ from gitflow_agents.forge import ForgeDown
 from gitflow_agents.models import Reason
 from gitflow_agents.service import Service, dispatching, handover
 from gitflow_agents.service.jobs import ClaimOver, Jobs
-from tests import engine, repos
+from tests import engine, near_forge, repos
 from tests.engine import task
 from tests.near_forge import Near
 from tests.repos import Repo
@@ -48,11 +48,7 @@ def propose(repo: Repo, up: Repo) -> Propose:
     """Return what pushes a plan p with some tasks on its branch."""
 
     def propose(*tasks: dict[str, object], **keys: object) -> None:
-        repo.git("switch", "--quiet", "--force-create", "plan/p", "main")
-        engine.plan(repo, *tasks, name="p", **keys)
-        repo.commit("plan p")
-        repo.git("push", "--quiet", "--force", str(up.path), "plan/p")
-        repo.git("switch", "--quiet", "main")
+        near_forge.propose(repo, up, *tasks, **keys)
 
     return propose
 

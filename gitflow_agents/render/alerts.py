@@ -31,6 +31,7 @@ Kind = Literal[
     "text_refused",
     "limit_reached",
     "plan_stuck",
+    "act_failed",
     "plan_finished",
     "more",
 ]
@@ -91,6 +92,9 @@ def _alerts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Alert]:
         text = f"the new text on plan/{name} was refused: {one_line(state.refusal)}"
         mend = (f"gitflow-agents validate {name}",)
         yield Alert(f"refused {state.refused[:12]}", "text_refused", text, commands=mend)
+    if state.setback:
+        key = f"setback {_digest(state.setback)}"
+        yield Alert(key, "act_failed", one_line(state.setback), commands=look)
     if (used_up := spent(snapshot, limits)) and snapshot.by_status[Status.PENDING]:
         key = f"limit {limits.budget_usd or 0:g} {limits.minutes or 0:g}"
         yield Alert(key, "limit_reached", used_up, commands=look)

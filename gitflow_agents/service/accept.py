@@ -19,6 +19,7 @@ from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.effects import Effects
 from gitflow_agents.store import Commit, Draft, Entry, Store
+from gitflow_agents.store.refs import Move
 from gitflow_agents.store.repository import FILE
 from gitflow_agents.store.state import (
     HEADS,
@@ -289,16 +290,22 @@ def _not_checked_out(store: Store, branch: str) -> None:
 
 def propose(store: Store, name: str, data: bytes, base: str, actor: str, message: str = "") -> str:
     """Commit a plan file to `plan/<plan>` for a person and return the commit."""
-    repository = store.repository
     with store.refs.lock():
-        tip = store.refs.resolve(plan_ref(name))
-        parent = tip or base
-        entry = Entry(FILE, repository.write_blob(data))
-        tree = repository.graft(repository.commit(parent).tree, {plan_path(name): entry})
-        message = message or f"plan {name}"
-        commit = repository.write_commit(tree, [parent], message, author=actor)
-        store.refs.move([(plan_ref(name), tip or ZERO, commit)])
-    return commit
+        move = proposing(store, name, data, base, actor, message)
+        store.refs.move([move])
+    return move[2]
+
+
+def proposing(store: Store, name: str, data: bytes, base: str, actor: str, message: str) -> Move:
+    """Return the move of `plan/<plan>` to a new commit of a plan file; the lock is held."""
+    repository = store.repository
+    tip = store.refs.resolve(plan_ref(name))
+    parent = tip or base
+    entry = Entry(FILE, repository.write_blob(data))
+    tree = repository.graft(repository.commit(parent).tree, {plan_path(name): entry})
+    message = message or f"plan {name}"
+    commit = repository.write_commit(tree, [parent], message, author=actor)
+    return plan_ref(name), tip or ZERO, commit
 
 
 def proposal_of(store: Store, name: str) -> Proposal:
@@ -327,5 +334,6 @@ __all__ = [
     "plan_path",
     "proposal_of",
     "propose",
+    "proposing",
     "revise",
 ]

@@ -1,15 +1,17 @@
 """A person's command, carried out: what `commands.effects` decided, in one transaction.
 
 A pass goes first, so that the decision is made on what git and the processes say now.  Then
-everything that the command changes is written together with its events, or nothing is.
+everything that the command changes is written together with its events, or nothing is.  A train is
+tested here while the person waits; where runs of a forge test, it is written down for the next pass
+to start, and nobody waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gitflow_agents import commands
+from gitflow_agents import commands, scheduler
 from gitflow_agents.commands import (
     Approve,
     Decision,
@@ -31,10 +33,10 @@ from gitflow_agents.commands import (
 from gitflow_agents.errors import LostRace
 from gitflow_agents.models import Limits, Status
 from gitflow_agents.scheduler import Snapshot, limits_now
-from gitflow_agents.service.conducting import NEWS, Conductor
+from gitflow_agents.service.conducting import NEWS, Conductor, told_of_merge
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.service.reconcile import Reconciler
-from gitflow_agents.store import Draft
+from gitflow_agents.store import CheckedOut, Draft, RefRefused
 
 MOST_RACES = 5
 
@@ -65,6 +67,12 @@ class Outcome:
     """Whether all that was asked for came about."""
     would: bool = False
     """Something would change, and was only said."""
+    is_staged: bool = False
+    """It comes about once a train that a run of the forge tests has passed."""
+
+
+Also = Callable[[Draft, Outcome], None]
+"""Adds to what a command changes, in its transaction; what it raises undoes the whole of it."""
 
 
 @dataclass
@@ -73,23 +81,37 @@ class Acting:
 
     reconciler: Reconciler
     limits: Limits
+    tests_here: bool = True
+    """Whether this process tests trains, while the person waits; else a run of the forge does."""
 
     @property
     def desk(self) -> Desk:
         return self.reconciler.desk
 
-    def handle(self, command: commands.Act, *, dry_run: bool = False) -> Outcome:
+    def handle(
+        self,
+        command: commands.Act,
+        *,
+        dry_run: bool = False,
+        also: Also | None = None,
+        unless: Callable[[Snapshot], bool] = lambda snapshot: False,
+    ) -> Outcome:
         """Carry out a command, or with `dry_run` only say what it would do.
+
+        `also` is called once for what is written, even when the command itself changes nothing; it
+        is for a forge's trains only, for one that is tested here is more than one transaction.
+        With the plan of which `unless` is true nothing is done at all, and nothing said.
 
         Raises Refused when it is not allowed or not possible, LostRace when others were faster
         every time.
         """
+        assert also is None or not self.tests_here
         permit(command, LOCAL_LEVEL)
         for turn in range(MOST_RACES):
             try:
-                if isinstance(command, Revert | Update) and not dry_run:
+                if isinstance(command, Revert | Update) and self.tests_here and not dry_run:
                     self._conductor.wait()
-                return self._once(command, dry_run)
+                return self._once(command, dry_run, also, unless)
             except LostRace:
                 if turn == MOST_RACES - 1:
                     raise
@@ -120,45 +142,117 @@ class Acting:
         desk.store.commit(draft)
         return Outcome(plan, True, decision.said, decision.undo, snapshot)
 
-    def _once(self, command: commands.Act, dry_run: bool) -> Outcome:
+    def _once(
+        self,
+        command: commands.Act,
+        dry_run: bool,
+        also: Also | None,
+        unless: Callable[[Snapshot], bool],
+    ) -> Outcome:
         desk, refs = self.desk, self.desk.store.refs
+        plan = desk.snapshot.plan.plan
         with refs.lock():
             if not dry_run:
                 while self.reconciler.step(self.limits, 0, barrier=False, stopping=True).acted:
                     pass
             self.reconciler.refresh()
-            may_wait = isinstance(command, Revert | Update) and not dry_run
-            if may_wait and self._conductor.has_to_wait:
-                raise LostRace("another train takes merges back", hint="run the command again")
-            snapshot = desk.snapshot
-            ground = self._ground(command)
-            decision = commands.effects(command, ground)
-            plan = snapshot.plan.plan
+            if unless(desk.snapshot):
+                return Outcome(plan, False, (), "", desk.snapshot)
+            if isinstance(command, Revert | Update) and not dry_run:
+                self._one_at_a_time()
+            decision = commands.effects(command, self._ground(command))
             if dry_run:
                 self._rehearse(decision)
-            if dry_run or not decision.effects:
-                undo = decision.undo if decision.effects else ""
-                would = bool(decision.effects)
-                return Outcome(plan, False, decision.said, undo, snapshot, would=would)
-            merges = [each for each in decision.effects if isinstance(each, MergeNow)]
-            if not merges:
-                draft = Draft(snapshot, desk.actor, desk.run)
-                try:
-                    self.reconciler.effects.stage(draft, decision.effects)
-                    desk.store.commit(draft)
-                except BaseException:
-                    desk.dropped()
-                    self.reconciler.reload()
-                    raise
-        if merges:
-            return self._merge(merges[0].tasks)
+            is_merge = any(isinstance(each, MergeNow) for each in decision.effects)
+            if not (is_merge and self.tests_here) or dry_run:
+                outcome = self._write(decision, dry_run, also)
+        if is_merge and self.tests_here and not dry_run:
+            return self._merge(decision)
+        if dry_run:
+            return outcome
         desk.written(only=NEWS)
         effects = self.reconciler.effects
         effects.end_processes()
-        if effects.job is not None:
+        if effects.job is not None and self.tests_here:
             self._conductor.settle(effects.job)
+        return outcome
+
+    def _one_at_a_time(self) -> None:
+        """Let nobody's train of reverts be taken apart for another one."""
+        if not self._conductor.has_to_wait:
+            return
+        if self.tests_here:
+            raise LostRace("another train takes merges back", hint="run the command again")
+        train = self.desk.snapshot.state.train
+        gone = commands.names([car.task for car in train.reverts]) if train else ""
+        raise Refused(
+            "wrong-state",
+            f"a train that takes {gone} back is tested; nothing was changed",
+            hint="say it again when that has ended",
+        )
+
+    def _write(self, decision: Decision, dry_run: bool, also: Also | None) -> Outcome:
+        """Write what was decided and what goes with it; the lock is held."""
+        desk, effects = self.desk, self.reconciler.effects
+        draft = Draft(desk.snapshot, desk.actor, desk.run)
+        try:
+            outcome = self._stage(draft, decision, dry_run)
+            if also is not None:
+                also(draft, outcome)
+            if draft.events:
+                desk.store.commit(draft)
+        except BaseException as e:
+            effects.dropped()
+            desk.dropped()
+            self.reconciler.reload()
+            if isinstance(e, RefRefused | CheckedOut) and not self.tests_here:
+                # It is refused again the next time: whoever asked has to know.
+                said = f"{e.message}; nothing was changed"
+                raise Refused("push-refused", said, hint=e.hint) from e
+            raise
+        return outcome
+
+    def _stage(self, draft: Draft, decision: Decision, dry_run: bool) -> Outcome:
+        desk, effects = self.desk, self.reconciler.effects
+        snapshot, plan = desk.snapshot, desk.snapshot.plan.plan
+        if dry_run or not decision.effects:
+            effects.dropped()
+            would = bool(decision.effects)
+            undo = decision.undo if would else ""
+            return Outcome(plan, False, decision.said, undo, snapshot, would=would)
+        merges = [each for each in decision.effects if isinstance(each, MergeNow)]
+        if merges:
+            return self._stage_merge(draft, merges[0].tasks)
+        effects.stage(draft, decision.effects)
         said = (*decision.said, *effects.said)
-        return Outcome(plan, True, said, decision.undo, desk.snapshot)
+        is_staged = effects.job is not None and not self.tests_here
+        if is_staged:
+            said = (*said, "that is so once it is tested; flow has not moved yet")
+        return Outcome(plan, True, said, decision.undo, snapshot, not is_staged, False, is_staged)
+
+    def _stage_merge(self, draft: Draft, tasks: Sequence[str]) -> Outcome:
+        """Write down the train that merges tasks; on flow at once when there is nothing to run."""
+        reconciler, plan = self.reconciler, self.desk.snapshot.plan.plan
+        reconciler.effects.dropped()
+        due = reconciler.due(self.limits, 0, only=frozenset(tasks))
+        start = next((each for each in due if isinstance(each, scheduler.StartTrain)), None)
+        if start is not None:
+            reconciler.trains.start(draft, start.tasks, start.follow_base)
+        snapshot = draft.snapshot
+        merged = [task for task in tasks if snapshot.status(task) is Status.COMPLETED]
+        waiting = [task for task in tasks if snapshot.status(task) is Status.REVIEW]
+        said = tuple(self._told(snapshot, task) for task in tasks)
+        undo = f"revert {' '.join(f'{plan}/{task}' for task in merged)} -m WHY" if merged else ""
+        changed, is_done = bool(draft.events), len(merged) == len(tasks)
+        return Outcome(plan, changed, said, undo, snapshot, is_done, False, bool(waiting))
+
+    def _told(self, snapshot: Snapshot, task: str) -> str:
+        record, train = snapshot.record(task), snapshot.state.train
+        if record.status is not Status.REVIEW:
+            return told_of_merge(snapshot, task)
+        if train is not None and task in {car.task for car in train.cars}:
+            return f"{task} is tested, and merged to {snapshot.state.flow} when that passes"
+        return f"{task} is merged by the next train that can take it"
 
     @property
     def _conductor(self) -> Conductor:
@@ -188,7 +282,8 @@ class Acting:
                 case Follow(tip):
                     trains.base_car(tip)
 
-    def _merge(self, tasks: Sequence[str]) -> Outcome:
+    def _merge(self, decision: Decision) -> Outcome:
+        tasks = next(each.tasks for each in decision.effects if isinstance(each, MergeNow))
         plan, before = self.desk.snapshot.plan.plan, self.desk.snapshot.tip
         said, is_done = self._conductor.merge(tasks)
         snapshot = self.desk.snapshot
@@ -205,4 +300,4 @@ def permit(command: commands.Act, level: str) -> None:
         raise Refused("not-allowed", f"you have {level}; {verb} needs {command.level}")
 
 
-__all__ = ["RECORDABLE", "Acting", "Outcome", "permit"]
+__all__ = ["RECORDABLE", "Acting", "Also", "Outcome", "permit"]

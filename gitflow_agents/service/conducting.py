@@ -16,6 +16,7 @@ from gitflow_agents.errors import GitFailed, LostRace
 from gitflow_agents.execute import Verdict
 from gitflow_agents.models import Limits, Reason, Status, Train
 from gitflow_agents.runner import is_ours, lease_is_lost
+from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.run import interruptible
@@ -171,14 +172,19 @@ class Conductor:
 
     def _told(self, task: str, result: str) -> str:
         snapshot = self.desk.snapshot
-        record = snapshot.record(task)
-        if record.status is S.COMPLETED:
-            return f"{task} is merged to {snapshot.state.flow} as {record.merge[:12]}"
         if self._waits(task, result):
             held = snapshot.state.held or "nothing can be merged now"
             return f"{task} is still in review: {held}"
-        why = f": {record.reason}: {record.message}" if record.reason else ""
-        return f"{task} was not merged, and is {record.status.replace('_', ' ')}{why}"
+        return told_of_merge(snapshot, task)
 
 
-__all__ = ["NEWS", "Conductor"]
+def told_of_merge(snapshot: Snapshot, task: str) -> str:
+    """Return in a sentence what became of a task that was to be merged, and is not in review."""
+    record = snapshot.record(task)
+    if record.status is S.COMPLETED:
+        return f"{task} is merged to {snapshot.state.flow} as {record.merge[:12]}"
+    why = f": {record.reason}: {record.message}" if record.reason else ""
+    return f"{task} was not merged, and is {record.status.replace('_', ' ')}{why}"
+
+
+__all__ = ["NEWS", "Conductor", "told_of_merge"]

@@ -56,13 +56,17 @@ class Effects:
 
     def stage(self, draft: Draft, effects: Iterable[Effect]) -> None:
         """Stage effects in their order."""
-        self.ending.clear()
-        self.said.clear()
-        self.job = None
+        self.dropped()
         for effect in effects:
             self._stage(draft, effect)
         if draft.snapshot.state.status == "finished" and not draft.snapshot.is_over:
             draft.set(status="live")  # it has work again, and gets another end
+
+    def dropped(self) -> None:
+        """Forget what was staged: it is not written, or there was nothing."""
+        self.ending.clear()
+        self.said.clear()
+        self.job = None
 
     def _stage(self, draft: Draft, effect: Effect) -> None:
         snapshot = self.desk.snapshot

@@ -13,23 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitflow_agents import render
-from gitflow_agents.commands import no_such_task
-from gitflow_agents.errors import FlowError, UsageError
+from gitflow_agents.commands import Act, AddTask, Refused, no_such_task
+from gitflow_agents.errors import FlowError, LostRace, UsageError
 from gitflow_agents.execute import Order, Result, Verdict
 from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.models import DoneReport, Lease, Reason, Status
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service import crew, handover
+from gitflow_agents.service.acting import MOST_RACES, Acting, Also, Outcome
 from gitflow_agents.service.attempts import Attempts
 from gitflow_agents.service.delivery import keep, send
 from gitflow_agents.service.desk import Desk, Told
-from gitflow_agents.service.dispatching import Dispatcher
+from gitflow_agents.service.dispatching import Dispatcher, forge_lease
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reverts import Reverts
 from gitflow_agents.service.service import Service
 from gitflow_agents.service.trains import Trains
-from gitflow_agents.store import Offline, Store
+from gitflow_agents.store import Offline, RefRefused, Store
 from gitflow_agents.store.state import HEADS, events_of, plan_ref, state_ref
 from gitflow_agents.webhook import webhook
 
@@ -128,6 +129,53 @@ class Jobs:
             bell = self.service.bell(reconciler, hook, warn)
             bell.ring()
             bell.close()
+
+    def act(
+        self,
+        plan: str,
+        command: Act,
+        actor: str,
+        *,
+        dry_run: bool = False,
+        also: Also | None = None,
+        unless: Callable[[Snapshot], bool] = lambda snapshot: False,
+    ) -> Outcome:
+        """Carry out the command of a person (`name <address>`), as `Acting.handle` says.
+
+        Nothing of the plan runs here: what has to be tested, the next pass starts a run for.
+        Raises ClaimOver where there is no such plan.
+        """
+        desk = self._desk(plan)
+        desk.actor = actor
+        if isinstance(command, AddTask):
+            return self._add_tasks(desk, command, dry_run, also, unless)
+        desk.lease = lambda until: forge_lease(until, desk.clock())
+        limits = limits_now(desk.snapshot, self.service.config)
+        acting = Acting(Reconciler(desk), limits, tests_here=False)
+        return acting.handle(command, dry_run=dry_run, also=also, unless=unless)
+
+    def _add_tasks(
+        self,
+        desk: Desk,
+        command: AddTask,
+        dry_run: bool,
+        also: Also | None,
+        unless: Callable[[Snapshot], bool],
+    ) -> Outcome:
+        for turn in range(MOST_RACES):
+            if unless(desk.snapshot):
+                return Outcome(desk.snapshot.plan.plan, False, (), "", desk.snapshot)
+            what = command, desk.snapshot, desk.store, desk.actor
+            try:
+                return self.service.add_tasks(*what, dry_run=dry_run, also=also)
+            except RefRefused as e:
+                said = f"{e.message}; nothing was changed"
+                raise Refused("push-refused", said, hint=e.hint) from e
+            except LostRace:
+                if turn == MOST_RACES - 1:
+                    raise
+                self._look_again(desk)
+        raise AssertionError("unreachable")
 
     def rehearse(self, plan: str, parallel: int | None = None) -> list[Told]:
         """Return what passes would come to from now on, writing nothing."""

@@ -373,16 +373,11 @@ class Reconciler:
                     self.hold(draft, "; ".join(alarms))
                     self.desk.afterwards.append(lambda: self.desk.executor.heard(len(alarms)))
                 while True:
-                    is_time = not scheduler.is_ahead(self.desk.next_train, self.desk.clock())
-                    actions = scheduler.decide(
-                        self.desk.snapshot,
-                        self.desk.clock(),
+                    actions = self.due(
                         limits,
-                        slots=slots - len(self.desk.own) + len(self.desk.ended) - len(work.orders),
-                        train=self.desk.config.train if is_time else 0,
+                        slots - len(self.desk.own) + len(self.desk.ended) - len(work.orders),
                         barrier=barrier,
                         stopping=stopping,
-                        follow_base=self.desk.config.follow_base == "clean",
                         only=only,
                     )
                     if self._singly:
@@ -425,6 +420,29 @@ class Reconciler:
         if work.test is not None:
             self.desk.testing = work.test
         return work
+
+    def due(
+        self,
+        limits: Limits,
+        slots: int,
+        *,
+        barrier: bool = False,
+        stopping: bool = False,
+        only: frozenset[str] | None = None,
+    ) -> list[scheduler.Action]:
+        """Return what is due now, as far as the snapshot knows."""
+        desk, now = self.desk, self.desk.clock()
+        return scheduler.decide(
+            desk.snapshot,
+            now,
+            limits,
+            slots=slots,
+            train=0 if scheduler.is_ahead(desk.next_train, now) else desk.config.train,
+            barrier=barrier,
+            stopping=stopping,
+            follow_base=desk.config.follow_base == "clean",
+            only=only,
+        )
 
     def _after(self, actions: list[scheduler.Action]) -> Seen:
         """Return what is still to be believed once these actions are staged."""

@@ -53,8 +53,9 @@ from gitflow_agents.service.accept import (
     plan_path,
     proposal_of,
     propose,
+    proposing,
 )
-from gitflow_agents.service.acting import LOCAL_LEVEL, RECORDABLE, Acting, Outcome, permit
+from gitflow_agents.service.acting import LOCAL_LEVEL, RECORDABLE, Acting, Also, Outcome, permit
 from gitflow_agents.service.alerting import Bell
 from gitflow_agents.service.authority import Authorities
 from gitflow_agents.service.desk import Desk, Told
@@ -63,6 +64,7 @@ from gitflow_agents.service.pushing import Pushed, push
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.run import Run, RunEnd, run_id
 from gitflow_agents.store import (
+    Draft,
     Guard,
     Known,
     Offline,
@@ -1029,7 +1031,7 @@ class Service:
             raise self._unknown(plan)
         if isinstance(command, AddTask):
             permit(command, LOCAL_LEVEL)
-            return self._add_tasks(command, snapshot, dry_run)
+            return self.add_tasks(command, snapshot, self.at(plan), self.actor, dry_run=dry_run)
         desk = self.desk(snapshot, on_event)
         desk.worktrees.exclude()
         desk.executor.guard.begin()
@@ -1057,38 +1059,62 @@ class Service:
                 return acting.record(command, dry_run=dry_run)
         return None
 
-    def _add_tasks(self, command: AddTask, snapshot: Snapshot, dry_run: bool) -> Outcome:
-        """Commit a plan's newest text with tasks added, checked as a whole, to its branch."""
+    def add_tasks(
+        self,
+        command: AddTask,
+        snapshot: Snapshot,
+        store: Store,
+        actor: str,
+        *,
+        dry_run: bool = False,
+        also: Also | None = None,
+    ) -> Outcome:
+        """Commit a plan's newest text with tasks added, checked as a whole, to its branch.
+
+        `also` is written together with that, and in any case.
+        """
+        draft = Draft(snapshot, actor)
+        with store.refs.lock():
+            outcome = self._add_tasks(command, store, draft, dry_run)
+            if also is not None:
+                also(draft, outcome)
+            if draft.events:
+                store.commit(draft)
+            else:
+                store.refs.move(draft.ordered_moves())
+        return outcome
+
+    def _add_tasks(self, command: AddTask, store: Store, draft: Draft, dry_run: bool) -> Outcome:
+        snapshot = draft.snapshot
         name, state = snapshot.plan.plan, snapshot.state
         if command.targets:
             raise Refused("bad-value", "add-task takes a plan and no task")
         keys = command.keys
         block = spec.to_yaml(keys).decode() if keys else command.text
-        store = self.at(name)
-        with store.refs.lock():
-            before = store.refs.resolve(plan_ref(name))
-            if before:
-                data = proposal_of(store, name).data
-            else:
-                data = self.repository.read(snapshot.tree, "spec.yaml") or b""
-            added = spec.with_tasks(data, block, plan=name)
-            if not added.ids:
-                there = f"plan {name} has that already, as {names(added.present)}"
-                return Outcome(name, False, (there,), "", snapshot)
-            self._revision(snapshot, added.data)  # raises where it cannot be accepted
-            what = names(added.ids)
-            said = [f"{what} is added to plan/{name}; the next pass, or run, takes it up"]
-            if dry_run:
-                return Outcome(name, False, tuple(said), f"edit {name}", snapshot, would=True)
-            message = f"plan {name}: add {what}"
-            commit = propose(store, name, added.data, state.base_sha, self.actor, message)
+        before = store.refs.resolve(plan_ref(name))
+        if before:
+            data = proposal_of(store, name).data
+        else:
+            data = self.repository.read(snapshot.tree, "spec.yaml") or b""
+        added = spec.with_tasks(data, block, plan=name)
+        if not added.ids:
+            there = f"plan {name} has that already, as {names(added.present)}"
+            return Outcome(name, False, (there,), "", snapshot)
+        self._revision(snapshot, added.data)  # raises where it cannot be accepted
+        what = names(added.ids)
+        said = [f"{what} is added to plan/{name}; the next pass, or run, takes it up"]
+        if dry_run:
+            return Outcome(name, False, tuple(said), f"edit {name}", snapshot, would=True)
+        message = f"plan {name}: add {what}"
+        move = proposing(store, name, added.data, state.base_sha, draft.actor, message)
+        draft.move(*move)
         if "plan" in {*snapshot.plan.approval, *snapshot.approval}:
             said.append("the new text of the plan needs an approval")
         path = plan_path(name)
         mine = (self.repository.top or self.directory) / path
         if mine.is_file() and mine.read_bytes() != added.data:
             said.append(f"{path} in your checkout has it not yet: git show plan/{name}:{path}")
-        undo = f"git update-ref {plan_ref(name)} {before} {commit}" if before else f"edit {name}"
+        undo = f"git update-ref {plan_ref(name)} {before} {move[2]}" if before else f"edit {name}"
         return Outcome(name, True, tuple(said), undo, snapshot)
 
     def open_task(self, target: str, *, dry_run: bool = False) -> tuple[str, str, Opened]:

@@ -25,6 +25,7 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
     Train,
+    person,
 )
 from gitflow_agents.runner import Stop, end_all, new_lease
 from gitflow_agents.service.desk import Desk, TestJob
@@ -68,7 +69,7 @@ class Trains:
 
     def follow(self, draft: Draft, tip: str) -> TestJob | None:
         """Merge the base's `tip` into flow as a train of its own; Refused when it conflicts."""
-        return self._depart(draft, self.base_car(tip), base_branch_tip=tip)
+        return self._depart(draft, self.base_car(tip), base_branch_tip=tip, by=draft.actor)
 
     def base_car(self, tip: str) -> str:
         """Return flow with a tip of the base merged in; Refused, with the paths, on a conflict."""
@@ -90,7 +91,7 @@ class Trains:
         Raises Refused when one does not come off cleanly.
         """
         cars = self.reverts.couple(tasks, why)
-        return self._depart(draft, cars[-1].merge, reverts=cars)
+        return self._depart(draft, cars[-1].merge, reverts=cars, by=draft.actor)
 
     def _depart(self, draft: Draft, tip: str, **what: Any) -> TestJob | None:
         """Send a train off that ends in `tip`; return its test unless there is nothing to run."""
@@ -104,7 +105,7 @@ class Trains:
         if not checks or evidence is not None:
             self._take_train(draft, train, evidence or ())
             return None
-        draft.set(train=train)
+        draft.set(train=train, **({"setback": ""} if train.by else {}))
         testing = try_ref(state.plan)
         draft.move(testing, self.desk.store.refs.resolve(testing) or ZERO, tip)
         names = ", ".join(car.task for car in train.cars) or f"the base {state.base}"
@@ -347,6 +348,7 @@ class Trains:
             if verdict is None and train.lease.host == FORGE:
                 # No process lives long enough to see them all.
                 draft.set(lost_trains=state.lost_trains + 1)
+            self._will_not_follow(draft, train, "its test was cut off")
             return
         self.desk.lost_trains = 0
         if state.lost_trains:
@@ -359,6 +361,7 @@ class Trains:
                 self._take_train(draft, train, verdict.commands)
             else:
                 draft.tell("train_ended", commit=train.tip, note="flow moved; it is built again")
+                self._will_not_follow(draft, train, f"{state.flow} moved meanwhile")
             return
         names = [car.task for car in train.cars]
         note = f"{verdict.message} with {', '.join(names) or 'the moved base'}"
@@ -366,7 +369,9 @@ class Trains:
         if not names:
             # The base itself does not pass: it stays out until it moves again.
             draft.set(base_sha=train.base_branch_tip)
-            self.desk.say("train_ended", f"{state.base} was not merged into {state.flow}: {note}")
+            why = f"{state.base} was not merged into {state.flow}: {note}"
+            self._set_back(draft, train, why)
+            self.desk.say("train_ended", why)
         elif len(names) == 1 and not train.base_branch_tip:
             draft.set(train_limit=1)
             record = self.desk.snapshot.record(names[0])
@@ -397,7 +402,19 @@ class Trains:
             self._take_train(draft, train, verdict.commands)
             return
         draft.tell("train_ended", commit=train.tip, reason=reason, note=note)
+        self._set_back(draft, train, note)
         self.desk.say("train_ended", note)
+
+    def _set_back(self, draft: Draft, train: Train, why: str) -> None:
+        """Note for whoever asked for a train, and did not wait, that it came to nothing."""
+        if train.by and train.lease.host == FORGE:
+            draft.set(setback=f"{why} ({person(train.by)} had asked for it)")
+
+    def _will_not_follow(self, draft: Draft, train: Train, why: str) -> None:
+        """Note that a train with nothing but the base is not built again by itself."""
+        if not train.cars and self.desk.config.follow_base != "clean":
+            state = draft.snapshot.state
+            self._set_back(draft, train, f"{state.base} was not merged into {state.flow}: {why}")
 
     def _put_off(self, why: str) -> None:
         """Let the next train wait; after too many that were lost somebody has to look."""
@@ -414,6 +431,9 @@ class Trains:
         assert train is not None
         self._drop_try(draft)
         draft.set(train=None)
+        names = ", ".join(car.task for car in train.reverts)
+        what = f"the revert of {names}" if names else f"bringing in {draft.snapshot.state.base}"
+        self._set_back(draft, train, f"{what} was ended by {person(draft.actor)}")
         draft.tell("train_ended", commit=train.tip, note="the train was taken apart by a person")
 
     def _is_fresh(self, car: Car) -> bool:
