@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, get_args, get_origin
 
@@ -18,7 +18,7 @@ import click
 from pydantic import ValidationError
 
 from gitflow_agents.cli import ACTS, NAME, App, Target, Verb
-from gitflow_agents.commands import KINDS, Act, Refused
+from gitflow_agents.commands import KINDS, Act, AddTask, Refused
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.service import Service, Told
 
@@ -28,9 +28,14 @@ TOLD = frozenset(
 """What a command says of the pass that goes before it, and of what takes long."""
 SHOWING = ("explain", "show", "run", "edit")
 """Verbs beside those that act, with which a refusal's hint may begin."""
-SPELLINGS = {"reason": ["-m"], "description": ["--prompt"], "working_directory": ["-w"]}
+SPELLINGS = {
+    "reason": ["-m"],
+    "text": ["-m"],
+    "description": ["--prompt"],
+    "working_directory": ["-w"],
+}
 """Options that can be written in another way too."""
-FILES = {"text": "--file"}
+FILES: Mapping[type[Act], Mapping[str, str]] = {AddTask: {"text": "--file"}}
 """Options that name a file, or - for standard input, whose text is the value."""
 TARGETS = (
     "TASK is PLAN/ID, or ID where one live plan has it; a glob of ids, all, failed, blocked and "
@@ -51,9 +56,8 @@ def verb(name: str) -> click.Command:
             ["targets"], nargs=-1, required=needed, metavar=metavar, type=Target(plans=False)
         )
     ]
-    params += [
-        _option(field, kind) for field in kind.model_fields if field not in ("targets", "verb")
-    ]
+    unasked = {"targets", "verb", *kind.unasked}
+    params += [_option(field, kind) for field in kind.model_fields if field not in unasked]
     params.append(
         click.Option(
             ["--dry-run"], is_flag=True, help="Say what it would change, and change nothing."
@@ -74,9 +78,10 @@ def _option(field: str, kind: type[Act]) -> click.Option:
     words = [field, *SPELLINGS.get(field, ()), f"--{field.replace('_', '-')}"]
     if about.annotation is bool:
         return click.Option(words, is_flag=True, help=about.description)
-    if field in FILES:
+    files = FILES.get(kind, {})
+    if field in files:
         file = click.File(encoding="utf-8")
-        return click.Option([field, FILES[field]], type=file, metavar="F", help=about.description)
+        return click.Option([field, files[field]], type=file, metavar="F", help=about.description)
     if get_origin(about.annotation) is tuple:
         return click.Option(words, metavar="TEXT", multiple=True, help=about.description)
     choices = [word for word in get_args(about.annotation) if word]
@@ -93,7 +98,7 @@ def _callback(kind: type[Act]) -> Callable[..., int]:
     @click.pass_obj
     def act(app: App, /, targets: tuple[str, ...], dry_run: bool, **given: Any) -> int:
         values = {name: value for name, value in given.items() if value is not None}
-        for name in FILES.keys() & values.keys():
+        for name in FILES.get(kind, {}).keys() & values.keys():
             values[name] = _text(values[name])
         return _act(app, kind, targets, values, dry_run)
 

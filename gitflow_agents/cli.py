@@ -45,6 +45,8 @@ ACTS = {
     "approve": "Give the approval that a task, or the plan, waits for; it holds for exactly this "
     "text.",
     "unapprove": "Withdraw an approval, until what it is for has happened.",
+    "feedback": "Say something to the agent of a task: to the one that runs where it can hear, "
+    "else the next.",
     "merge": "Merge what is in review now, tested as always, and start nothing.",
     "revert": "Take merged tasks back off flow, with the merged tasks that need them; all or none.",
     "update": "Bring the base into flow now, tested as always, whatever `follow_base` says.",

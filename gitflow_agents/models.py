@@ -792,6 +792,29 @@ class Guidance(Model):
     """The attempt that it answers; 0 when there was none."""
 
 
+class Remark(Model):
+    """What somebody said to the agent of a task, and what became of it; times since the epoch."""
+
+    text: str
+    kind: Literal["user", "system"] = "user"
+    """Whether a person said it, or a program that looks on."""
+    by: str
+    at: float
+    key: str
+    """What names it for ever, so that it is stored and told once."""
+    attempt: int = 0
+    """The attempt that it was offered or told to; 0 before that."""
+    offered_at: float = 0
+    """When a running attempt could have read it."""
+    delivered_at: float = 0
+    """When an agent was told."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Say whether no agent was told yet."""
+        return not self.delivered_at
+
+
 class TaskRecord(Model):
     """What is known about one task; a pending task with nothing to tell has none."""
 
@@ -825,6 +848,8 @@ class TaskRecord(Model):
     repair: bool = False
     """The next attempt is to find out why the last one failed."""
     guidance: tuple[Guidance, ...] = ()
+    feedback: tuple[Remark, ...] = ()
+    """What was said to its agents, the oldest first."""
     approvals: tuple[Approval, ...] = ()
     unapproved: float = 0
     """When an approval was withdrawn last; one that is older counts no more, wherever it is."""

@@ -40,7 +40,8 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _GIVEN = frozenset({"task_submitted", "task_given"})
 _ENDS = _GIVEN | set("attempt_succeeded attempt_failed attempt_expired attempt_stopped".split())
 _NOTES = frozenset(
-    "work_kept retry_changed task_held task_resumed task_kept task_approved task_unapproved".split()
+    "work_kept retry_changed task_held task_resumed task_kept task_approved task_unapproved "
+    "feedback_added feedback_withdrawn feedback_delivered".split()
 )
 """Events that are about a task and move it nowhere."""
 _NEW_WORK = frozenset("plan_accepted plan_closed task_reverted task_retried".split())

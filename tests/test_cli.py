@@ -215,6 +215,8 @@ Act:
   approve     Give the approval that a task, or the plan, waits for; it holds
               for exactly this text.
   unapprove   Withdraw an approval, until what it is for has happened.
+  feedback    Say something to the agent of a task: to the one that runs where
+              it can hear, else the next.
   merge       Merge what is in review now, tested as always, and start
               nothing.
   revert      Take merged tasks back off flow, with the merged tasks that need

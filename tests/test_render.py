@@ -497,6 +497,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": "2026-01-02T03:07:30Z",
                 "cost_usd": None,
                 "run_url": None,
+                "feedback": [],
             },
             {
                 "id": "002",
@@ -516,6 +517,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": "2026-01-02T03:10:05Z",
                 "cost_usd": None,
                 "run_url": None,
+                "feedback": [],
             },
             {
                 "id": "003",
@@ -535,6 +537,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": None,
                 "cost_usd": None,
                 "run_url": None,
+                "feedback": [],
             },
             {
                 "id": "004",
@@ -554,6 +557,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": None,
                 "cost_usd": None,
                 "run_url": None,
+                "feedback": [],
             },
             {
                 "id": "005",
@@ -573,6 +577,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": None,
                 "cost_usd": None,
                 "run_url": None,
+                "feedback": [],
             },
         ],
     }
@@ -1299,6 +1304,7 @@ def test_show_task_as_json_is_the_whole_record() -> None:
                 "tokens": None,
             }
         ],
+        "feedback": [],
         "evidence": [],
     }
 

@@ -40,6 +40,7 @@ from gitflow_agents.commands.steering import (
     stop,
     unapprove,
 )
+from gitflow_agents.commands.talking import feedback
 from gitflow_agents.commands.targets import is_group, names, no_such_task, select
 from gitflow_agents.commands.words import (
     KINDS,
@@ -48,6 +49,7 @@ from gitflow_agents.commands.words import (
     AddTask,
     Approve,
     Command,
+    Feedback,
     Give,
     Hold,
     Merge,
@@ -98,6 +100,7 @@ _DECIDE: Mapping[type[Act], Callable[[Any, Ground], Decision]] = {
     Skip: skip,
     Approve: approve,
     Unapprove: unapprove,
+    Feedback: feedback,
     Merge: merge,
     Revert: revert,
     Update: update,
@@ -119,6 +122,7 @@ __all__ = [
     "DropTrain",
     "Effect",
     "End",
+    "Feedback",
     "Follow",
     "Give",
     "Ground",

@@ -36,6 +36,10 @@ class Act(Model):
     takes_tasks: ClassVar[bool] = True
     default: ClassVar[Targets] = ()
     """The targets when none is named."""
+    note: ClassVar[str] = ""
+    """The field that takes a text of several lines which follows the command, if one does."""
+    unasked: ClassVar[frozenset[str]] = frozenset()
+    """Fields that no door asks for: whoever carries the command out fills them."""
     targets: Targets = ()
 
 
@@ -53,6 +57,7 @@ class Retry(Act):
     """Try failed, cancelled or finished but unmerged tasks again, on the same branch."""
 
     default = ("failed",)
+    note = "append"
     verb: Literal["retry"] = "retry"
     append: Why = Field(
         default="", description="Guidance for the agent, beside what the task says."
@@ -201,6 +206,27 @@ class Give(Act):
     verb: Literal["give"] = "give"
 
 
+class Feedback(Act):
+    """Say something to the agent of a task: to the one that runs where it can hear, else the next.
+
+    It is stored at once, and goes into every brief from then on. `status` and `show` say when it
+    was offered and delivered.
+    """
+
+    needs_target = True
+    note = "text"
+    unasked = frozenset({"key"})
+    verb: Literal["feedback"] = "feedback"
+    text: Why = Field(default="", description="What the agent is told.")
+    kind: Literal["user", "system"] = Field(
+        default="user", description="Who speaks: a person, or a program that looks on."
+    )
+    withdraw: bool = Field(
+        default=False, description="Take back what you said and nobody was offered yet."
+    )
+    key: str = Field(default="", max_length=200)
+
+
 class AddTask(Act):
     """Add a task to a plan that was started; the next pass takes it up, of a running `run` too.
 
@@ -209,6 +235,7 @@ class AddTask(Act):
     """
 
     takes_tasks = False
+    note = "text"
     verb: Literal["add-task"] = "add-task"
     text: str = Field(default="", description="The task, or a list of tasks, as YAML; - reads it.")
     id: str = Field(default="", description="Its id; the next free number if nothing is said.")
@@ -259,6 +286,7 @@ Command = Annotated[
     | Skip
     | Approve
     | Unapprove
+    | Feedback
     | Merge
     | Revert
     | Update

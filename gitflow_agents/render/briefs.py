@@ -17,6 +17,7 @@ from gitflow_agents.models import (
     Decision,
     Output,
     Plan,
+    Remark,
     Report,
     Review,
     Status,
@@ -26,7 +27,7 @@ from gitflow_agents.models import (
 )
 from gitflow_agents.render.facts import estimated
 from gitflow_agents.render.prompt import FILTERS, Said, Template, variables
-from gitflow_agents.render.text import clean, duration, inline, one_line, short, shortened
+from gitflow_agents.render.text import clean, duration, inline, one_line, short, shortened, utc
 from gitflow_agents.roles import Handbook, Role
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.spec import to_yaml
@@ -275,6 +276,16 @@ class Guided:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What somebody said to the agents of the task, when, and as whom."""
+
+    by: str
+    kind: str
+    at: str
+    text: Said
+
+
+@dataclass(frozen=True, slots=True)
 class Brief:
     """Everything that a template can name."""
 
@@ -297,6 +308,7 @@ class Brief:
     conflict: tuple[Said, ...]
     repair: Repair
     guidance: tuple[Guided, ...]
+    feedback: tuple[Heard, ...]
 
 
 ABOUT: Mapping[str, str] = {
@@ -394,6 +406,11 @@ ABOUT: Mapping[str, str] = {
     "guidance[].by": "who",
     "guidance[].after": "after which attempt; 0 before the first",
     "guidance[].text": "what they said",
+    "feedback": "what was said to the agents of the task (`feedback`), the oldest first",
+    "feedback[].by": "who",
+    "feedback[].kind": "`user` for a person, `system` for a program",
+    "feedback[].at": "when",
+    "feedback[].text": "what they said",
 }
 """A sentence for every value, in the order of the documentation; a test holds them together."""
 
@@ -503,6 +520,14 @@ def values(
             Guided(inline(person(said.by)), said.after_attempt, Said(said.text))
             for said in record.guidance[since + 1 :]
         ),
+        feedback=heard(record.feedback),
+    )
+
+
+def heard(remarks: Iterable[Remark]) -> tuple[Heard, ...]:
+    """Return remarks as a template can name them."""
+    return tuple(
+        Heard(inline(person(one.by)), one.kind, utc(one.at), Said(one.text)) for one in remarks
     )
 
 

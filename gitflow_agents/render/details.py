@@ -13,6 +13,7 @@ from gitflow_agents.models import (
     Attempt,
     DoneReport,
     Ran,
+    Remark,
     Status,
     Task,
     fold,
@@ -30,6 +31,8 @@ from gitflow_agents.render.facts import (
     last_line,
     on_flow,
     percent,
+    remark_json,
+    remark_line,
     sentence,
     tip,
     when,
@@ -166,6 +169,7 @@ def show_task(
     ]
     lines += _block("Description", task.description)
     lines += _attempts(record.attempts, now, is_lost(snapshot, task_id))
+    lines += _remarks(record.feedback)
     if one_line(record.message) != last_line(record):
         lines += _block("Message", record.message)
     commands = (*(report.commands if report else ()), *record.evidence)
@@ -238,6 +242,15 @@ def _attempts(attempts: Sequence[Attempt], now: float, is_dead: bool = False) ->
     return lines
 
 
+def _remarks(remarks: Sequence[Remark]) -> list[str]:
+    lines = ["", "Feedback"] if remarks else []
+    for one in remarks:
+        lines += wrapped(f"{utc(one.at)}  {remark_line(one)}", "  ", "     ")
+        text = clean(one.text).expandtabs(4).strip("\n").split("\n")
+        lines += [f"     {line}".rstrip() for line in text]
+    return lines
+
+
 def show_task_json(
     snapshot: Snapshot, task_id: str, now: float, report: DoneReport | None = None
 ) -> dict[str, Any]:
@@ -287,6 +300,7 @@ def show_task_json(
         "follow_ups": list(record.follow_ups),
         "report_problem": (report.report_problem if report else "") or None,
         "attempts": [_attempt_object(attempt) for attempt in record.attempts],
+        "feedback": [remark_json(one) for one in record.feedback],
         "evidence": [
             ran.model_dump(mode="json", exclude=None if ran.at else {"at"})
             for ran in record.evidence

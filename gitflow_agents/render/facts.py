@@ -9,9 +9,19 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gitflow_agents.graph import schedule
-from gitflow_agents.models import LOCAL, Limits, Status, Task, TaskRecord, fold, person
+from gitflow_agents.models import (
+    LOCAL,
+    Limits,
+    Remark,
+    Status,
+    Task,
+    TaskRecord,
+    fold,
+    person,
+)
 from gitflow_agents.render.text import clean, count, duration, fit, ids, one_line, short, utc
 from gitflow_agents.scheduler import (
     FLOW_TROUBLE,
@@ -245,6 +255,51 @@ def what_next(snapshot: Snapshot, task: str) -> list[str]:
     if is_lost(snapshot, task):
         return [f"      $ gitflow-agents run {snapshot.plan.plan}"]
     return []
+
+
+# --- what was said to agents ---------------------------------------------------------------------
+
+
+def remark_line(remark: Remark) -> str:
+    """Return in words who said something, and whether an agent was told."""
+    who = one_line(person(remark.by)) + (" (system)" if remark.kind == "system" else "")
+    which = f"attempt {remark.attempt}"
+    if remark.delivered_at:
+        offered = f"offered {utc(remark.offered_at)}, " if remark.offered_at else ""
+        return f"{who}: {offered}delivered to {which} {utc(remark.delivered_at)}"
+    if remark.offered_at:
+        return f"{who}: offered to {which} {utc(remark.offered_at)}, not delivered yet"
+    return f"{who}: not delivered yet"
+
+
+def said_lately(snapshot: Snapshot) -> list[tuple[str, Remark]]:
+    """Return what was said to the agents of unfinished tasks, by task, what waits to be told first.
+
+    Of each task it is what nobody was told yet, and what the attempt that runs was told.
+    """
+    found = []
+    for task, record in snapshot.records.items():
+        is_running = record.lease is not None and record.attempt is not None
+        number = record.attempt.number if is_running and record.attempt else 0
+        if record.status not in (_COMPLETED, Status.CANCELLED):
+            found += [
+                (task, one) for one in record.feedback if one.is_pending or one.attempt == number
+            ]
+    order = snapshot.plan.order
+    return sorted(found, key=lambda each: (not each[1].is_pending, order.get(each[0], len(order))))
+
+
+def remark_json(remark: Remark) -> dict[str, Any]:
+    """Return what was said as an object; times are UTC, what has not happened is null."""
+    return {
+        "by": person(remark.by),
+        "kind": remark.kind,
+        "text": remark.text,
+        "at": when(remark.at),
+        "attempt": remark.attempt or None,
+        "offered_at": when(remark.offered_at),
+        "delivered_at": when(remark.delivered_at),
+    }
 
 
 # --- what waits for a person ----------------------------------------------------------------------

@@ -19,6 +19,9 @@ from gitflow_agents.render.facts import (
     lacking,
     on_flow,
     percent,
+    remark_json,
+    remark_line,
+    said_lately,
     tip,
     waiting,
     waits_for,
@@ -64,6 +67,8 @@ MOST_WAITING = 20
 """Tasks named one by one above a status; the rest are counted."""
 MOST_LEAVES = 20
 """Branches in the tree."""
+MOST_REMARKS = 10
+"""What was said to agents, above which it is counted."""
 
 
 def _waiting_lines(
@@ -125,6 +130,7 @@ def status(
             *_tree(snapshot),
             "",
             *_task_table(snapshot, rows, now),
+            *_remarks(snapshot),
             *_estimates(snapshot),
         ]
     )
@@ -223,6 +229,18 @@ def _task_table(snapshot: Snapshot, tasks: Iterable[str], now: float) -> list[st
     return titled(head, rows)
 
 
+def _remarks(snapshot: Snapshot) -> Iterator[str]:
+    """Yield what was said to agents, and whether they were told."""
+    found = said_lately(snapshot)
+    if found:
+        yield ""
+        yield "Feedback"
+    for task, one in found[:MOST_REMARKS]:
+        yield from wrapped(f"{task}  {remark_line(one)}: {fit(one.text, 60)}", "  ", "    ")
+    if len(found) > MOST_REMARKS:
+        yield f"  … and {len(found) - MOST_REMARKS} more"
+
+
 def _time(snapshot: Snapshot, task: str, now: float) -> str:
     seconds = worked(snapshot, task)
     attempt = snapshot.record(task).attempt
@@ -295,6 +313,7 @@ def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
         "ended_at": when(attempt.ended_at if attempt else None),
         "cost_usd": cost(record),
         "run_url": (record.attempts[-1].url or None) if record and record.attempts else None,
+        "feedback": [remark_json(one) for one in record.feedback] if record else [],
     }
 
 
@@ -304,6 +323,19 @@ def status_schema() -> dict[str, Any]:
     maybe_text = {"type": ["string", "null"]}
     maybe_time = {"type": ["string", "null"], "format": "date-time"}
     number = {"type": "integer", "minimum": 0}
+    a_remark = {
+        "by": text,
+        "kind": {"enum": ["user", "system"]},
+        "text": text,
+        "at": maybe_time,
+        "attempt": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "The attempt that it was offered or delivered to.",
+        },
+        "offered_at": maybe_time | {"description": "When a running attempt could read it."},
+        "delivered_at": maybe_time | {"description": "When an agent was told."},
+    }
     a_task = {
         "id": text,
         "title": text,
@@ -325,6 +357,11 @@ def status_schema() -> dict[str, Any]:
         "ended_at": maybe_time,
         "cost_usd": {"type": ["number", "null"], "description": "Of all attempts together."},
         "run_url": maybe_text,
+        "feedback": {
+            "type": "array",
+            "items": _closed(a_remark),
+            "description": "What was said to its agents, the oldest first.",
+        },
     }
     a_plan = {
         "schema": {"const": SCHEMA},

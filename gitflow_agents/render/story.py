@@ -15,6 +15,8 @@ from gitflow_agents.render.facts import (
     approvals,
     cost,
     percent,
+    remark_line,
+    said_lately,
     sentence,
     waiting,
     waits_for,
@@ -46,6 +48,7 @@ MOST_LINES = 500
 MOST_DRAWN = 60
 """Tasks of a plan that is drawn; more cannot be read."""
 MOST_COMMANDS = 5
+MOST_REMARKS = 10
 
 
 def marker(plan: str) -> str:
@@ -182,7 +185,7 @@ def story(snapshot: Snapshot, limits: Limits, now: float) -> str:
     state, name = snapshot.state, snapshot.plan.plan
     parts = [
         f"{marker(name)}\n{_head(snapshot)}",
-        "\n".join(_waiting(snapshot, limits, now)),
+        "\n".join((*_waiting(snapshot, limits, now), *_remarks(snapshot))),
         "\n".join(_tasks(snapshot, now)),
         _drawing(snapshot),
         final_report(snapshot, now).replace("@", "@\u200b") if snapshot.is_over else "",
@@ -204,13 +207,14 @@ def matters(snapshot: Snapshot) -> tuple[object, ...]:
 
     A result that is being tested is still at work for them.
     """
-    words = []
+    words: list[tuple[object, ...]] = []
     for task in snapshot.plan.tasks:
         status = snapshot.status(task.id)
         if status is Status.REVIEW and not snapshot.awaits(task.id):
             status = Status.IN_PROGRESS
         record = snapshot.record(task.id)
         words.append((status, record.reason, len(record.attempts), bool(snapshot.awaits(task.id))))
+    words += [(task, one.key, one.is_pending) for task, one in said_lately(snapshot)]
     state = snapshot.state
     return state.revision, state.held, state.status, state.refused, snapshot.awaits(), *words
 
@@ -242,6 +246,19 @@ def _waiting(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
         yield ""
         yield "In a clone:"
         yield fence("\n".join([*commands][:MOST_COMMANDS]), "sh")
+
+
+def _remarks(snapshot: Snapshot) -> Iterator[str]:
+    """Yield what was said to agents, and whether they were told."""
+    found = said_lately(snapshot)
+    if found:
+        yield ""
+        yield "**Feedback:**"
+        yield ""
+    for task, one in found[:MOST_REMARKS]:
+        yield f"- {code(task)} {quiet(remark_line(one))}: {quiet(fit(one.text, 200))}"
+    if len(found) > MOST_REMARKS:
+        yield f"- and {len(found) - MOST_REMARKS} more"
 
 
 def _tasks(snapshot: Snapshot, now: float) -> Iterator[str]:

@@ -15,6 +15,7 @@ from gitflow_agents import commands, scheduler
 from gitflow_agents.commands import (
     Approve,
     Decision,
+    Feedback,
     Follow,
     Ground,
     Hold,
@@ -45,6 +46,7 @@ RECORDABLE: Mapping[type[commands.Act], frozenset[Status]] = {
     Resume: frozenset(Status),
     Approve: frozenset(Status),
     Unapprove: frozenset(Status),
+    Feedback: frozenset(Status),
     # Elsewhere something runs, or a merge may be on flow that the state does not know of yet.
     Skip: frozenset({Status.PENDING, Status.FAILED, Status.CANCELLED}),
 }

@@ -20,6 +20,7 @@ from gitflow_agents.models import (
     DoneReport,
     Event,
     Reason,
+    Remark,
     Status,
     TaskRecord,
 )
@@ -43,6 +44,7 @@ from gitflow_agents.store.state import (
 from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
 
 E, S = Happened, Status
+FEEDBACK_DELIVERED = "feedback_delivered"
 MOST_TOUCHED = 200
 """Changed paths that the state lists; more count as everywhere."""
 LEASE_MARGIN = 15 * 60.0
@@ -121,6 +123,7 @@ class Attempts:
                     "not_before": 0.0,
                     "fresh": False,
                     "repair": False,
+                    "feedback": _told(record, number, now),
                 }
             )
         )
@@ -142,6 +145,7 @@ class Attempts:
             status=S.IN_PROGRESS,
             branch=branch,
         )
+        self._tell_told(draft, record, number)
         return Order(
             plan,
             terms,
@@ -157,6 +161,13 @@ class Attempts:
             session=self._session(record, attempt),
             crew=crew,
         )
+
+    def _tell_told(self, draft: Draft, record: TaskRecord, number: int) -> None:
+        """Note that the brief of an attempt holds what nobody had been told yet."""
+        pending = sum(remark.is_pending for remark in record.feedback)
+        if pending:
+            note = f"{record.id}: attempt {number} is told {render.count(pending, 'remark')}"
+            draft.tell(FEEDBACK_DELIVERED, task=record.id, attempt=number, note=note)
 
     def order(self, task: str) -> Order:
         """Return what whoever works on the running attempt at a task needs, as `claim` does.
@@ -955,6 +966,12 @@ class Attempts:
         note = f"{task} is tried again: {record.reason}"
         draft.tell(E.TASK_RETRIED, task=task, status=status, reason=record.reason, note=note)
         self.desk.say(E.TASK_RETRIED, note, task=task, reason=record.reason)
+
+
+def _told(record: TaskRecord, number: int, now: float) -> tuple[Remark, ...]:
+    """Return the remarks on a task once an attempt was told all of them."""
+    told = {"attempt": number, "delivered_at": now}
+    return tuple(r.model_copy(update=told) if r.is_pending else r for r in record.feedback)
 
 
 def _ended(attempt: Attempt, report: DoneReport) -> float:
