@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, get_args, get_origin
+from typing import IO, Any, Literal, get_args, get_origin
 
 import click
 from pydantic import ValidationError
@@ -35,6 +35,7 @@ SPELLINGS = {
     "working_directory": ["-w"],
 }
 """Options that can be written in another way too."""
+METAVARS = {"agent": "NAME", "model": "NAME", "budget": "USD", "timeout": "TIME"}
 FILES: Mapping[type[Act], Mapping[str, str]] = {AddTask: {"text": "--file"}}
 """Options that name a file, or - for standard input, whose text is the value."""
 TARGETS = (
@@ -84,11 +85,13 @@ def _option(field: str, kind: type[Act]) -> click.Option:
         return click.Option([field, files[field]], type=file, metavar="F", help=about.description)
     if get_origin(about.annotation) is tuple:
         return click.Option(words, metavar="TEXT", multiple=True, help=about.description)
-    choices = [word for word in get_args(about.annotation) if word]
+    choices: list[str] = []
+    if get_origin(about.annotation) is Literal:
+        choices = [word for word in get_args(about.annotation) if word]
     return click.Option(
         words,
         type=click.Choice(choices) if choices else click.STRING,
-        metavar=None if choices else "TEXT",
+        metavar=None if choices else METAVARS.get(field, "TEXT"),
         required=about.is_required(),
         help=about.description,
     )

@@ -455,6 +455,21 @@ class Task(Model):
         return " ".join(first.split())[:80] or self.id
 
 
+class Instead(Model):
+    """What a person wants of a task's attempts in place of what its text says.
+
+    It holds for exactly that text; `at` is seconds since the epoch.
+    """
+
+    agent: AgentName | None = None
+    model: Line | None = None
+    budget_usd: Money | None = None
+    timeout: Timeout | None = None
+    by: str
+    at: float
+    digest: str
+
+
 class Plan(Model):
     """A goal and its tasks, as one file says them."""
 
@@ -496,6 +511,21 @@ class Plan(Model):
     def flow_branch(self) -> str:
         """Return the branch that results are merged to."""
         return self.flow or f"{self.type or 'flow'}/{self.plan}"
+
+    def with_instead(self, task: str, said: Instead | None) -> Plan:
+        """Return the plan as attempts at a task go by it: a person may have said who does it."""
+        if said is None or said.digest != self.by_id[task].digest:
+            return self
+        told = {name: getattr(said, name) for name in ("agent", "model", "budget_usd", "timeout")}
+        changes = {name: value for name, value in told.items() if value is not None}
+        text = self.by_id[task]
+        if said.agent is not None and said.agent != self.setting(text, "agent"):
+            changes["model"] = said.model  # that of the text is another agent's
+        new = text.model_copy(update=changes)
+        tasks = tuple(new if each is text else each for each in self.tasks)
+        # Not copied: a copy would keep what was computed of the former tasks.
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return Plan.model_construct(self.model_fields_set, **{**values, "tasks": tasks})
 
     def verify(self, task: Task) -> tuple[str, ...]:
         """Return the commands whose success proves the task."""
@@ -848,6 +878,8 @@ class TaskRecord(Model):
     repair: bool = False
     """The next attempt is to find out why the last one failed."""
     guidance: tuple[Guidance, ...] = ()
+    instead: Instead | None = None
+    """Who does the next attempts, and within what, where a retry said it."""
     feedback: tuple[Remark, ...] = ()
     """What was said to its agents, the oldest first."""
     approvals: tuple[Approval, ...] = ()

@@ -126,6 +126,8 @@ def revise(snapshot: Snapshot, new: Plan, actor: str) -> Revision:
             f"{names(unasked)} {'are' if unasked[1:] else 'is'} in review, done under the old "
             "`steps` and `quality`; `retry` has the new ones carried out"
         )
+    if back_to := [task for task in changed if snapshot.record(task).instead]:
+        said.append(f"{names(back_to)}: who does it, and within what, is what the new text says")
     again = [task for task in changed if snapshot.status(task) in (S.FAILED, S.CANCELLED)]
     if again:
         said.append(f"{names(again)}: the new text counts when it is tried again: retry")

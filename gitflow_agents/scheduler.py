@@ -122,6 +122,11 @@ class Snapshot:
         """Return what is known about a task; an empty record when nothing is."""
         return self.records.get(task) or _nothing_known(task)
 
+    def plan_for(self, task: str) -> Plan:
+        """Return the plan as the next attempt at a task goes by it."""
+        record = self.records.get(task)
+        return self.plan.with_instead(task, record.instead) if record else self.plan
+
     def statuses(self) -> dict[str, Status]:
         """Return every task's status, in plan order."""
         return {task.id: self.status(task.id) for task in self.plan.tasks}

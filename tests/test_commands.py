@@ -393,6 +393,7 @@ def test_guidance_is_kept_with_who_gave_it_and_which_attempt_it_answers(
     assert retried(one("f"), **options) == {
         "granted": 0,
         "guidance": (said,),
+        "instead": None,
         "fresh": False,
         "repair": False,
         "provided_by": "",

@@ -1262,6 +1262,7 @@ def test_show_task_as_json_is_the_whole_record() -> None:
         "verify": ["pytest -q tests/test_auth.py"],
         "run": None,
         "agent": "command",
+        "instead": None,
         "kind": "change",
         "role": None,
         "steps": [],

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitflow_agents.models import (
+    Config,
     Limits,
     Reason,
     Value,
     person,
 )
+from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.transitions import Happened
 
@@ -142,6 +144,9 @@ class Ground:
     """The tip of the base, where the command is about it."""
     has_base: bool = False
     """Whether flow holds that tip."""
+    config: Config = field(default_factory=Config)
+    book: Handbook = field(default_factory=Handbook)
+    """The roles that tasks have; read only for a command that says who does one."""
     still: Mapping[str, bool] = field(default_factory=dict)
     """The files for which the plan is held, and whether each is still as it was then."""
 

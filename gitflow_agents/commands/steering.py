@@ -25,6 +25,7 @@ from gitflow_agents.commands.following import (
     MarkPlan,
     Move,
 )
+from gitflow_agents.commands.instead import instead
 from gitflow_agents.commands.targets import MOST_NAMED, select
 from gitflow_agents.commands.words import (
     Approve,
@@ -157,6 +158,7 @@ def _next_attempt(command: Retry, ground: Ground, record: TaskRecord) -> dict[st
     return {
         "granted": granted,
         "guidance": _guidance(command, ground, record),
+        "instead": instead(command, ground, record),
         "fresh": (record.fresh or command.fresh) and not command.repair,
         "repair": (record.repair or command.repair) and not command.fresh,
     }

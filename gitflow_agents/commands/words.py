@@ -11,12 +11,13 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from gitflow_agents.errors import FlowError
-from gitflow_agents.models import Model
+from gitflow_agents.models import AgentName, Model, Timeout
 
 LEVELS = ("read", "triage", "write", "maintain", "admin")
 """Who may do what, as thresholds: each includes the ones before it."""
 
 Targets = tuple[str, ...]
+Dollars = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 Why = Annotated[str, Field(max_length=4000)]
 
 
@@ -80,6 +81,26 @@ class Retry(Act):
         default=False, description="Also the failed and cancelled tasks that need it."
     )
     force: bool = Field(default=False, description="Also where all allowed attempts are used up.")
+    agent: AgentName | Literal[""] = Field(
+        default="", description="Who does it from now on, if the config allows that agent."
+    )
+    model: Annotated[str, Field(max_length=200)] = Field(
+        default="", description="The agent's model from now on."
+    )
+    budget: Dollars | None = Field(
+        default=None, description="Dollars that an attempt may cost from now on."
+    )
+    timeout: Timeout | None = Field(
+        default=None, description="How long an attempt may take from now on, such as 45m."
+    )
+    as_planned: bool = Field(
+        default=False, description="Forget agent, model, budget and time of earlier retries."
+    )
+
+    @property
+    def says_who(self) -> bool:
+        """Say whether it is about who does the next attempts, or within what."""
+        return bool(self.agent or self.model or self.budget or self.timeout)
 
     @property
     def guidance(self) -> tuple[str, Literal["append", "replace"]]:

@@ -472,7 +472,7 @@ def values(
     step: StepFacts = StepFacts(),
 ) -> Brief:
     """Return all that a template can name, for the task's own agent or that of a step."""
-    plan, state, record = snapshot.plan, snapshot.state, snapshot.record(task_id)
+    plan, state, record = snapshot.plan_for(task_id), snapshot.state, snapshot.record(task_id)
     role: Role | None
     if member is None:
         role = handbook.role(plan, plan.by_id[task_id])

@@ -26,6 +26,9 @@ from gitflow_agents.render.facts import (
     cost,
     counts_line,
     estimated,
+    instead_json,
+    instead_line,
+    instead_of,
     is_lost,
     lacking,
     last_line,
@@ -142,7 +145,7 @@ def show_task(
     """Return all that is known about a task; `report` is that of its newest attempt."""
     plan, record = snapshot.plan, snapshot.record(task_id)
     task = plan.by_id[task_id]
-    graph = snapshot.graph
+    graph, instead = snapshot.graph, instead_of(snapshot, task_id)
     has_work = record.status is not _PENDING and any(past.tip for past in record.attempts)
     lines = [
         fit(f"{plan.plan}/{task_id}  {task.name}", WIDTH),
@@ -157,6 +160,7 @@ def show_task(
         *_field("Tracker", task.tracker or ""),
         *_field("Folder", plan.setting(task, "working_directory") or ""),
         *_field("Runner", plan.setting(task, "runner") or ""),
+        *_field("By", instead_line(instead) if instead else ""),
         *_rows("Needs", _needs(snapshot, task)),
         *_rows("Provides", [capability.name for capability in task.provides]),
         *_rows("Files", task.files),
@@ -279,6 +283,7 @@ def show_task_json(
         "verify": list(plan.verify(task)),
         "run": task.run,
         "agent": plan.setting(task, "agent"),
+        "instead": instead_json(instead_of(snapshot, task_id)),
         "kind": task.kind,
         "role": plan.setting(task, "role"),
         "steps": [step.model_dump(mode="json") for step in plan.setting(task, "steps")],

@@ -14,6 +14,7 @@ from typing import Any
 from gitflow_agents.graph import schedule
 from gitflow_agents.models import (
     LOCAL,
+    Instead,
     Limits,
     Remark,
     Status,
@@ -255,6 +256,32 @@ def what_next(snapshot: Snapshot, task: str) -> list[str]:
     if is_lost(snapshot, task):
         return [f"      $ gitflow-agents run {snapshot.plan.plan}"]
     return []
+
+
+# --- what retries said of who does it -------------------------------------------------------------
+
+
+def instead_of(snapshot: Snapshot, task: str) -> Instead | None:
+    """Return what a retry said of who does a task, if it holds for the text as it is now."""
+    said = snapshot.record(task).instead
+    return said if said and said.digest == snapshot.plan.by_id[task].digest else None
+
+
+def instead_line(said: Instead) -> str:
+    """Return in words who does the next attempts, and within what: `codex, $5, 45m (bob)`."""
+    model = f"model {one_line(said.model)}" if said.model else ""
+    budget = f"${said.budget_usd:g}" if said.budget_usd is not None else ""
+    time = one_line(said.timeout) if said.timeout is not None else ""
+    told = ", ".join(part for part in (said.agent, model, budget, time) if part)
+    return f"{told} ({one_line(person(said.by))})"
+
+
+def instead_json(said: Instead | None) -> dict[str, Any] | None:
+    """Return the same as an object, or None where no retry said it."""
+    if said is None:
+        return None
+    told = said.model_dump(mode="json", exclude={"digest", "by", "at"})
+    return {**told, "by": person(said.by), "at": when(said.at)}
 
 
 # --- what was said to agents ---------------------------------------------------------------------

@@ -12,6 +12,8 @@ from gitflow_agents.models import SCHEMA, Limits, Plan, Status, Task, fold
 from gitflow_agents.render.facts import (
     WORDS,
     blockers_of,
+    instead_line,
+    instead_of,
     is_lost,
     lacking,
     sentence,
@@ -270,6 +272,8 @@ def explain(
         *wrapped(sentence(snapshot, task, now), "  ", "  "),
         *what_next(snapshot, task),
     ]
+    if said := instead_of(snapshot, task):
+        lines += wrapped(f"its next attempt, as a retry said: {instead_line(said)}", "  ", "  ")
     full = spent(snapshot, limits) or piled_up(snapshot, limits)
     if full and snapshot.status(task) is _PENDING:
         lines += wrapped(f"no task starts now: {full}", "  ", "  ")

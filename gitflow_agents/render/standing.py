@@ -14,6 +14,8 @@ from gitflow_agents.render.facts import (
     blockers_of,
     cost,
     counts_line,
+    instead_line,
+    instead_of,
     is_lost,
     is_still,
     lacking,
@@ -130,6 +132,7 @@ def status(
             *_tree(snapshot),
             "",
             *_task_table(snapshot, rows, now),
+            *_insteads(snapshot),
             *_remarks(snapshot),
             *_estimates(snapshot),
         ]
@@ -227,6 +230,27 @@ def _task_table(snapshot: Snapshot, tasks: Iterable[str], now: float) -> list[st
             )
         )
     return titled(head, rows)
+
+
+def _insteads(snapshot: Snapshot) -> Iterator[str]:
+    """Yield who does the unfinished tasks of which a retry said it."""
+    open_ = [
+        task
+        for task, record in snapshot.records.items()
+        if record.instead and record.status not in (_COMPLETED, Status.CANCELLED)
+    ]
+    found = [
+        (task, said)
+        for task in sorted(open_, key=lambda task: snapshot.plan.order.get(task, 0))
+        if task in snapshot.plan.order and (said := instead_of(snapshot, task))
+    ]
+    if found:
+        yield ""
+        yield "As retries said"
+    for task, said in found[:MOST_REMARKS]:
+        yield f"  {task}  {fit(instead_line(said), WIDTH - 20)}"
+    if len(found) > MOST_REMARKS:
+        yield f"  … and {len(found) - MOST_REMARKS} more"
 
 
 def _remarks(snapshot: Snapshot) -> Iterator[str]:

@@ -25,6 +25,7 @@ from gitflow_agents.commands import (
     PutForward,
     Refused,
     Resume,
+    Retry,
     Revert,
     Skip,
     TakeBack,
@@ -33,6 +34,7 @@ from gitflow_agents.commands import (
 )
 from gitflow_agents.errors import LostRace
 from gitflow_agents.models import Limits, Status
+from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service.conducting import NEWS, Conductor, told_of_merge
 from gitflow_agents.service.desk import Desk
@@ -270,7 +272,18 @@ class Acting:
         held = desk.snapshot.state.held
         still = desk.executor.guard.still(held) if held else {}
         limits = limits_now(desk.snapshot, desk.config)
-        return Ground(desk.snapshot, desk.actor, desk.clock(), limits, base, has_base, still)
+        says_who = isinstance(command, Retry) and command.says_who
+        return Ground(
+            desk.snapshot,
+            desk.actor,
+            desk.clock(),
+            limits,
+            base_tip=base,
+            has_base=has_base,
+            config=desk.config,
+            book=desk.handbook if says_who else Handbook(),
+            still=still,
+        )
 
     def _rehearse(self, decision: Decision) -> None:
         """Refuse what would be refused for what is on flow or on a branch; nothing moves."""

@@ -77,7 +77,7 @@ class Attempts:
         None when it cannot begin: what it names as its documentation or its inputs is not there.
         """
         snapshot, repository = self.desk.snapshot, self.desk.store.repository
-        plan, state = snapshot.plan, snapshot.state
+        plan, state = snapshot.plan_for(task), snapshot.state
         record = snapshot.record(task)
         number = (record.attempt.number if record.attempt else 0) + 1
         nonce = new_nonce()
@@ -175,7 +175,7 @@ class Attempts:
         The agent's memory of the attempt before is where that one was, and not here.
         """
         snapshot, handbook = self.desk.snapshot, self.desk.handbook
-        plan, record = snapshot.plan, snapshot.record(task)
+        plan, record = snapshot.plan_for(task), snapshot.record(task)
         *former, attempt = record.attempts
         before = record.model_copy(update={"attempts": tuple(former)})
         terms = handbook.terms(plan, plan.by_id[task])
@@ -199,7 +199,8 @@ class Attempts:
     ) -> tuple[StepOrder, ...]:
         """Return the steps that follow the task's own agent, each with its brief."""
         snapshot, repository = self.desk.snapshot, self.desk.store.repository
-        plan, task = snapshot.plan, snapshot.plan.by_id[record.id]
+        plan = snapshot.plan_for(record.id)
+        task = plan.by_id[record.id]
         asked = plan.setting(task, "steps")
         if not asked:
             return ()

@@ -67,7 +67,7 @@ def as_json(found: Iterable[Standing]) -> dict[str, Any]:
 
 
 def lacking(
-    plan: Plan,
+    snapshot: Snapshot,
     tasks: Iterable[str],
     book: Handbook,
     config: Config,
@@ -76,7 +76,7 @@ def lacking(
     """Return what is not installed, each in a sentence, with the tasks that want it."""
     wanted: dict[str, list[str]] = {}
     for task in tasks:
-        for name in _agents_of(plan, task, book):
+        for name in _agents_of(snapshot.plan_for(task), task, book):
             wanted.setdefault(name, []).append(task)
     found = {}
     for name, who in wanted.items():
@@ -135,7 +135,7 @@ def ensure(
     """
     order = snapshot.plan.order
     pending = sorted(snapshot.by_status[Status.PENDING], key=order.__getitem__)
-    lacks = lacking(snapshot.plan, pending, book, config, environ)
+    lacks = lacking(snapshot, pending, book, config, environ)
     said = [f"{names(tasks)} cannot be done here: {why}" for why, tasks in lacks.items()]
     idle = {task for tasks in lacks.values() for task in tasks}
     busy = snapshot.by_status[Status.IN_PROGRESS] or snapshot.by_status[Status.REVIEW]

@@ -152,7 +152,8 @@ class Dispatcher:
         for task in snapshot.by_status[Status.IN_PROGRESS] - snapshot.taken:
             record = snapshot.record(task)
             lease, attempt = record.lease, record.attempts[-1]
-            timeout = snapshot.plan.setting(snapshot.plan.by_id[task], "timeout").seconds
+            plan = snapshot.plan_for(task)
+            timeout = plan.setting(plan.by_id[task], "timeout").seconds
             if lease and lease.run and now - attempt.started_at > timeout / 2:
                 yield lease.run, attempt
 

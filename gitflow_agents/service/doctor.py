@@ -161,7 +161,7 @@ class Doctor:
             return  # told already
         for plan, snapshot in self._open:
             pending = sorted(snapshot.by_status[S.PENDING], key=snapshot.plan.order.__getitem__)
-            for why, tasks in crew.lacking(snapshot.plan, pending, book, config, environ).items():
+            for why, tasks in crew.lacking(snapshot, pending, book, config, environ).items():
                 what, _, command = why.partition(": ")
                 message = f"{what}, and plan {plan} wants it for {commands.names(tasks)}"
                 yield Ailment("agent-missing", message, command, plan)

@@ -200,11 +200,11 @@ class Jobs:
         attempts = Attempts(desk)
         order = attempts.order(task)
         known = desk.handbook, desk.config, self.service.environ
-        plan_ = desk.snapshot.plan
+        plan_ = desk.snapshot.plan_for(task)
         broken = crew.no_runner(plan_, task, desk.handbook, desk.config)
         if install and not broken:
             broken = crew.install(plan_, task, *known, order.stop)
-        lacks = [broken] if broken else [*crew.lacking(desk.snapshot.plan, (task,), *known)]
+        lacks = [broken] if broken else [*crew.lacking(desk.snapshot, (task,), *known)]
         if lacks:
             result = _nothing(desk, order, Reason.PRECONDITION_FAILED, "; ".join(lacks))
         else:

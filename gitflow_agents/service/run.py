@@ -232,7 +232,8 @@ class Run:
         state, plan = snapshot.state, snapshot.plan
         is_local = desk.store.refs.is_local
         authority = "" if is_local else f"\nauthority: {snapshot.authority}, a remote"
-        terms = [desk.handbook.terms(plan, task) for task in plan.tasks]
+        asked = (snapshot.plan_for(task.id).by_id[task.id] for task in plan.tasks)
+        terms = [desk.handbook.terms(plan, task) for task in asked]
         crews = (steps.crew(plan, task, desk.handbook) for task in plan.tasks)
         terms += [member.task for crew in crews for member in crew]
         agents = sorted({plan.setting(task, "agent") for task in terms})
