@@ -199,6 +199,9 @@ AGENT = r"^[a-z][a-z0-9-]{0,31}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?$"
 """Somebody on GitHub, or a team there as `organisation/team`."""
 
+BOT = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(\[bot\])?$"
+WORD = r"^[a-z][a-z0-9-]{0,39}$"
+
 RUNNER = r"^[a-z0-9][a-z0-9-]{0,31}$"
 LABEL = r"^[A-Za-z0-9_][A-Za-z0-9_.:/=+-]{0,127}$"
 
@@ -213,6 +216,18 @@ Logins = Annotated[
     tuple[Login, ...],
     BeforeValidator(_listed, json_schema_input_type=Login | tuple[Login, ...]),
     Field(max_length=20),
+]
+BotName = Annotated[str, StringConstraints(strict=True, pattern=BOT)]
+BotNames = Annotated[
+    tuple[BotName, ...],
+    BeforeValidator(_listed, json_schema_input_type=BotName | tuple[BotName, ...]),
+    Field(max_length=20),
+]
+Verb = Annotated[str, StringConstraints(strict=True, pattern=WORD)]
+Verbs = Annotated[
+    tuple[Verb, ...],
+    BeforeValidator(_listed, json_schema_input_type=Verb | tuple[Verb, ...]),
+    Field(max_length=100),
 ]
 RunnerName = Annotated[str, StringConstraints(strict=True, pattern=RUNNER)]
 Label = Annotated[str, StringConstraints(strict=True, pattern=LABEL)]
@@ -380,6 +395,7 @@ class Defaults(Model):
     quality: Quality = "basic"
     runner: RunnerName | None = None
     merge: Literal["auto", "pr"] = "auto"
+    approvers: Logins = ()
 
 
 class Task(Model):
@@ -418,6 +434,7 @@ class Task(Model):
     scope: Literal["flag", "strict"] | None = None
     tdd: Annotated[bool, Field(strict=True)] | None = None
     approval: TaskGates = ()
+    approvers: Logins | None = None
     merge: Literal["auto", "pr"] | None = None
     tracker: Line | None = None
     # Accepted as other tools write them, and only compared with what is computed.
@@ -666,6 +683,29 @@ def _off(value: Any) -> Any:
     return "off" if value is False else value  # an unquoted off is false in YAML
 
 
+Level = Literal["read", "triage", "write", "maintain", "admin"]
+"""What somebody may do in a repository of a forge; each includes the ones before it."""
+
+
+class CommandPermission(Model):
+    """Who may give one command, in place of who may by default."""
+
+    level: Level | None = None
+    users: Logins = ()
+    """People and teams who may, whatever their level."""
+    codeowners: Annotated[bool, Field(strict=True)] = False
+    """Whether owners of all paths of the task may, who can write here."""
+
+
+def _leveled(value: Any) -> Any:
+    return {"level": value} if isinstance(value, str) else value
+
+
+_Permission = Annotated[
+    CommandPermission, BeforeValidator(_leveled, json_schema_input_type=Level | CommandPermission)
+]
+
+
 USUAL = "default"
 """The runner of tasks that name none, where a config has one of that name."""
 
@@ -692,6 +732,17 @@ class Config(Model):
     remote: Line | None = None
     """The remote that decides on plans which begin from now on, if not this repository."""
     notify: Logins = ()
+    allow_users: Logins = ()
+    """Who counts as one who can write here, of those who give commands on a forge."""
+    allow_bots: BotNames = ()
+    """Bots that are heard, as if they could write here."""
+    allow_self_approval: Annotated[bool, Field(strict=True)] = False
+    command_permissions: dict[Verb, _Permission] = {}
+    command_prefix: Literal["none", "required"] = "none"
+    ignore_commands: Verbs = ()
+    """Words that belong to other bots, however near they are to a command."""
+    command_limit: Count = 30
+    """Commands that one person may give on a forge within an hour."""
     start: Literal["on-push"] | None = None
     """Whether Actions start the plan files of the default branch, too."""
     cache: Lines = ()

@@ -33,6 +33,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "transitions",
             "scheduler",
             "commands",
+            "owners",
+            "permission",
             "replan",
             "render",
             "errors",

@@ -398,7 +398,7 @@ def test_all_errors_are_told_in_one_pass_in_the_order_of_the_file() -> None:
         "3:7: error: flow: `a..b` cannot be a branch: it holds `..` (rename it)",
         "4:8: error: copy[0]: `../x` climbs out with `..` (write it from the top of the repository)",
         "5:9: error: limits: `limits` is empty, and has to be a mapping (write it, or remove the key)",
-        "6:1: error: approvers: `approvers` is not built yet in this version (remove it)",
+        "6:1: error: approvers: there is no key `approvers` here (it belongs to a task or under `defaults`)",
         "7:7: error: type: `type` is `feature`, and has to be one of feat, fix, chore, docs, refactor, test (did you mean `feat`?)",
         "8:1: error: gaol: there is no key `gaol` (did you mean `goal`?)",
         "9:46: error: defaults.timeout: `10s` has to be between 60 seconds and 4 hours",

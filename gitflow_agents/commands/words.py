@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from gitflow_agents.errors import FlowError
-from gitflow_agents.models import AgentName, Model, Timeout
+from gitflow_agents.models import AgentName, Level, Model, Timeout
 
-LEVELS = ("read", "triage", "write", "maintain", "admin")
+LEVELS: tuple[str, ...] = get_args(Level)
 """Who may do what, as thresholds: each includes the ones before it."""
 
 Targets = tuple[str, ...]
@@ -43,6 +43,11 @@ class Act(Model):
     """Fields that no door asks for: whoever carries the command out fills them."""
     targets: Targets = ()
 
+    @property
+    def needs_level(self) -> str:
+        """Return who may give it just so: its words can ask for more than the verb does."""
+        return self.level
+
 
 class Stop(Act):
     """End what runs; what it did is kept.
@@ -52,6 +57,11 @@ class Stop(Act):
     """
 
     verb: Literal["stop"] = "stop"
+
+    @property
+    def needs_level(self) -> str:
+        """Return who may end some tasks, or close the plan."""
+        return "maintain" if "plan" in self.targets else self.level
 
 
 class Retry(Act):
@@ -103,6 +113,11 @@ class Retry(Act):
         return bool(self.agent or self.model or self.budget or self.timeout)
 
     @property
+    def needs_level(self) -> str:
+        """Return who may try again, or beyond what the plan allows."""
+        return "maintain" if self.force else self.level
+
+    @property
     def guidance(self) -> tuple[str, Literal["append", "replace"]]:
         """Return what the agent is told, and whether beside the description or in its place.
 
@@ -136,6 +151,7 @@ class Resume(Act):
 class Reject(Act):
     """Refuse what a task has done, before it is merged; the reason goes to the next attempt."""
 
+    level = "maintain"
     needs_target = True
     verb: Literal["reject"] = "reject"
     reason: Why = Field(description="What is wrong with it.", min_length=1)

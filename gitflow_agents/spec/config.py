@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gitflow_agents.commands import KINDS
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.handoff import PREFIX as INPUT
 from gitflow_agents.models import AGENT, CLIS, WITHOUT_MCP, Agents, Config
@@ -177,10 +178,22 @@ def _mistakes(config: Config) -> Iterator[tuple[Path, str, str]]:
         if not _HOME.fullmatch(folder) or {".", ".."} & {*parts}:
             mend = "write it from your home: ~/.cache/pip"
             yield ("cache", at), f"`{short(folder)}` is no folder below a home", mend
+    yield from _wrong_permissions(config)
     yield from _wrong_agents(config.agents)
     for at, base in enumerate(config.bases or ()):
         if reason := bad_branch(base.replace("*", "x").replace("?", "x")):
             yield ("bases", at), f"`{short(base)}` cannot be a branch: {reason}", "rename it"
+
+
+def _wrong_permissions(config: Config) -> Iterator[tuple[Path, str, str]]:
+    for verb, said in config.command_permissions.items():
+        if verb not in KINDS:
+            other = near(verb, KINDS)
+            mend = f"did you mean `{other}`?" if other else f"they are {', '.join(KINDS)}"
+            yield ("command_permissions", verb), f"there is no command `{verb}`", mend
+        elif said.codeowners and not KINDS[verb].takes_tasks:
+            reason = f"`{verb}` is about no task, so nobody owns what it is about"
+            yield ("command_permissions", verb, "codeowners"), reason, "remove it"
 
 
 def _wrong_agents(agents: Agents) -> Iterator[tuple[Path, str, str]]:

@@ -17,6 +17,7 @@ from gitflow_agents.models import (
     Agents,
     Capability,
     CommandConfig,
+    CommandPermission,
     Config,
     ConfigLimits,
     CustomConfig,
@@ -69,6 +70,8 @@ _SHARED = {
     "model, no change outside `files`, and tests with new code; `none` warns of nothing.",
     "merge": "`pr` merges a result only when it is approved: on GitHub in a pull request of its "
     "own, anywhere by `approve`; `auto` asks nobody.",
+    "approvers": "Who may approve it or reject it, of those who can write on GitHub: people, teams "
+    "as `organisation/team`, `codeowners`. What the config wants approved also needs `maintain`.",
 }
 _COMMANDS = {
     "setup": "Shell commands in every fresh worktree, before the agent and before the gate.",
@@ -207,12 +210,28 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "remote": "The remote that decides on plans which begin from now on; else this repository.",
         "notify": "Who is mentioned on GitHub when a plan needs a person or is finished: people, "
         "and teams as `organisation/team`; nobody if left out.",
+        "allow_users": "Who may give commands on GitHub as if they could write: people, and teams "
+        "as `organisation/team`.",
+        "allow_bots": "Bots that are heard on GitHub, as if they could write; none of them "
+        "approves, skips or reverts.",
+        "allow_self_approval": "`true` lets those approve who wrote or started it.",
+        "command_permissions": "Who may give a command on GitHub, by its verb: a level, or "
+        "`level`, `users` and `codeowners`.",
+        "command_prefix": "`required`: only `/gitflow retry` is heard, and `/retry` is not.",
+        "ignore_commands": "Words of other bots: `/word` is never answered, however much it looks "
+        "like a command.",
+        "command_limit": "How many commands one person may give on GitHub within an hour.",
         "start": "`on-push`: GitHub Actions also start each plan file on the default branch that "
         "was never started.",
         "cache": "Folders of a home, such as `~/.cache/pip`, that attempts on GitHub Actions find "
         "as an earlier one left them that worked in the same `working_directory`.",
         "runners": "The machines of GitHub Actions that plans may name, each with its labels, such "
         "as `gpu: [self-hosted, gpu]`; tasks that name none get `default`, if there is one.",
+    },
+    CommandPermission: {
+        "level": "`read`, `triage`, `write`, `maintain` or `admin`; more than usual, or less.",
+        "users": "People, and teams as `organisation/team`, who may whatever their level is.",
+        "codeowners": "`true`: also who owns all paths of the task, by CODEOWNERS, and can write.",
     },
     ConfigLimits: _LIMITS
     | {
@@ -289,6 +308,7 @@ def reference() -> str:
         ("An entry of `decisions`", Decision),
         ("The config", Config),
         ("The config's `limits`", ConfigLimits),
+        ("An entry of the config's `command_permissions`", CommandPermission),
         ("The config's `agents.command`", CommandConfig),
         ("The config's `agents.claude` and its like", AgentConfig),
         ("An agent of your own in the config's `agents`", CustomConfig),

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 from gitflow_agents.errors import Problem
 from gitflow_agents.models import (
     AGENT,
+    BOT,
     CLIS,
     LABEL,
     LOGIN,
@@ -23,6 +24,7 @@ from gitflow_agents.models import (
     TASK_ID,
     TOOL,
     VARIABLE,
+    WORD,
     Agents,
     Config,
     CustomConfig,
@@ -34,15 +36,12 @@ from gitflow_agents.spec.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
 
-_LATER_IN_A_PLAN = frozenset("approvers repository epic".split())
+_LATER_IN_A_PLAN = frozenset("repository epic".split())
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
     Defaults: _LATER_IN_A_PLAN,
-    Config: frozenset(
-        "allow_users allow_bots allow_self_approval "
-        "command_permissions command_prefix comment_mode projects issues agent_mapping".split()
-    ),
+    Config: frozenset("comment_mode projects issues agent_mapping".split()),
 }
 """Keys that have a meaning, but not in this version."""
 
@@ -54,6 +53,8 @@ _PATTERNS = {
     TASK_ID: ("task id", "use letters, digits, `.` and `-`"),
     VARIABLE: ("name of a variable", "use letters, digits and `_`"),
     TOOL: ("tool", "use read, edit, write, bash, web, or mcp:<server>"),
+    BOT: ("bot on GitHub", "write its name: `renovate`, or `renovate[bot]`"),
+    WORD: ("word of a command", "write it without `/`"),
     LOGIN: ("person or team on GitHub", "write it without `@`; a team is `organisation/team`"),
 }
 _WANTED = {
@@ -226,9 +227,10 @@ def _unknown(model: type[BaseModel], key: str) -> Said:
         if key in group:
             others = " and ".join(f"`{other}`" for other in group if other != key)
             return Said(f"`{key}` is another spelling of {others}", "remove one", at_key=True)
-    if other := near(key, known):
+    other = near(key, known)
+    if other and not any(key in keys(elsewhere) for elsewhere, _ in _HOMES):
         return Said(f"there is no key `{key}`", f"did you mean `{other}`?", at_key=True)
-    homes = [home for other, home in _HOMES if other is not model and key in keys(other)]
+    homes = [home for one, home in _HOMES if one is not model and key in keys(one)]
     preferred = ", ".join(group[0] for group in spellings(model).values())
     mend = f"it belongs {' or '.join(homes)}" if homes else f"the keys are {preferred}"
     return Said(f"there is no key `{key}` here", mend, at_key=True)
