@@ -95,8 +95,28 @@ class Page:
     check: Check
 
 
+@dataclass(frozen=True)
+class Review:
+    """What one person said last of a pull request: yes to a commit, or that changes are wanted.
+
+    `at` is seconds since the epoch; `actor` the person as git writes people.
+    """
+
+    login: str
+    id: int
+    is_yes: bool
+    sha: str
+    at: float
+    actor: str
+
+
 class Forge(Protocol):
     """Where runs are started; each method raises ForgeRefused or ForgeDown."""
+
+    @property
+    def host(self) -> str:
+        """Return the name of its server, which people have their address for no mail at."""
+        ...
 
     def start(self, job: Job, inputs: Mapping[str, str]) -> int:
         """Start a run, and return its id, or 0 where the forge does not say it."""
@@ -126,11 +146,29 @@ class Forge(Protocol):
         """
         ...
 
-    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
-        """Return who has approved a pull request at exactly this commit and still does.
+    def reviews(self, pull: int) -> tuple[Review, ...]:
+        """Return what people said of a pull request, of each the last that still holds.
 
-        Only people with the level count, and approvals after a time in seconds since the epoch;
-        none are returned when one of them wants changes, whenever that was said.
+        Nobody is left out for what they may do here.
+        """
+        ...
+
+    def level(self, login: str, id: int) -> str:
+        """Return what somebody may do here, one of `commands.LEVELS`; nothing where that is nobody.
+
+        A login that belongs to another id by now is nobody's.
+        """
+        ...
+
+    def is_in_team(self, team: str, login: str) -> bool:
+        """Say whether somebody is in a team `organisation/team`."""
+        ...
+
+    def authors(self, sha: str, since: str = "") -> tuple[str, ...]:
+        """Return who wrote and who committed a commit, as git writes people.
+
+        With `since` it is all commits that this other one lacks.  Whom the forge does not know is
+        left out.
         """
         ...
 
@@ -179,5 +217,6 @@ __all__ = [
     "Job",
     "Looked",
     "Page",
+    "Review",
     "Trouble",
 ]

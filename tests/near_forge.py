@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gitflow_agents.commands import Act
-from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Page
+from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Page, Review
 from gitflow_agents.forge import Job as Kind
 from gitflow_agents.models import Checked, Home
 from gitflow_agents.service import Service
@@ -72,6 +72,12 @@ class Near:
     """Who has approved a pull request at which commit."""
     said_at: float = math.inf
     """When they did."""
+    people: dict[str, str] = field(default_factory=dict)
+    """The level of each person who is no maintainer."""
+    teams: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    wrote: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Whose a commit is."""
+    host: str = "github.com"
     issues: dict[int, str] = field(default_factory=dict)
     """The words of each open issue."""
     checks: dict[str, Check] = field(default_factory=dict)
@@ -131,11 +137,31 @@ class Near:
         self.pulls[head] = (title, body)
         return Home(pull=len(self.pulls))
 
-    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
-        """Return who has approved a pull request at a commit since a time."""
-        self._ask("approvers")
-        assert level == "maintain"
-        return self.yes.get((pull, sha), ()) if self.said_at > since else ()
+    def reviews(self, pull: int) -> tuple[Review, ...]:
+        """Return who has approved a pull request, at which commit."""
+        self._ask("reviews")
+        given = [
+            (sha, by)
+            for (number, sha), people in self.yes.items()
+            for by in people
+            if number == pull
+        ]
+        return tuple(
+            Review(by.split()[0], n, True, sha, self.said_at, by)
+            for n, (sha, by) in enumerate(given)
+        )
+
+    def level(self, login: str, id: int) -> str:
+        """Return what somebody may do."""
+        return self.people.get(login, "maintain")
+
+    def is_in_team(self, team: str, login: str) -> bool:
+        """Say whether somebody is in a team."""
+        return login in self.teams.get(team, ())
+
+    def authors(self, sha: str, since: str = "") -> tuple[str, ...]:
+        """Return who wrote a commit, or some."""
+        return self.wrote.get(sha, ())
 
     def report(self, marker: str, title: str, body: str) -> Home:
         """Return the issue of a plan."""

@@ -10,7 +10,6 @@ import pytest
 from gitflow_agents.cli import ACTS
 from gitflow_agents.commands import (
     KINDS,
-    LEVELS,
     Decision,
     DropTrain,
     Effect,
@@ -25,7 +24,6 @@ from gitflow_agents.commands import (
 )
 from gitflow_agents.models import Attempt, Guidance, Limits, Reason, Status
 from gitflow_agents.scheduler import FLOW_TROUBLE, Snapshot
-from gitflow_agents.service.acting import permit
 from gitflow_agents.transitions import TRANSITIONS, Happened
 from tests.test_scheduler import LETTERS, NOW, lease, needing, plan_of, snapshot, train
 
@@ -534,23 +532,6 @@ def test_a_glob_that_meets_merged_tasks_leaves_them_alone_and_an_id_does_not() -
         "a1 is merged",
         "revert demo/a1 -m WHY",
     )
-
-
-# --- who may --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("verb", KINDS)
-@pytest.mark.parametrize("level", LEVELS)
-def test_permission_is_a_threshold(verb: str, level: str) -> None:
-    kind = KINDS[verb]
-    command = kind.model_construct(targets=("t",), verb=verb)
-    if LEVELS.index(level) >= LEVELS.index(kind.level):
-        permit(command, level)
-        return
-    with pytest.raises(Refused) as error:
-        permit(command, level)
-    assert error.value.reason_code == "not-allowed"
-    assert error.value.message == f"you have {level}; {verb} needs {kind.level}"
 
 
 # --- large plans ----------------------------------------------------------------------------------

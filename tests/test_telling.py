@@ -24,7 +24,7 @@ from gitflow_agents.models import (
 from gitflow_agents.render.story import check, looked_at, matters, opening, summary
 from gitflow_agents.service import Service
 from gitflow_agents.service.reconcile import Reconciler
-from gitflow_agents.service.reviewing import approvals_of
+from gitflow_agents.service.reviewing import agreed, approvals_of
 from gitflow_agents.service.telling import Telling
 from tests import engine, repos
 from tests.engine import task
@@ -320,28 +320,29 @@ def test_a_pull_request_that_another_pass_has_opened_is_taken(
 
 
 class Canned(GitHub):
-    """GitHub with these reviews of every pull request; all but `nobody` are maintainers."""
+    """GitHub that answers these paths with these values, and knows nothing else."""
 
-    def __init__(self, reviews: list[dict[str, Any]]) -> None:
+    def __init__(self, answers: dict[str, Any]) -> None:
         super().__init__("alice/shop", "", api="http://localhost", server="", branch="main")
-        self.reviews = reviews
+        self.answers = answers
 
-    def _ask(self, verb: str, path: str, what: str, **about: Any) -> Any:
-        if "/nobody/" in path:
-            raise ForgeRefused("nobody is no user", status=404)
-        return {"permission": "maintain"} if path.startswith("/collaborators") else self.reviews
+    def ask(self, verb: str, path: str, what: str, **about: Any) -> Any:
+        for end, value in self.answers.items():
+            if path.endswith(end):
+                return value
+        raise ForgeRefused(f"{path} is not there", status=404)
 
 
 def said(who: str, state: str, second: int) -> dict[str, Any]:
     """Return a review of the commit `a`."""
-    user = {"login": who, "id": 1, "type": "User"}
+    user = {"login": who, "id": len(who), "type": "User"}
     at = f"1970-01-01T00:00:{second:02}Z"
     return {"user": user, "state": state, "commit_id": "a", "submitted_at": at}
 
 
 @pytest.mark.slow
-def test_only_people_who_may_approve_exactly_this_commit_count(
-    hub: Hub, shop: Repository, heads: tuple[str, str]
+def test_what_people_said_last_of_a_pull_request_is_known_with_what_they_may(
+    hub: Hub, shop: Repository, heads: tuple[str, str], repo: Repo, alice: Token
 ) -> None:
     first, second = heads
     there = github(hub, shop)
@@ -352,18 +353,38 @@ def test_only_people_who_may_approve_exactly_this_commit_count(
     bob = hub.person("bob", (shop, "maintain"))
     carol = hub.person("carol", (shop, "write"))
 
-    def review(who: Token, event: str, sha: str) -> tuple[str, ...]:
+    def review(who: Token, event: str, sha: str) -> dict[str, tuple[bool, str]]:
         about = {"event": event, "commit_id": sha, "body": "x"}
         assert ask(hub, who, f"POST /repos/alice/shop/pulls/{pull}/reviews", about).status == 200
-        return tuple(one.split()[0] for one in there.approvers(pull, second, "maintain", 0))
+        return {one.login: (one.is_yes, one.sha) for one in there.reviews(pull)}
 
-    assert review(carol, "APPROVE", second) == ()
-    assert review(bob, "APPROVE", first) == ()
-    assert review(bob, "APPROVE", second) == ("bob",)
-    assert review(bob, "COMMENT", second) == ("bob",)
-    assert review(carol, "REQUEST_CHANGES", second) == ("bob",)
-    assert review(bob, "REQUEST_CHANGES", second) == ()
-    assert there.approvers(pull, second, "write", 0) == ()
+    assert review(carol, "APPROVE", second) == {"carol": (True, second)}
+    assert review(bob, "APPROVE", first)["bob"] == (True, first)
+    assert review(bob, "APPROVE", second)["bob"] == (True, second)
+    assert review(bob, "COMMENT", first)["bob"] == (True, second)
+    assert review(bob, "REQUEST_CHANGES", second)["bob"] == (False, second)
+    known = {one.login: one.id for one in there.reviews(pull)}
+    levels = [there.level(who, known[who]) for who in ("bob", "carol")]
+    assert levels == ["maintain", "write"]
+    assert there.level("bob", known["carol"]) == ""
+    assert there.level("eve", known["carol"]) == ""
+    # Who wrote and who committed something, as far as these are accounts here.
+    mail = f"carol <{known['carol']}+carol@users.noreply.127.0.0.1>"
+    assert there.authors(second) == ()
+    repo.git("commit", "--quiet", "--allow-empty", "-m", "hers", f"--author={mail}")
+    assert push(hub, repo, shop, alice, "flow/p") == ""
+    assert there.authors(repo.sha("HEAD"), first) == (mail,)
+    hub.teams["acme/core"] = {"bob": "active", "carol": "pending"}
+    with pytest.raises(ForgeRefused, match="403"):  # the job's own token sees no teams
+        there.is_in_team("acme/core", "bob")
+    app = GitHub(
+        "alice/shop", hub.app(shop, RIGHTS).text, api=hub.api, server=hub.base, branch="main"
+    )
+    assert [app.is_in_team("acme/core", who) for who in ("bob", "carol", "eve")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.slow  # that such a result waits for an approval is fast
@@ -382,7 +403,7 @@ def test_a_result_is_merged_when_its_pull_request_is_approved(repo: Repo, tmp_pa
     assert "in pull request 2" in forge.comments[101]
     asked = list(forge.asked)
     forge.reconcile()
-    assert forge.asked[len(asked) :] == ["approvers"]
+    assert forge.asked[len(asked) :] == ["reviews"]
     yes = forge.yes[2, up.sha(branch)] = ("bob <2+bob@users.noreply.github.com>",)
 
     def stands() -> tuple[int, bool]:
@@ -444,23 +465,69 @@ def test_an_approval_in_a_pull_request_holds_while_somebody_gives_it(
 
 def test_an_approval_of_a_commit_counts_only_after_what_was_withdrawn() -> None:
     reviews = [said("bob", "APPROVED", 10), said("dave", "APPROVED", 30)]
-    there = Canned(reviews)
-    assert [len(there.approvers(7, "a", "maintain", since)) for since in (0, 10, 30)] == [2, 1, 0]
-    there.reviews.append(said("carol", "CHANGES_REQUESTED", 5))
-    assert there.approvers(7, "a", "maintain", 20) == ()
+    heard = Canned({"/pulls/7/reviews": reviews}).reviews(7)
+    everybody = [agreed(heard, "a", since, lambda one: True) for since in (0, 10, 30)]
+    assert [len(people) for people in everybody] == [2, 1, 0]
+    assert agreed(heard, "b", 0, lambda one: True) == ()
+    (who,) = agreed(heard, "a", 0, lambda one: one.login == "dave")
+    assert who == "dave <4+dave@users.noreply.github.com>"
+    reviews.append(said("carol", "CHANGES_REQUESTED", 5))
+    heard = Canned({"/pulls/7/reviews": reviews}).reviews(7)
+    assert agreed(heard, "a", 20, lambda one: True) == ()
+    assert len(agreed(heard, "a", 0, lambda one: one.login != "carol")) == 2
 
 
-def test_a_reviewer_whom_nobody_knows_keeps_no_approval_back() -> None:
-    gone = {**said("ghost", "CHANGES_REQUESTED", 1), "user": None}
-    reviews = [said("nobody", "CHANGES_REQUESTED", 1), gone, said("bob", "APPROVED", 1)]
-    (who,) = Canned(reviews).approvers(7, "a", "maintain", 0)
-    assert who.split()[0] == "bob"
+def test_only_the_last_word_of_each_person_counts_and_of_no_account_none() -> None:
+    reviews = [
+        {**said("ghost", "CHANGES_REQUESTED", 1), "user": None},
+        said("bob", "APPROVED", 1),
+        said("bob", "CHANGES_REQUESTED", 2),
+        said("carol", "APPROVED", 3),
+        said("carol", "DISMISSED", 4),
+        said("dave", "CHANGES_REQUESTED", 5),
+        said("dave", "APPROVED", 6),
+        said("dave", "COMMENTED", 7),
+    ]
+    heard = Canned({"/pulls/7/reviews": reviews}).reviews(7)
+    assert {one.login: (one.is_yes, one.at) for one in heard} == {
+        "bob": (False, 2.0),
+        "dave": (True, 6.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "level"),
+    [
+        ({"role_name": "maintain", "permission": "write"}, "maintain"),
+        ({"role_name": "triage", "permission": "read"}, "triage"),
+        ({"role_name": "our builders", "permission": "write"}, "write"),
+        ({"permission": "admin"}, "admin"),
+        ({"role_name": "none", "permission": "none"}, ""),
+        ({"role_name": "admin", "permission": "admin", "user": None}, ""),
+        ({"role_name": "admin", "permission": "admin", "user": {"login": "bob", "id": 8}}, ""),
+        (None, ""),
+    ],
+)
+def test_a_level_is_that_of_the_account_and_of_no_other(answer: Any, level: str) -> None:
+    path = "/repos/alice/shop/collaborators/bob/permission"
+    found = {} if answer is None else {path: {"user": {"login": "bob", "id": 7}, **answer}}
+    assert Canned(found).level("bob", 7) == level
+
+
+def test_a_member_of_a_team_is_one_who_has_joined_it() -> None:
+    path = "/orgs/shop/teams/core/memberships/"
+    there = Canned({f"{path}bob": {"state": "active"}, f"{path}carol": {"state": "pending"}})
+    assert [there.is_in_team("shop/core", who) for who in ("bob", "carol", "eve")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_what_is_ours_is_found_beside_what_a_deleted_account_wrote() -> None:
     bot = {"body": f"{MARK}\nours", "id": 2, "user": {"type": "Bot", "login": "bot"}}
     gone = {"body": f"{MARK}\ntheirs", "id": 1, "user": None}
-    there = Canned([])
+    there = Canned({})
     assert there._ours([gone, bot], MARK) == [bot]
     there._login = lambda: "alice"  # type: ignore[method-assign]
     assert there._ours([gone], MARK) == []

@@ -18,7 +18,7 @@ from github import Auth, Github, GithubException, GithubRetry
 from requests.exceptions import RequestException
 
 from gitflow_agents.commands import LEVELS
-from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Job, Page
+from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Job, Page, Review
 from gitflow_agents.models import Checked, Home
 
 WORKFLOWS: Mapping[Job, str] = {
@@ -70,6 +70,11 @@ class GitHub:
         self.repository = repository
         self._token, self._api, self._server = token, api, server
         self._branch, self._is_hurried = branch, is_hurried
+
+    @property
+    def host(self) -> str:
+        """Return the name of GitHub's server."""
+        return urlsplit(self._server).hostname or "github.com"
 
     @cached_property
     def _github(self) -> Github:
@@ -188,44 +193,83 @@ class GitHub:
             made = self._ask("POST", "/pulls", what, body=about)
         return _home(made)
 
-    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
-        """Return who approves a commit in a pull request since then; none if one wants changes."""
+    # --- people -----------------------------------------------------------------------------------
+
+    def reviews(self, pull: int) -> tuple[Review, ...]:
+        """Return the last verdict of each person who gave one and did not lose it."""
         what = f"the reviews of pull request {pull} could not be read"
-        last: dict[str, Mapping[str, Any]] = {}
+        last: dict[int, Mapping[str, Any]] = {}
         for page in range(1, MOST_PAGES + 1):
             query = {"per_page": PER_PAGE, "page": page}
             said = self._ask("GET", f"/pulls/{pull}/reviews", what, query=query)
             for one in said:
                 # What somebody only remarked takes nothing back.
                 if (one["user"] or {}).get("type") == "User" and one["state"] in _VERDICTS:
-                    last[one["user"]["login"]] = one
+                    last[int(one["user"]["id"])] = one
             if len(said) < PER_PAGE:
                 break
-        counted = [one for one in last.values() if one["state"] != "DISMISSED"]
-        counted = [one for one in counted if self._has(one["user"]["login"], level)]
-        if any(one["state"] == "CHANGES_REQUESTED" for one in counted):
-            return ()
-        host = urlsplit(self._server).hostname or "github.com"
         return tuple(
-            f"{one['user']['login']} <{one['user']['id']}+{one['user']['login']}"
-            f"@users.noreply.{host}>"
-            for one in counted
-            if one["commit_id"] == sha
-            and datetime.fromisoformat(one["submitted_at"]).timestamp() > since
+            Review(
+                login=str(one["user"]["login"]),
+                id=number,
+                is_yes=one["state"] == "APPROVED",
+                sha=str(one["commit_id"] or ""),
+                at=datetime.fromisoformat(one["submitted_at"]).timestamp(),
+                actor=self._actor(one["user"]),
+            )
+            for number, one in last.items()
+            if one["state"] != "DISMISSED"
         )
 
-    def _has(self, login: str, level: str) -> bool:
-        """Say whether somebody has a level here; an own role counts as what it is made of."""
+    def level(self, login: str, id: int) -> str:
+        """Return what somebody may do here; an own role counts as what it is made of."""
         what = f"what {login} may do here could not be read"
         path = f"/collaborators/{quote(login, safe='')}/permission"
+        said = self._found(f"/repos/{self.repository}{path}", what)
+        if not said or not said["user"] or said["user"]["id"] != id:
+            return ""  # nobody that this repository knows, or a name that passed to another
+        roles = (said.get("role_name"), said["permission"])
+        return next((str(one) for one in roles if one in LEVELS), "")
+
+    def is_in_team(self, team: str, login: str) -> bool:
+        """Say whether somebody is a member of a team; who was only invited is not."""
+        what = f"whether {login} is in {team} could not be read"
+        owner, _, name = team.partition("/")
+        path = f"/orgs/{quote(owner, safe='')}/teams/{quote(name, safe='')}/memberships/"
+        said = self._found(path + quote(login, safe=""), what)
+        return bool(said) and said["state"] == "active"
+
+    def authors(self, sha: str, since: str = "") -> tuple[str, ...]:
+        """Return whose accounts a commit, or all since another one, belongs to."""
+        what = f"who wrote {sha[:12]} could not be read"
+        if not since:
+            commits = [self._ask("GET", f"/commits/{sha}", what)]
+        else:
+            commits = []
+            for page in range(1, MOST_PAGES + 1):
+                query = {"per_page": PER_PAGE, "page": page}
+                said = self._ask("GET", f"/compare/{since}...{sha}", what, query=query)
+                commits += said["commits"]
+                if len(said["commits"]) < PER_PAGE:
+                    break
+        people = (one[part] for one in commits for part in ("author", "committer"))
+        # GitHub writes `{}` for somebody whom it does not know.
+        return tuple(dict.fromkeys(self._actor(one) for one in people if one and "id" in one))
+
+    def _actor(self, user: Mapping[str, Any]) -> str:
+        """Return an account as git writes people, at its address for no mail."""
+        return f"{user['login']} <{user['id']}+{user['login']}@users.noreply.{self.host}>"
+
+    def _found(self, path: str, what: str) -> Any:
+        """Return what GitHub answers, or None where it knows nothing of that name."""
         try:
-            said = self._ask("GET", path, what)
+            return self.ask("GET", path, what)
         except ForgeRefused as e:
-            if e.status == 404:  # nobody that this repository knows
-                return False
+            if e.status == 404:
+                return None
             raise
-        roles = [one for one in (said.get("role_name"), said["permission"]) if one in LEVELS]
-        return bool(roles) and LEVELS.index(roles[0]) >= LEVELS.index(level)
+
+    # --- where a plan is told of ------------------------------------------------------------------
 
     def report(self, marker: str, title: str, body: str) -> Home:
         """Return the open issue of ours that begins with `marker`; opened where there is none."""

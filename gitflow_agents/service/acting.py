@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gitflow_agents import commands, scheduler
+from gitflow_agents import commands, permission, scheduler
 from gitflow_agents.commands import (
     Approve,
     Decision,
@@ -54,8 +54,13 @@ RECORDABLE: Mapping[type[commands.Act], frozenset[Status]] = {
 }
 """Commands that may change nothing but records, and the statuses of tasks in which they do."""
 
-LOCAL_LEVEL = "admin"
-"""What the person at the terminal may do where no forge knows better."""
+Permit = Callable[[commands.Act, Snapshot], None]
+"""Raises Refused where somebody may not give a command on a plan as it is."""
+
+
+def at_terminal(command: commands.Act, snapshot: Snapshot) -> None:
+    """Permit what the person at the terminal asks for, where no forge knows better."""
+    permission.permit(command, permission.TERMINAL, permission.Rules(), snapshot)
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ class Acting:
 
     reconciler: Reconciler
     limits: Limits
+    permit: Permit = at_terminal
+    asked_at: float | None = None
+    """When it was given on a forge, in seconds since the epoch: what came later was not seen."""
     tests_here: bool = True
     """Whether this process tests trains, while the person waits; else a run of the forge does."""
 
@@ -110,7 +118,6 @@ class Acting:
         every time.
         """
         assert also is None or not self.tests_here
-        permit(command, LOCAL_LEVEL)
         for turn in range(MOST_RACES):
             try:
                 if isinstance(command, Revert | Update) and self.tests_here and not dry_run:
@@ -128,9 +135,9 @@ class Acting:
         None when it is more than that.  The lock is held, and the snapshot needs no other task: no
         pass goes first, because nothing that it could find changes what is recorded here.
         """
-        permit(command, LOCAL_LEVEL)
         desk = self.desk
         snapshot, plan = desk.snapshot, desk.snapshot.plan.plan
+        self.permit(command, snapshot)
         statuses = {snapshot.status(task) for task in snapshot.plan.by_id}
         if snapshot.state.status != "live" or not statuses <= RECORDABLE[type(command)]:
             return None
@@ -162,6 +169,7 @@ class Acting:
             self.reconciler.refresh()
             if unless(desk.snapshot):
                 return Outcome(plan, False, (), "", desk.snapshot)
+            self.permit(command, desk.snapshot)
             if isinstance(command, Revert | Update) and not dry_run:
                 self._one_at_a_time()
             decision = commands.effects(command, self._ground(command))
@@ -307,12 +315,4 @@ class Acting:
         return Outcome(plan, snapshot.tip != before, said, undo, snapshot, is_done)
 
 
-def permit(command: commands.Act, level: str) -> None:
-    """Raise Refused unless `level` is enough for a command: the one place that decides it."""
-    levels = commands.LEVELS
-    if levels.index(level) < levels.index(command.level):
-        verb = command.model_dump()["verb"]
-        raise Refused("not-allowed", f"you have {level}; {verb} needs {command.level}")
-
-
-__all__ = ["RECORDABLE", "Acting", "Also", "Outcome", "permit"]
+__all__ = ["RECORDABLE", "Acting", "Also", "Outcome", "Permit", "at_terminal"]

@@ -15,6 +15,7 @@ from gitflow_agents import spec
 from gitflow_agents.errors import FlowError, Problem, is_full
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
 from gitflow_agents.models import SCHEMA, Config, DoneReport, Lease, Train
+from gitflow_agents.permission import Rules
 from gitflow_agents.render import utc
 from gitflow_agents.roles import Handbook
 from gitflow_agents.runner import Stop, new_lease
@@ -64,6 +65,8 @@ class Desk:
     """Reads a new text of the plan; InvalidFile with everything that is wrong in it."""
     book: Callable[[], Handbook] = Handbook
     """Reads the handbook, which few of the commands need."""
+    rules: Callable[[], Rules] = Rules
+    """Reads what the repository decides about commands."""
     run: str = ""
     clock: Callable[[], float] = time.time
     lease: Callable[[float], Lease] = new_lease

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from gitflow_agents.commands import Approve, DropTrain
+from gitflow_agents.commands import Act, Approve, DropTrain, Refused, Reject
 from gitflow_agents.errors import LostRace
-from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused
+from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused, Review
 from gitflow_agents.models import Approval, Status, TaskRecord, person
 from gitflow_agents.render import done_report
 from gitflow_agents.render.story import looked_at
 from gitflow_agents.render.text import fit
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.permitting import Permitting, Unasked
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
 
@@ -37,9 +39,8 @@ class Reviewing:
         heard: dict[str, tuple[TaskRecord, tuple[str, ...]]] = {}
         for task, record, sha in self._looked_at():
             try:
-                since = record.unapproved
-                people = self.forge.approvers(record.pull, sha, Approve.level, since)
-            except (ForgeDown, ForgeRefused) as e:
+                people = self._people(task, record, sha)
+            except (ForgeDown, ForgeRefused, Unasked) as e:
                 stands = "stays approved" if record.approvals else "is not approved"
                 self._warn(f"{task} {stands}: {e.message}")
                 continue
@@ -47,6 +48,32 @@ class Reviewing:
                 heard[task] = record, people
         if heard:
             self._write(lambda draft: self._note(draft, heard))
+
+    def _people(self, task: str, record: TaskRecord, sha: str) -> tuple[str, ...]:
+        """Return who approves a result in its pull request."""
+        yes = Approve(targets=(task,), sha=sha)
+        no = Reject(targets=(task,), reason="changes are wanted")
+        reviews = self.forge.reviews(record.pull)
+        return agreed(
+            reviews, sha, record.unapproved, lambda one: self._may(yes if one.is_yes else no, one)
+        )
+
+    def _may(self, command: Act, review: Review) -> bool:
+        """Say whether somebody could do by a command what they did by a review."""
+        who = self._permitting.asker(review.login, review.id)
+        try:
+            self._permitting.permit(command, who, self._snapshot)
+        except Unasked:
+            raise
+        except Refused as e:
+            if e.reason_code == "self-approval":
+                self._warn(f"an approval does not count: {e.said}")
+            return False
+        return True
+
+    @cached_property
+    def _permitting(self) -> Permitting:
+        return Permitting(self.forge, self.reconciler.desk.rules())
 
     def _note(self, draft: Draft, heard: Mapping[str, tuple[TaskRecord, tuple[str, ...]]]) -> None:
         """Stage what people said of results that nothing has happened to since they were asked."""
@@ -136,6 +163,19 @@ class Reviewing:
         self.reconciler.desk.written()
 
 
+def agreed(
+    reviews: Sequence[Review], sha: str, since: float, may: Callable[[Review], bool]
+) -> tuple[str, ...]:
+    """Return who approves exactly a commit, later than a time in seconds since the epoch.
+
+    Those count who may; none are returned when one of them wants changes, whenever that was said.
+    """
+    if any(may(one) for one in reviews if not one.is_yes):
+        return ()
+    given = (one for one in reviews if one.is_yes and one.sha == sha and one.at > since)
+    return tuple(one.actor for one in given if may(one))
+
+
 def approvals_of(
     snapshot: Snapshot, task: str, people: Sequence[str], at: float
 ) -> tuple[Approval, ...]:
@@ -157,4 +197,4 @@ def approvals_of(
     return (*kept, yes)
 
 
-__all__ = ["Reviewing", "approvals_of"]
+__all__ = ["Reviewing", "agreed", "approvals_of"]

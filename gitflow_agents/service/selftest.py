@@ -17,7 +17,7 @@ from typing import Any
 from gitflow_agents import packaged
 from gitflow_agents.commands import Retry
 from gitflow_agents.errors import FlowError
-from gitflow_agents.forge import ForgeRun, Job, Page
+from gitflow_agents.forge import ForgeRun, Job, Page, Review
 from gitflow_agents.models import SCHEMA, DoneReport, Home, Reason, Status
 from gitflow_agents.render import count, one_line
 from gitflow_agents.scheduler import Snapshot
@@ -77,6 +77,8 @@ def walk(environ: Mapping[str, str]) -> Iterator[Step]:
 class _Near:
     """A forge that starts nothing: the walk does what it is asked for."""
 
+    host = "localhost"
+
     def __init__(self) -> None:
         self.asked: list[tuple[Job, dict[str, str]]] = []
 
@@ -98,7 +100,16 @@ class _Near:
     ) -> Home:
         return Home(pull=1)
 
-    def approvers(self, pull: int, sha: str, level: str, since: float) -> tuple[str, ...]:
+    def reviews(self, pull: int) -> tuple[Review, ...]:
+        return ()
+
+    def level(self, login: str, id: int) -> str:
+        return ""
+
+    def is_in_team(self, team: str, login: str) -> bool:
+        return False
+
+    def authors(self, sha: str, since: str = "") -> tuple[str, ...]:
         return ()
 
     def report(self, marker: str, title: str, body: str) -> Home:

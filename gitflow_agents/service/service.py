@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gitflow_agents import cache, handoff, render, scheduler, spec
+from gitflow_agents import cache, handoff, owners, render, scheduler, spec
 from gitflow_agents.commands import Act, AddTask, Refused, is_group, names, no_such_task
 from gitflow_agents.errors import FlowError, InvalidFile, LostRace, UsageError
 from gitflow_agents.execute import Executor
@@ -39,6 +39,7 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
 )
+from gitflow_agents.permission import Rules
 from gitflow_agents.replan import Revision, revise
 from gitflow_agents.roles import Handbook
 from gitflow_agents.runner import Stop, lease_is_lost
@@ -55,7 +56,7 @@ from gitflow_agents.service.accept import (
     propose,
     proposing,
 )
-from gitflow_agents.service.acting import LOCAL_LEVEL, RECORDABLE, Acting, Also, Outcome, permit
+from gitflow_agents.service.acting import RECORDABLE, Acting, Also, Outcome, Permit, at_terminal
 from gitflow_agents.service.alerting import Bell
 from gitflow_agents.service.authority import Authorities
 from gitflow_agents.service.desk import Desk, Told
@@ -142,6 +143,15 @@ class Service:
         As the config, they are read on the default branch only.
         """
         return briefing.read_handbook(self.repository, self._default[1], self.config)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Return what the default branch says of commands: its config, and who owns its paths."""
+        tree, read = self._default[1], self.repository.read
+        found = (read(tree, path) for path in owners.PLACES if tree)
+        data = next((one for one in found if one is not None), b"")
+        text = data.decode(errors="replace") if len(data) <= owners.MOST_BYTES else ""
+        return Rules(self.config, owners.read(text))
 
     @cached_property
     def roles(self) -> briefing.Roles:
@@ -913,6 +923,7 @@ class Service:
                 name, data, file=self._shown(name, name), more=given_by(desk.snapshot)
             ),
             lambda: self.handbook,
+            lambda: self.rules,
             run_id(),
             self.clock,
         )
@@ -1021,28 +1032,38 @@ class Service:
         *,
         dry_run: bool = False,
         on_event: Callable[[Told], None] = lambda told: None,
+        permit: Permit = at_terminal,
+        asked_at: float | None = None,
     ) -> Outcome:
-        """Carry out a command on a plan; Refused when it is not allowed or not possible."""
-        outcome = self._record(command, plan, dry_run, on_event)
+        """Carry out a command on a plan; Refused when it is not allowed or not possible.
+
+        `permit` raises where it is not allowed; `asked_at` is when it was given on a forge, in
+        seconds since the epoch.
+        """
+
+        def acting(snapshot: Snapshot) -> Acting:
+            reconciler = Reconciler(self.desk(snapshot, on_event))
+            return Acting(reconciler, self.limits(snapshot), permit, asked_at)
+
+        outcome = self._record(command, plan, dry_run, acting)
         if outcome is not None:
             return outcome
         _, snapshot = self.authorities.load(plan)
         if snapshot is None:
             raise self._unknown(plan)
         if isinstance(command, AddTask):
-            permit(command, LOCAL_LEVEL)
+            permit(command, snapshot)
             return self.add_tasks(command, snapshot, self.at(plan), self.actor, dry_run=dry_run)
-        desk = self.desk(snapshot, on_event)
-        desk.worktrees.exclude()
-        desk.executor.guard.begin()
-        acting = Acting(Reconciler(desk), self.limits(snapshot))
+        one = acting(snapshot)
+        one.desk.worktrees.exclude()
+        one.desk.executor.guard.begin()
         try:
-            return acting.handle(command, dry_run=dry_run)
+            return one.handle(command, dry_run=dry_run)
         finally:
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
 
     def _record(
-        self, command: Act, plan: str, dry_run: bool, on_event: Callable[[Told], None]
+        self, command: Act, plan: str, dry_run: bool, acting: Callable[[Snapshot], Acting]
     ) -> Outcome | None:
         """Carry out a command whose price does not grow with the plan; None where it needs all."""
         tasks = command.targets
@@ -1054,9 +1075,8 @@ class Service:
             snapshot = store.load_slice(plan, tasks)
             if snapshot is None:
                 return None
-            acting = Acting(Reconciler(self.desk(snapshot, on_event)), self.limits(snapshot))
             with contextlib.suppress(LostRace):
-                return acting.record(command, dry_run=dry_run)
+                return acting(snapshot).record(command, dry_run=dry_run)
         return None
 
     def add_tasks(

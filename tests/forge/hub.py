@@ -87,6 +87,8 @@ class Hub:
     lock: threading.RLock = field(default_factory=threading.RLock)
     repositories: dict[str, Repository] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
+    teams: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Who has joined a team `ORGANISATION/TEAM`, or was invited: `active` or `pending`."""
     requests: list[Request] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     """What a request asked for that GitHub's descriptions do not know, a sentence each."""

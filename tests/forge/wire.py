@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,12 @@ def _user(hub: Hub, login: str | None) -> JSON | None:
     return None if login is None else user(hub, login)
 
 
+def _account(hub: Hub, email: str) -> JSON | None:
+    """Return whose address for no mail it is; no other one is known here."""
+    found = re.fullmatch(r"(?:\d+\+)?([^@+]+)@users\.noreply\..+", email)
+    return None if found is None else user(hub, found[1])
+
+
 def repository(hub: Hub, repo: Repository) -> JSON:
     """Return a repository."""
     url = f"{hub.api}/repos/{repo.name}"
@@ -74,8 +81,8 @@ def repository(hub: Hub, repo: Repository) -> JSON:
 
 def commit(hub: Hub, repo: Repository, sha: str) -> JSON:
     """Return a commit as REST lists it."""
-    fields = repo.git.log(sha, "%T%x00%P%x00%an%x00%ae%x00%aI%x00%B", "-1").split("\0")
-    tree, parents, name, email, date, message = fields
+    fields = repo.git.log(sha, "%T%x00%P%x00%an%x00%ae%x00%aI%x00%ce%x00%B", "-1").split("\0")
+    tree, parents, name, email, date, committer, message = fields
     url = f"{hub.api}/repos/{repo.name}"
     who = {"name": name, "email": email, "date": date}
     return {
@@ -91,8 +98,8 @@ def commit(hub: Hub, repo: Repository, sha: str) -> JSON:
             "url": f"{url}/git/commits/{sha}",
             "comment_count": 0,
         },
-        "author": None,
-        "committer": None,
+        "author": _account(hub, email),
+        "committer": _account(hub, committer),
         "parents": [{"sha": one, "url": f"{url}/commits/{one}"} for one in parents.split()],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.forge import wire
-from tests.forge.rest.routes import NOT_ACCESSIBLE, Answer, Call, route
+from tests.forge.rest.routes import NOT_ACCESSIBLE, NOT_FOUND, Answer, Call, route
 from tests.forge.state import (
     Refused,
 )
@@ -81,6 +81,18 @@ def _(call: Call) -> Answer:
 @route("GET /users/{username}", "")
 def _(call: Call) -> Answer:
     return Answer(wire.user(call.hub, call.params["username"]) | {"user_view_type": "public"})
+
+
+@route("GET /orgs/{org}/teams/{team_slug}/memberships/{username}", "")
+def _(call: Call) -> Answer:
+    if call.who.kind == "default":
+        raise Refused(403, NOT_ACCESSIBLE)
+    org, slug, login = (call.params[one] for one in ("org", "team_slug", "username"))
+    state = call.hub.teams.get(f"{org}/{slug}", {}).get(login)
+    if state is None:
+        raise Refused(404, NOT_FOUND)
+    url = f"{call.hub.api}/orgs/{org}/teams/{slug}/memberships/{login}"
+    return Answer({"url": url, "role": "member", "state": state})
 
 
 @route("GET /rate_limit", "")
