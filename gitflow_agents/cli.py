@@ -1312,17 +1312,26 @@ _claim = click.option(
     type=click.Choice(["success", "failure", "cancelled", "skipped"]),
     help="What became of the test of a train in this very run, as GitHub says.",
 )
+@click.option(
+    "--end-runs", is_flag=True, help="Only see to it that runs end which were stopped, and wait."
+)
 @click.pass_obj
-def reconcile(app: App, plans: tuple[str, ...], verdict: str | None) -> int:
+def reconcile(app: App, plans: tuple[str, ...], verdict: str | None, end_runs: bool) -> int:
     """In a job of GitHub Actions: do what is due, and start runs for the rest.
 
     Each pass reads the state that origin has, takes what was published, merges what passed, and
     starts a run a task. It may be called at any time, twice at once too. Without PLAN it looks at
-    all that origin has.
+    all that origin has. With --end-runs it cancels what is wanted no more, forces what has not
+    ended in a minute, and says after five which run has not.
     """
     from gitflow_agents import on_actions
+    from gitflow_agents.errors import UsageError
 
+    if verdict and end_runs:
+        raise UsageError("--verdict is for a pass, and --end-runs does none")
     with on_actions.hushed(app) as aloud:
+        if end_runs:
+            return on_actions.end_runs(app, plans, _Teller(app), aloud)
         return on_actions.reconcile(app, plans, verdict or "", _Teller(app), aloud)
 
 

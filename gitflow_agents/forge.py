@@ -123,9 +123,21 @@ class Forge(Protocol):
         ...
 
     def verdict(self, run: int) -> ForgeRun | None:
-        """Return the test in a train's run, as a run; None when the forge knows none of that id.
+        """Return the job of a run that works, as a run: an agent's, or the test of a train.
 
-        It is over before the run is: the run's last job asks for the pass that reads it.
+        It is over before the run is, whose other job takes what came of it.  None when the forge
+        knows no run of that id.
+        """
+        ...
+
+    def run(self, number: int) -> ForgeRun | None:
+        """Return a run with all its jobs; None when the forge knows none of that id."""
+        ...
+
+    def cancel(self, run: int, *, force: bool = False) -> bool:
+        """Ask a run to end, and say whether it was asked: not one that is over.
+
+        With `force` it has no time to save what it did.
         """
         ...
 

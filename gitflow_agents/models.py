@@ -989,6 +989,24 @@ class Train(Model):
     """Who asked for it, where it carries out a command and no pass made it up."""
 
 
+class Ending(Model):
+    """A run of a forge that has to end, because nobody wants what it does; times are of the epoch.
+
+    Without a `task` it tests a train.
+    """
+
+    run: int
+    task: str = ""
+    attempt: int = 0
+    since: float
+    forced_at: float = 0.0
+    """When it was forced, because it did not end when it was asked to."""
+    told: bool = False
+    """A person was told that it does not end."""
+    refused: str = ""
+    """Why the forge does not end it."""
+
+
 class Checked(Model):
     """The check of a plan on the head of its flow: its ids for both ways of asking, and where."""
 
@@ -1051,6 +1069,8 @@ class PlanState(Model):
     train: Train | None = None
     train_limit: int | None = None
     """The longest train allowed until one passes; None means no restriction."""
+    ending: tuple[Ending, ...] = ()
+    """Runs of a forge that are wanted no more and may still be at work."""
     setback: str = ""
     """What somebody asked for last and a run of a forge did not let through, in a sentence."""
     lost_trains: int = 0

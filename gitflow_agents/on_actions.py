@@ -125,6 +125,23 @@ def reconcile(
     return _pass(app, job, plans, aloud, verdict)
 
 
+def end_runs(app: App, plans: Sequence[str], tell: Callable[[Told], None], aloud: list[str]) -> int:
+    """End the runs that plans want no more, and wait for it; return the exit code."""
+    job = Job(app, tell)
+    codes = [ExitCode.DONE]
+    for plan in plans or job.jobs.plans():
+        try:
+            said = job.jobs.end_runs(plan, job.forge, wait=True)
+        except FlowError as e:
+            codes.append(ExitCode(_failed(app, e, aloud, f"{plan}: ")))
+            continue
+        if app.json:
+            app.write({"schema": SCHEMA, "event": "runs_ended", "plan": plan, "said": list(said)})
+        for line in said or (f"plan {plan} has no run that is to end",):
+            app.note(line)
+    return max(codes)
+
+
 def _pass(
     app: App,
     job: Job,
@@ -488,7 +505,17 @@ def main() -> None:
     run()
 
 
-__all__ = ["execute", "hushed", "main", "publish", "reconcile", "start", "test", "words"]
+__all__ = [
+    "end_runs",
+    "execute",
+    "hushed",
+    "main",
+    "publish",
+    "reconcile",
+    "start",
+    "test",
+    "words",
+]
 
 if __name__ == "__main__":
     main()

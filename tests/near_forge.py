@@ -10,9 +10,9 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gitflow_agents.commands import Act
 from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Page, Review
@@ -63,6 +63,10 @@ class Near:
     """How many are taken, and their id is not told."""
     doubles: int = 0
     """How many become two runs."""
+    obeys: Literal["cancel", "force", "nothing"] = "cancel"
+    """What ends a run."""
+    is_saving: bool = False
+    """What works in the runs has ended, and only their other jobs go on."""
     is_down: bool = False
     refuses: set[str] = field(default_factory=set)
     """What it is not to be asked for."""
@@ -112,9 +116,25 @@ class Near:
         return run
 
     def verdict(self, run: int) -> ForgeRun | None:
-        """Return a run of a train."""
+        """Return a run by what works in it."""
         self._ask("verdict")
-        return next((one.seen for one in self.started if one.id == run), None)
+        (found,) = (one.seen for one in self.started if one.id == run)
+        return replace(found, is_over=True) if self.is_saving else found
+
+    def run(self, number: int) -> ForgeRun | None:
+        """Return a run."""
+        self._ask("run")
+        return next((one.seen for one in self.started if one.id == number), None)
+
+    def cancel(self, run: int, *, force: bool = False) -> bool:
+        """End a run, if that is how it can be ended; what it has to save is saved first."""
+        self._ask("force-cancel" if force else "cancel")
+        (one,) = (one for one in self.started if one.id == run)
+        if one.conclusion:
+            return False
+        if self.obeys == "cancel" or (force and self.obeys == "force"):
+            one.conclusion = "cancelled"
+        return True
 
     def runs(self, job: Kind, since: float) -> tuple[ForgeRun, ...]:
         """Return all runs of a kind, the newest first."""

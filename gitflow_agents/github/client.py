@@ -27,8 +27,8 @@ WORKFLOWS: Mapping[Job, str] = {
     "reconcile": "gitflow.yml",
 }
 """The files on the default branch that a dispatch starts."""
-VERDICT = "test"
-"""The job whose conclusion is a train's verdict."""
+WORK = ("test", "execute")
+"""The jobs that work: the first one's conclusion is a train's verdict."""
 CHECK = "gitflow-agents"
 """What the check of a plan is called, so that a rule for a branch can ask for it."""
 LEFT = "flow has moved on"
@@ -125,7 +125,7 @@ class GitHub:
         return int(said.get("workflow_run_id") or 0) if isinstance(said, dict) else 0
 
     def verdict(self, run: int) -> ForgeRun | None:
-        """Return the job of a train's run that tested it; None when there is no such run."""
+        """Return the job of a run that works, a train's test; None when there is no such run."""
         what = f"what became of run {run} could not be read"
         query = {"per_page": PER_PAGE, "filter": "latest"}
         try:
@@ -135,7 +135,7 @@ class GitHub:
                 return None
             raise
         # A job of a called workflow has the caller's name before its own.
-        jobs = [j for j in said["jobs"] if str(j["name"]).rpartition("/")[2].strip() == VERDICT]
+        jobs = [j for j in said["jobs"] if str(j["name"]).rpartition("/")[2].strip() in WORK]
         if not jobs:
             return ForgeRun(run, url=self.url(run))  # it has not come to that yet
         job = jobs[-1]
@@ -149,6 +149,27 @@ class GitHub:
             job["html_url"] or self.url(run),
             frozenset(str(one["name"]) for one in steps),
         )
+
+    def run(self, number: int) -> ForgeRun | None:
+        """Return a run as it is now; None when there is no such run."""
+        what = f"what became of run {number} could not be read"
+        try:
+            return _run(self._ask("GET", f"/actions/runs/{number}", what))
+        except ForgeRefused as e:
+            if e.status == 404:
+                return None
+            raise
+
+    def cancel(self, run: int, *, force: bool = False) -> bool:
+        """Cancel a run, and say whether GitHub took it: not of one that is over or gone."""
+        path = f"/actions/runs/{run}/{'force-cancel' if force else 'cancel'}"
+        try:
+            self._ask("POST", path, f"run {run} could not be cancelled")
+        except ForgeRefused as e:
+            if e.status not in (404, 409):
+                raise
+            return False
+        return True
 
     def runs(self, job: Job, since: float) -> tuple[ForgeRun, ...]:
         """Return the runs of a workflow since a time, the newest first."""
@@ -561,4 +582,4 @@ _HINTS = {
     422: "compare the workflow on the default branch with the one that init writes",
 }
 
-__all__ = ["VERDICT", "WORKFLOWS", "GitHub"]
+__all__ = ["WORK", "WORKFLOWS", "GitHub"]

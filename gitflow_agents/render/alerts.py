@@ -32,6 +32,7 @@ Kind = Literal[
     "limit_reached",
     "plan_stuck",
     "act_failed",
+    "run_lives",
     "plan_finished",
     "more",
 ]
@@ -92,6 +93,12 @@ def _alerts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Alert]:
         text = f"the new text on plan/{name} was refused: {one_line(state.refusal)}"
         mend = (f"gitflow-agents validate {name}",)
         yield Alert(f"refused {state.refused[:12]}", "text_refused", text, commands=mend)
+    for one in state.ending:
+        if one.told or one.refused:
+            whose = f"of {one.task}" if one.task else "of a train"
+            why = f": {one_line(one.refused)}" if one.refused else ""
+            text = fit(f"run {one.run} {whose} was stopped and has not ended{why}", MOST_CHARACTERS)
+            yield Alert(f"run {one.run}", "run_lives", text, one.task, one.attempt, commands=look)
     if state.setback:
         key = f"setback {_digest(state.setback)}"
         yield Alert(key, "act_failed", one_line(state.setback), commands=look)

@@ -716,18 +716,22 @@ class Attempts:
         if task in self.desk.results:  # it was stopped here too, and published as such
             last = self.desk.results[task][1]
             kept = attempt_ref(order.plan.plan, task, order.number).removeprefix(HEADS)
-        record = self.desk.snapshot.record(task)
-        which = [a.number for a in record.attempts if a.number == order.number and not a.kept]
-        if not last or not which:
+        if last:
+            self.keep_work(draft, task, order.number, last, kept)
+
+    def keep_work(self, draft: Draft, task: str, number: int, last: str, kept: str) -> None:
+        """Note where the work of an attempt is that was ended, unless that is known."""
+        record = draft.snapshot.record(task)
+        if not any(a.number == number and not a.kept for a in record.attempts):
             return
         attempts = tuple(
-            a.model_copy(update={"kept": kept, "tip": last}) if a.number == order.number else a
+            a.model_copy(update={"kept": kept, "tip": last}) if a.number == number else a
             for a in record.attempts
         )
         draft.put(record.model_copy(update={"attempts": attempts}))
-        note = f"what attempt {order.number} of {task} had done is kept as {kept}"
-        draft.tell("work_kept", task=task, attempt=order.number, commit=last, note=note)
-        self.desk.say("work_kept", note, task=task, attempt=order.number, kept=kept)
+        note = f"what attempt {number} of {task} had done is kept as {kept}"
+        draft.tell("work_kept", task=task, attempt=number, commit=last, note=note)
+        self.desk.say("work_kept", note, task=task, attempt=number, kept=kept)
 
     def expire(self, draft: Draft, task: str, reason: Reason) -> None:
         """End an attempt that nobody works on any more, keeping what it did."""
@@ -738,6 +742,7 @@ class Attempts:
             last = self._rescue(record)
         elif record.lease is not None and record.lease.run is not None:
             last = self._kept_beside(record)
+            self.desk.is_unwanted(draft, record.lease, task, record.attempts[-1].number)
         if reason is Reason.FOREIGN_COMMITS:
             tip = self.desk.store.refs.tip(record.branch) or ""
             self._foreign(draft, record, tip)

@@ -60,13 +60,15 @@ class Authorities:
             state = spec.from_yaml(data or b"{}")
             if isinstance(state, dict):
                 texts = {key: value for key, value in state.items() if isinstance(value, str)}
+                if state.get("ending"):
+                    texts["ending"] = "still"
                 return self._states.setdefault(tip, texts)
         return {}
 
     def is_over(self, tip: str | None, proposed: str | None) -> bool:
-        """Say whether a plan with this state has landed or was closed, with no new text for it."""
+        """Say whether a plan has landed or was closed, with no new text for it and no run left."""
         state = self._state(tip) if tip else {}
-        is_over = state.get("status") in ("landed", "closed")
+        is_over = state.get("status") in ("landed", "closed") and "ending" not in state
         return is_over and proposed in (None, state.get("commit"))
 
     def store(self, remote: str, plan: str) -> Store:

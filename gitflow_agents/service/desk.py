@@ -14,13 +14,13 @@ from typing import Any
 from gitflow_agents import spec
 from gitflow_agents.errors import FlowError, Problem, is_full
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
-from gitflow_agents.models import SCHEMA, Config, DoneReport, Lease, Train
+from gitflow_agents.models import SCHEMA, Config, DoneReport, Ending, Lease, Train
 from gitflow_agents.permission import Rules
 from gitflow_agents.render import utc
 from gitflow_agents.roles import Handbook
 from gitflow_agents.runner import Stop, new_lease
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.store import Store, Worktrees
+from gitflow_agents.store import Draft, Store, Worktrees
 from gitflow_agents.store.state import BRIEFING, attempt_ref, one_line
 
 MOST_REPORTS = 64
@@ -156,6 +156,15 @@ class Desk:
             cause = cause.__cause__
         if was_full and self._was_full:
             self.full = str(error)
+
+    def is_unwanted(self, draft: Draft, lease: Lease, task: str = "", attempt: int = 0) -> None:
+        """Note that nobody wants the run any more which a lease names.
+
+        One that the state has not named yet never begins, and needs nothing.
+        """
+        if lease.run and lease.run not in self.runs_over:
+            one = Ending(run=lease.run, task=task, attempt=attempt, since=self.clock())
+            draft.set(ending=(*draft.snapshot.state.ending, one))
 
     def attempt_folder(self, task: str, number: int) -> Path:
         """Return the folder for an attempt's report, progress and output, outside every tree."""

@@ -18,6 +18,7 @@ from gitflow_agents.execute import Order, Verdict
 from gitflow_agents.forge import FORGE, Forge, ForgeDown, ForgeRefused, ForgeRun
 from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
+from gitflow_agents.service.ending import Ends
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reviewing import Reviewing
 from gitflow_agents.service.telling import Telling
@@ -91,6 +92,7 @@ class Dispatcher:
         desk = self.desk
         reviewing = Reviewing(self.reconciler, self.forge)
         reviewing.hear()
+        Ends(self.reconciler, self.forge).go()
         self._hear()
         self._catch_up()
         while True:

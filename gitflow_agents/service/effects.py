@@ -77,6 +77,7 @@ class Effects:
                 train = snapshot.state.train
                 if train is not None:
                     self.ending.append((".train", train.lease, train.nonce))
+                    self.desk.is_unwanted(draft, train.lease)
                     self.trains.drop(draft)
             case Move(task, event, reason, message, changes):
                 record, who = snapshot.record(task), person(draft.actor)
@@ -119,6 +120,8 @@ class Effects:
         self.attempts.stop(draft, task, why, is_dead=is_dead)
         if not is_dead:
             self.ending.append((task, record.lease, record.nonce))
+            number = record.attempts[-1].number
+            self.desk.is_unwanted(draft, record.lease, task, number)
 
     def end_processes(self, *, wait: bool = True) -> None:
         """End what runs here; with `wait`, until the run that it belongs to has saved its work."""

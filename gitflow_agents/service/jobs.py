@@ -26,6 +26,7 @@ from gitflow_agents.service.attempts import Attempts
 from gitflow_agents.service.delivery import keep, send
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.dispatching import Dispatcher, forge_lease
+from gitflow_agents.service.ending import Ends
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reverts import Reverts
 from gitflow_agents.service.service import Service
@@ -176,6 +177,25 @@ class Jobs:
                     raise
                 self._look_again(desk)
         raise AssertionError("unreachable")
+
+    def end_runs(
+        self,
+        plan: str,
+        forge: Forge,
+        *,
+        wait: bool = False,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> tuple[str, ...]:
+        """Ask the runs of a plan to end that are wanted no more; return a sentence for each.
+
+        With `wait` until they have: after a minute they are forced, after five a person is told.
+        """
+        desk = self._desk(plan)
+        reconciler = Reconciler(desk)
+        try:
+            return Ends(reconciler, forge, sleep).go(wait=wait)
+        finally:
+            desk.written()
 
     def rehearse(self, plan: str, parallel: int | None = None) -> list[Told]:
         """Return what passes would come to from now on, writing nothing."""

@@ -89,6 +89,12 @@ class _Near:
     def verdict(self, run: int) -> ForgeRun | None:
         return None
 
+    def run(self, number: int) -> ForgeRun | None:
+        return None
+
+    def cancel(self, run: int, *, force: bool = False) -> bool:
+        return False
+
     def runs(self, job: Job, since: float) -> tuple[ForgeRun, ...]:
         return tuple(ForgeRun(n) for n, (kind, _) in enumerate(self.asked, 1) if kind == job)
 
