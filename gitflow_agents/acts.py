@@ -10,15 +10,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Literal, get_args, get_origin
+from typing import IO, Any
 
 import click
 from pydantic import ValidationError
 
 from gitflow_agents.cli import ACTS, NAME, App, Target, Verb
-from gitflow_agents.commands import KINDS, Act, AddTask, Refused
+from gitflow_agents.commands import KINDS, Act, Option, Refused, options
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.service import Service, Told
 
@@ -28,16 +28,6 @@ TOLD = frozenset(
 """What a command says of the pass that goes before it, and of what takes long."""
 SHOWING = ("explain", "show", "run", "edit")
 """Verbs beside those that act, with which a refusal's hint may begin."""
-SPELLINGS = {
-    "reason": ["-m"],
-    "text": ["-m"],
-    "description": ["--prompt"],
-    "working_directory": ["-w"],
-}
-"""Options that can be written in another way too."""
-METAVARS = {"agent": "NAME", "model": "NAME", "budget": "USD", "timeout": "TIME"}
-FILES: Mapping[type[Act], Mapping[str, str]] = {AddTask: {"text": "--file"}}
-"""Options that name a file, or - for standard input, whose text is the value."""
 TARGETS = (
     "TASK is PLAN/ID, or ID where one live plan has it; a glob of ids, all, failed, blocked and "
     "wave:N name several."
@@ -57,8 +47,7 @@ def verb(name: str) -> click.Command:
             ["targets"], nargs=-1, required=needed, metavar=metavar, type=Target(plans=False)
         )
     ]
-    unasked = {"targets", "verb", *kind.unasked}
-    params += [_option(field, kind) for field in kind.model_fields if field not in unasked]
+    params += [_option(each, kind) for each in options(kind)]
     params.append(
         click.Option(
             ["--dry-run"], is_flag=True, help="Say what it would change, and change nothing."
@@ -74,26 +63,21 @@ def verb(name: str) -> click.Command:
     )
 
 
-def _option(field: str, kind: type[Act]) -> click.Option:
-    about = kind.model_fields[field]
-    words = [field, *SPELLINGS.get(field, ()), f"--{field.replace('_', '-')}"]
-    if about.annotation is bool:
-        return click.Option(words, is_flag=True, help=about.description)
-    files = FILES.get(kind, {})
-    if field in files:
+def _option(each: Option, kind: type[Act]) -> click.Option:
+    words = [each.field, *each.short, each.name]
+    if each.is_flag:
+        return click.Option(words, is_flag=True, help=each.about)
+    if each.field == kind.block:
         file = click.File(encoding="utf-8")
-        return click.Option([field, files[field]], type=file, metavar="F", help=about.description)
-    if get_origin(about.annotation) is tuple:
-        return click.Option(words, metavar="TEXT", multiple=True, help=about.description)
-    choices: list[str] = []
-    if get_origin(about.annotation) is Literal:
-        choices = [word for word in get_args(about.annotation) if word]
+        return click.Option([each.field, "--file"], type=file, metavar="F", help=each.about)
+    if each.is_multiple:
+        return click.Option(words, metavar=each.value, multiple=True, help=each.about)
     return click.Option(
         words,
-        type=click.Choice(choices) if choices else click.STRING,
-        metavar=None if choices else METAVARS.get(field, "TEXT"),
-        required=about.is_required(),
-        help=about.description,
+        type=click.Choice(each.choices) if each.choices else click.STRING,
+        metavar=None if each.choices else each.value,
+        required=each.is_required,
+        help=each.about,
     )
 
 
@@ -101,8 +85,8 @@ def _callback(kind: type[Act]) -> Callable[..., int]:
     @click.pass_obj
     def act(app: App, /, targets: tuple[str, ...], dry_run: bool, **given: Any) -> int:
         values = {name: value for name, value in given.items() if value is not None}
-        for name in FILES.get(kind, {}).keys() & values.keys():
-            values[name] = _text(values[name])
+        if kind.block in values:
+            values[kind.block] = _text(values[kind.block])
         return _act(app, kind, targets, values, dry_run)
 
     return act

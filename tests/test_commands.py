@@ -20,6 +20,7 @@ from gitflow_agents.commands import (
     Move,
     Refused,
     effects,
+    kinds,
     select,
 )
 from gitflow_agents.models import Attempt, Guidance, Limits, Reason, Status
@@ -261,12 +262,11 @@ def test_no_sentence_and_no_message_shows_an_address(command: str) -> None:
 
 
 def test_every_command_is_in_the_static_list_with_the_first_sentence_of_its_help() -> None:
-    for verb, kind in KINDS.items():
+    for verb, kind in kinds("terminal").items():
         first = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
         assert ACTS[verb] == first
-    assert [verb for verb in ACTS if verb != "open"] == list(
-        KINDS
-    )  # that one is for a terminal only
+    # `open` is for a terminal only, and tells no plan anything.
+    assert [verb for verb in ACTS if verb != "open"] == list(kinds("terminal"))
 
 
 # --- a train on its way ---------------------------------------------------------------------------

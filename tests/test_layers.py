@@ -35,6 +35,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "commands",
             "owners",
             "permission",
+            "grammar",
             "replan",
             "render",
             "errors",

@@ -29,6 +29,7 @@ from gitflow_agents.commands.following import (
     PutForward,
     TakeBack,
 )
+from gitflow_agents.commands.options import Option, options
 from gitflow_agents.commands.people import give, submit, take
 from gitflow_agents.commands.steering import (
     approve,
@@ -37,6 +38,7 @@ from gitflow_agents.commands.steering import (
     resume,
     retry,
     skip,
+    start,
     stop,
     unapprove,
 )
@@ -45,13 +47,17 @@ from gitflow_agents.commands.targets import is_group, names, no_such_task, selec
 from gitflow_agents.commands.words import (
     KINDS,
     LEVELS,
+    SYNONYMS,
     Act,
     AddTask,
     Approve,
     Command,
+    Explain,
     Feedback,
     Give,
+    Help,
     Hold,
+    Look,
     Merge,
     Refused,
     Reject,
@@ -59,11 +65,14 @@ from gitflow_agents.commands.words import (
     Retry,
     Revert,
     Skip,
+    Start,
     Stop,
     Submit,
     Take,
     Unapprove,
     Update,
+    Waves,
+    kinds,
 )
 from gitflow_agents.scheduler import Snapshot
 
@@ -92,6 +101,7 @@ def is_closed(snapshot: Snapshot) -> bool:
 
 
 _DECIDE: Mapping[type[Act], Callable[[Any, Ground], Decision]] = {
+    Start: start,
     Stop: stop,
     Retry: retry,
     Hold: hold,
@@ -113,6 +123,7 @@ _DECIDE: Mapping[type[Act], Callable[[Any, Ground], Decision]] = {
 __all__ = [
     "KINDS",
     "LEVELS",
+    "SYNONYMS",
     "Act",
     "AddTask",
     "Approve",
@@ -122,17 +133,21 @@ __all__ = [
     "DropTrain",
     "Effect",
     "End",
+    "Explain",
     "Feedback",
     "Follow",
     "Give",
     "Ground",
     "HandBack",
+    "Help",
     "Hold",
+    "Look",
     "Mark",
     "MarkPlan",
     "Merge",
     "MergeNow",
     "Move",
+    "Option",
     "PutForward",
     "Refused",
     "Reject",
@@ -140,16 +155,20 @@ __all__ = [
     "Retry",
     "Revert",
     "Skip",
+    "Start",
     "Stop",
     "Submit",
     "Take",
     "TakeBack",
     "Unapprove",
     "Update",
+    "Waves",
     "effects",
     "is_closed",
     "is_group",
+    "kinds",
     "names",
     "no_such_task",
+    "options",
     "select",
 ]

@@ -12,6 +12,7 @@ from gitflow_agents.commands.common import (
     ended,
     ends,
     explicit,
+    held_plan,
     is_in_train,
     not_merged,
     running_tasks,
@@ -35,6 +36,7 @@ from gitflow_agents.commands.words import (
     Resume,
     Retry,
     Skip,
+    Start,
     Stop,
     Unapprove,
 )
@@ -173,6 +175,20 @@ def _guidance(command: Retry, ground: Ground, record: TaskRecord) -> tuple[Guida
         return record.guidance  # nothing is said, or it was said already
     said = Guidance(text=text, mode=mode, by=ground.actor, at=ground.now, after_attempt=number)
     return (*record.guidance, said)
+
+
+def start(command: Start, ground: Ground) -> Decision:
+    """Decide how many attempts a plan has at once; whoever asked lets a pass run."""
+    state, plan = ground.snapshot.state, ground.snapshot.plan.plan
+    if state.held:
+        raise held_plan(ground.snapshot)
+    wanted, now = command.max_parallel, f"a pass looks at plan {plan} now"
+    if wanted in (None, state.parallel):
+        return Decision((), (now,))
+    said = f"{wanted} {'attempt' if wanted == 1 else 'attempts'} at once, from now on"
+    mark = MarkPlan("plan_limited", said, {"parallel": wanted})
+    undo = f"start {plan} -j {state.parallel}" if state.parallel else ""
+    return Decision((mark,), (said, now), undo)
 
 
 def hold(command: Hold, ground: Ground) -> Decision:

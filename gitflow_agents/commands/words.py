@@ -16,6 +16,9 @@ from gitflow_agents.models import AgentName, Level, Model, Timeout
 LEVELS: tuple[str, ...] = get_args(Level)
 """Who may do what, as thresholds: each includes the ones before it."""
 
+DOORS = frozenset({"terminal", "comment"})
+"""Where a command can be given; the form takes what a comment takes."""
+
 Targets = tuple[str, ...]
 Dollars = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 Why = Annotated[str, Field(max_length=4000)]
@@ -33,15 +36,30 @@ class Act(Model):
     """What all commands share: `level` is who may give it, `targets` what it is about."""
 
     level: ClassVar[str] = "write"
+    doors: ClassVar[frozenset[str]] = DOORS
+    reads: ClassVar[bool] = False
+    """Whether it only asks, and is answered."""
     needs_target: ClassVar[bool] = False
     takes_tasks: ClassVar[bool] = True
-    default: ClassVar[Targets] = ()
-    """The targets when none is named."""
+    takes_plan: ClassVar[bool] = False
+    """Whether `plan` can stand for its target."""
+    most_targets: ClassVar[int | None] = None
+    positional: ClassVar[str] = ""
+    """The field of the argument behind the targets, which needs no name."""
     note: ClassVar[str] = ""
     """The field that takes a text of several lines which follows the command, if one does."""
+    instead: ClassVar[tuple[str, ...]] = ()
+    """Fields of which one says the same, so that no text is taken from below."""
+    block: ClassVar[str] = ""
+    """The field that a terminal reads from a file, and a comment has in a fenced block below."""
+    default: ClassVar[Targets] = ()
+    """The targets when none is named."""
     unasked: ClassVar[frozenset[str]] = frozenset()
     """Fields that no door asks for: whoever carries the command out fills them."""
     targets: Targets = ()
+
+    def check(self) -> None:
+        """Raise Refused where what is said does not go together."""
 
     @property
     def needs_level(self) -> str:
@@ -56,6 +74,7 @@ class Stop(Act):
     plan is held.  `plan` closes the plan for good.
     """
 
+    takes_plan = True
     verb: Literal["stop"] = "stop"
 
     @property
@@ -69,6 +88,7 @@ class Retry(Act):
 
     default = ("failed",)
     note = "append"
+    instead = ("replace", "prompt_modification")
     verb: Literal["retry"] = "retry"
     append: Why = Field(
         default="", description="Guidance for the agent, beside what the task says."
@@ -112,6 +132,10 @@ class Retry(Act):
         """Say whether it is about who does the next attempts, or within what."""
         return bool(self.agent or self.model or self.budget or self.timeout)
 
+    def check(self) -> None:
+        """Raise Refused where what is said does not go together."""
+        _ = self.guidance
+
     @property
     def needs_level(self) -> str:
         """Return who may try again, or beyond what the plan allows."""
@@ -138,6 +162,7 @@ class Retry(Act):
 class Hold(Act):
     """Start and merge nothing more of these tasks, or of the whole plan; what runs goes on."""
 
+    positional = note = "reason"
     verb: Literal["hold"] = "hold"
     reason: Why = Field(default="", description="Why, for whoever looks.")
 
@@ -153,6 +178,7 @@ class Reject(Act):
 
     level = "maintain"
     needs_target = True
+    positional = note = "reason"
     verb: Literal["reject"] = "reject"
     reason: Why = Field(description="What is wrong with it.", min_length=1)
 
@@ -162,6 +188,7 @@ class Skip(Act):
 
     level = "maintain"
     needs_target = True
+    positional = note = "reason"
     verb: Literal["skip"] = "skip"
     reason: Why = Field(description="Why it is left out.", min_length=1)
     provides: bool = Field(default=False, description="Declare that what it provides is there.")
@@ -171,6 +198,7 @@ class Approve(Act):
     """Give the approval that a task, or the plan, waits for; it holds for exactly this text."""
 
     level = "maintain"
+    takes_plan = True
     verb: Literal["approve"] = "approve"
     sha: str = Field(
         default="", pattern=r"^([0-9a-f]{7,40})?$", description="Only if it is this commit."
@@ -181,6 +209,7 @@ class Unapprove(Act):
     """Withdraw an approval, until what it is for has happened."""
 
     level = "maintain"
+    takes_plan = True
     verb: Literal["unapprove"] = "unapprove"
 
 
@@ -201,6 +230,7 @@ class Revert(Act):
 
     level = "maintain"
     needs_target = True
+    positional = note = "reason"
     verb: Literal["revert"] = "revert"
     reason: Why = Field(description="Why it is taken back.", min_length=1)
 
@@ -251,7 +281,8 @@ class Feedback(Act):
     """
 
     needs_target = True
-    note = "text"
+    positional = note = "text"
+    instead = ("withdraw",)
     unasked = frozenset({"key"})
     verb: Literal["feedback"] = "feedback"
     text: Why = Field(default="", description="What the agent is told.")
@@ -263,6 +294,11 @@ class Feedback(Act):
     )
     key: str = Field(default="", max_length=200)
 
+    def check(self) -> None:
+        """Raise Refused where nothing is said."""
+        if not (self.text.strip() or self.withdraw):
+            raise Refused("missing-argument", "feedback needs a text")
+
 
 class AddTask(Act):
     """Add a task to a plan that was started; the next pass takes it up, of a running `run` too.
@@ -272,7 +308,7 @@ class AddTask(Act):
     """
 
     takes_tasks = False
-    note = "text"
+    block = "text"
     verb: Literal["add-task"] = "add-task"
     text: str = Field(default="", description="The task, or a list of tasks, as YAML; - reads it.")
     id: str = Field(default="", description="Its id; the next free number if nothing is said.")
@@ -296,6 +332,10 @@ class AddTask(Act):
     )
     estimated_time: str = Field(default="", description="How long it may take, such as 8 minutes.")
 
+    def check(self) -> None:
+        """Raise Refused where what is said does not go together."""
+        _ = self.keys
+
     @property
     def keys(self) -> dict[str, str | list[str]]:
         """Return the task that the options say, as a plan writes it; nothing where they say none.
@@ -314,6 +354,60 @@ class AddTask(Act):
         return found
 
 
+class Start(Act):
+    """Let a pass run now, which checks the plan and begins what is ready."""
+
+    doors = frozenset({"comment"})
+    takes_tasks = False
+    verb: Literal["start"] = "start"
+    max_parallel: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="How many attempts at once from now on."
+    )
+
+
+class Look(Act):
+    """Say where the plan, or a task, stands: what waits for a person, what runs, what it cost."""
+
+    level = "read"
+    reads = True
+    doors = frozenset({"comment"})
+    verb: Literal["status"] = "status"
+    verbose: bool = Field(default=False, description="List every task.")
+
+
+class Waves(Act):
+    """Show what would run when, and how long it takes."""
+
+    level = "read"
+    reads = True
+    doors = frozenset({"comment"})
+    takes_tasks = False
+    verb: Literal["waves"] = "waves"
+
+
+class Explain(Act):
+    """Say what a task waits for, and what it would unblock."""
+
+    level = "read"
+    reads = True
+    doors = frozenset({"comment"})
+    needs_target = True
+    most_targets = 1
+    verb: Literal["explain"] = "explain"
+
+
+class Help(Act):
+    """List the commands that you may give, or say all of one."""
+
+    level = "read"
+    reads = True
+    doors = frozenset({"comment"})
+    takes_tasks = False
+    positional = "about"
+    verb: Literal["help"] = "help"
+    about: str = Field(default="", description="A command.")
+
+
 Command = Annotated[
     Stop
     | Retry
@@ -330,10 +424,30 @@ Command = Annotated[
     | Take
     | Submit
     | Give
-    | AddTask,
+    | AddTask
+    | Start
+    | Look
+    | Waves
+    | Explain
+    | Help,
     Field(discriminator="verb"),
 ]
 KINDS: Mapping[str, type[Act]] = {
     kind.model_fields["verb"].default: kind for kind in get_args(get_args(Command)[0])
 }
 """Every command by its verb, in the order in which help lists them."""
+
+SYNONYMS: Mapping[str, str] = {
+    "rerun": "retry",
+    "retest": "retry",
+    "cancel": "stop",
+    "unhold": "resume",
+    "hold cancel": "resume",
+    "approve cancel": "unapprove",
+}
+"""Other words for a command that people know from elsewhere, and may write in a comment."""
+
+
+def kinds(door: str) -> Mapping[str, type[Act]]:
+    """Return the commands that can be given at a door, by their verbs."""
+    return {verb: kind for verb, kind in KINDS.items() if door in kind.doors}
