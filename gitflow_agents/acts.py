@@ -18,7 +18,7 @@ import click
 from pydantic import ValidationError
 
 from gitflow_agents.cli import ACTS, NAME, App, Target, Verb
-from gitflow_agents.commands import KINDS, Act, Option, Refused, options
+from gitflow_agents.commands import KINDS, LOOKS, Act, Option, Refused, options
 from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.service import Service, Told
 
@@ -26,8 +26,6 @@ TOLD = frozenset(
     "train_started plan_accepted plan_refused attempt_expired attempt_stopped work_kept".split()
 )
 """What a command says of the pass that goes before it, and of what takes long."""
-SHOWING = ("explain", "show", "run", "edit")
-"""Verbs beside those that act, with which a refusal's hint may begin."""
 TARGETS = (
     "TASK is PLAN/ID, or ID where one live plan has it; a glob of ids, all, failed, blocked and "
     "wave:N name several."
@@ -144,7 +142,7 @@ def _act(
 
 def _with_name(refused: Refused) -> Refused:
     """Return a refusal whose hint, where it begins with a verb, is as it is typed."""
-    if refused.hint.partition(" ")[0] in (*ACTS, *SHOWING):
+    if refused.hint.partition(" ")[0] in (*ACTS, *LOOKS):
         refused.hint = f"{NAME} {refused.hint}"
     return refused
 

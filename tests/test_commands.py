@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gitflow_agents.cli import ACTS
+from gitflow_agents import acts
+from gitflow_agents.cli import ACTS, main
 from gitflow_agents.commands import (
     KINDS,
     Decision,
@@ -21,7 +22,9 @@ from gitflow_agents.commands import (
     Refused,
     effects,
     kinds,
+    options,
     select,
+    within,
 )
 from gitflow_agents.models import Attempt, Guidance, Limits, Reason, Status
 from gitflow_agents.scheduler import FLOW_TROUBLE, Snapshot
@@ -532,6 +535,64 @@ def test_a_glob_that_meets_merged_tasks_leaves_them_alone_and_an_id_does_not() -
         "a1 is merged",
         "revert demo/a1 -m WHY",
     )
+
+
+# --- how many at once, and other doors ------------------------------------------------------------
+
+
+def test_start_says_how_many_at_once_and_can_be_given_twice() -> None:
+    of = snapshot(needing(a=""), "p")
+    decision = decided(of, "start", max_parallel=2)
+    said = "2 attempts at once, from now on"
+    assert decision.effects == (MarkPlan("plan_limited", said, {"parallel": 2}),)
+    assert decision.said == (said, "a pass looks at plan demo now")
+    assert decision.undo == ""
+    again = snapshot(needing(a=""), "p", parallel=2)
+    assert decided(again, "start", max_parallel=2).effects == ()
+    assert decided(again, "start").said == ("a pass looks at plan demo now",)
+    assert decided(again, "start", max_parallel=1).undo == "start demo -j 2"
+
+
+def test_nothing_of_a_held_plan_is_started() -> None:
+    of = snapshot(needing(a=""), "p", held="held by alice")
+    assert refused(of, "start") == ("held", "plan demo is held: held by alice", "resume demo")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ((), ()),
+        (("a", "demo/b", "demo/all"), ("a", "b", "all")),
+        (("demo",), ()),
+        (("demo/demo",), ("demo",)),
+        (("plan",), ("plan",)),
+    ],
+)
+def test_targets_are_called_as_within_the_plan(
+    words: tuple[str, ...], found: tuple[str, ...]
+) -> None:
+    of = snapshot(needing(a="", b=""), "pp")
+    assert within(KINDS["stop"](targets=words), of) == KINDS["stop"](targets=found)
+
+
+def test_a_target_in_another_plan_is_refused() -> None:
+    with pytest.raises(Refused, match="this is about plan demo, and other/a is of another"):
+        within(KINDS["stop"](targets=("other/a",)), snapshot(needing(a=""), "p"))
+
+
+def test_every_command_is_spelled_alike_at_every_door() -> None:
+    for verb, kind in kinds("terminal").items():
+        params = {param.name: param for param in acts.verb(verb).params}
+        for each in options(kind):
+            spelled = ["--file"] if each.field == kind.block else [*each.short, each.name]
+            assert params[each.field].opts == spelled
+
+
+def test_what_a_terminal_has_a_verb_for_stays_that_verb() -> None:
+    """The words of a comment beside those that act are verbs there too, or click's own help."""
+    others = kinds("comment").keys() - kinds("terminal").keys()
+    assert sorted(others - main.commands.keys()) == ["help"]
+    assert others.isdisjoint(ACTS)
 
 
 # --- large plans ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from gitflow_agents.commands import KINDS, Act, Refused, kinds, options
 from gitflow_agents.grammar import Heard, Prefix, of_terminal, read, typed
@@ -107,6 +108,10 @@ def test_the_leading_lines_are_commands(text: str, found: list[Act]) -> None:
         "the bot should retry 003",
         "you can /retry 003 if you want",
         "@gitflow what is going on?",
+        "`@gitflow retry 003`",
+        "say `gitflow retry 003`",
+        '"gitflow retry 003" is how',
+        "Can you /retry it, alice?",
     ],
 )
 def test_what_is_not_said_to_us_is_not_heard(text: str) -> None:
@@ -396,7 +401,7 @@ def said(draw: st.DrawFn) -> Act:
         if each.is_flag:
             values[each.field] = draw(st.booleans())
         elif each.is_multiple:
-            values[each.field] = tuple(draw(st.lists(TEXTS, max_size=3)))
+            values[each.field] = tuple(draw(st.lists(TEXTS, max_size=2)))
         elif each.choices:
             values[each.field] = draw(st.sampled_from(each.choices))
         elif each.value == "N":
@@ -494,6 +499,20 @@ def test_nothing_runs_from_inside_code_quotes_and_hidden_text(
     heard = read(WRAPS[wrap]("\n".join(lines)) + after)
     assert [line.command for line in heard.lines if line.verb == "stop"] == []
     assert not any(line.verb == "stop" for line in heard.lines)
+
+
+@given(COMMENTS | st.lists(PIECES, max_size=8).map("\n".join))
+def test_what_runs_is_a_paragraph_of_its_own_to_a_reader_of_markdown(text: str) -> None:
+    heard = read(text)
+    tokens = MarkdownIt("commonmark").parse(text.replace("\r\n", "\n").replace("\r", "\n"))
+    seen = {
+        number
+        for token in tokens
+        if token.type == "inline" and token.level == 1 and token.map
+        for number in range(token.map[0] + 1, token.map[1] + 1)
+    }
+    ran = [line for line in heard.lines if line.command is not None]
+    assert [line.text for line in ran if line.number not in seen] == []
 
 
 def test_a_comment_as_long_as_github_takes_is_read_in_a_moment() -> None:

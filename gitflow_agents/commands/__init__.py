@@ -43,10 +43,11 @@ from gitflow_agents.commands.steering import (
     unapprove,
 )
 from gitflow_agents.commands.talking import feedback
-from gitflow_agents.commands.targets import is_group, names, no_such_task, select
+from gitflow_agents.commands.targets import is_group, names, no_such_task, select, within
 from gitflow_agents.commands.words import (
     KINDS,
     LEVELS,
+    LOOKS,
     SYNONYMS,
     Act,
     AddTask,
@@ -123,6 +124,7 @@ _DECIDE: Mapping[type[Act], Callable[[Any, Ground], Decision]] = {
 __all__ = [
     "KINDS",
     "LEVELS",
+    "LOOKS",
     "SYNONYMS",
     "Act",
     "AddTask",
@@ -171,4 +173,5 @@ __all__ = [
     "no_such_task",
     "options",
     "select",
+    "within",
 ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 from gitflow_agents.commands.words import (
+    Act,
     Refused,
 )
 from gitflow_agents.models import (
@@ -15,6 +17,7 @@ from gitflow_agents.models import (
 from gitflow_agents.scheduler import Snapshot
 
 S = Status
+A = TypeVar("A", bound=Act)
 
 MOST_NAMED = 5
 """Tasks that a sentence names before it counts the others."""
@@ -25,6 +28,21 @@ WORDS = ("all", "failed", "blocked", "plan")
 def is_group(word: str) -> bool:
     """Say whether a target word may stand for several tasks, of whichever plan."""
     return word in WORDS or word.startswith("wave:") or any(letter in word for letter in "*?[")
+
+
+def within(command: A, snapshot: Snapshot) -> A:
+    """Return a command with its targets as they are called within the plan that it is given on.
+
+    `PLAN/ID` is ID, and the plan's own name says nothing new.  Raises Refused for another plan.
+    """
+    name, found = snapshot.plan.plan, list[str]()
+    for word in command.targets:
+        plan, _, target = word.rpartition("/")
+        if plan not in ("", name):
+            raise Refused("no-such-task", f"this is about plan {name}, and {word} is of another")
+        if plan or word != name or word in snapshot.plan.order:
+            found.append(target)
+    return command.model_copy(update={"targets": tuple(found)})
 
 
 def select(snapshot: Snapshot, words: Sequence[str]) -> list[str]:

@@ -437,6 +437,9 @@ KINDS: Mapping[str, type[Act]] = {
 }
 """Every command by its verb, in the order in which help lists them."""
 
+LOOKS = ("explain", "show", "run", "edit")
+"""Verbs of a terminal, beside those of the commands, with which a refusal's hint may begin."""
+
 SYNONYMS: Mapping[str, str] = {
     "rerun": "retry",
     "retest": "retry",

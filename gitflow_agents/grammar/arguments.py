@@ -143,9 +143,6 @@ def said(kind: type[Act], text: str, column: int, start: str) -> Said:
     `start` is what commands begin with.  Raises Refused at the first word that says nothing.
     """
     words = list(_words(text, column))
-    if len(words) > MOST_ARGUMENTS:
-        why = f"a command takes at most {MOST_ARGUMENTS} arguments, and this has {len(words)}"
-        raise Refused("too-many", why, hint="use a glob, or several commands")
     for word in words:
         if len(word.text) > MOST_LETTERS:
             why = (
@@ -155,8 +152,9 @@ def said(kind: type[Act], text: str, column: int, start: str) -> Said:
             raise Refused("too-long", why, hint=_LONGER)
     values: dict[str, Any] = {}
     targets: list[str] = []
-    dry_run, rest = False, iter(words)
+    dry_run, count, rest = False, 0, iter(words)
     for word in rest:
+        count += 1
         if word.option == "--dry-run" and not kind.reads:
             if word.has_value or dry_run:
                 raise _bad(start, kind, "`--dry-run` stands alone, and once")
@@ -168,6 +166,9 @@ def said(kind: type[Act], text: str, column: int, start: str) -> Said:
             values[kind.positional] = word.text
         else:
             targets.append(_target(kind, word, targets, start))
+    if count > MOST_ARGUMENTS:
+        why = f"a command takes at most {MOST_ARGUMENTS} arguments, and this has {count}"
+        raise Refused("too-many", why, hint="use a glob, or several commands")
     _clash(targets)
     return Said(kind, {**values, "targets": tuple(targets)}, dry_run)
 

@@ -32,6 +32,8 @@ _AFTER = frozenset("please pls now again thanks".split())
 _NO_TASK = frozenset("a an it its this that them these those everything".split())
 _GROUPS = frozenset("all failed blocked plan".split())
 _EDGES = "`'\",.;:()!?"
+_ENDS = ",.;:!?"
+"""What can stand at a word that speaks to us; in quotes or as code it does not."""
 _MOST_READ = 1000
 _TELLING = re.compile(r"[0-9*?]")
 
@@ -50,7 +52,7 @@ def meant(text: str, prefix: Prefix, mentions: frozenset[str] = MENTIONS) -> Wis
     place, is_named, is_mentioned, is_polite = _address(words, prefix, mentions)
     if place >= len(words):
         return None
-    name = words[place].strip(_EDGES)
+    name = words[place].strip(_ENDS)
     has_slash = name.startswith("/")
     name = name.lstrip("/").lower()
     kind = kinds("comment").get(SYNONYMS.get(name, name))
@@ -70,7 +72,7 @@ def _address(
     named = mentioned = polite = False
     place = 0
     while place < len(words):
-        word = words[place].strip(_EDGES).lower()
+        word = words[place].strip(_ENDS).lower()
         if word in _PLEASE:
             polite = True
         elif word in _ASKING and words[place + 1 : place + 2] == ["you"]:
@@ -142,10 +144,10 @@ def _refused(kind: type[Act], targets: Sequence[str], text: str, prefix: Prefix)
             if not lacks(kind, values):
                 command = kind(**values)
                 command.check()
-                return Refused("nearly", f"{_NOT_RUN}; copy this", hint=typed(command, prefix))
+                return Refused("nearly", _NOT_RUN, hint=typed(command, prefix))
         except (Refused, ValidationError, ValueError):
             continue
     return Refused("nearly", _NOT_RUN, hint=f"usage: `{usage(kind, prefix.start)}`")
 
 
-_NOT_RUN = "that is nearly a command, and nothing ran"
+_NOT_RUN = "this is nearly a command, and nothing ran"

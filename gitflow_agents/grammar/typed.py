@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from gitflow_agents.commands import Act, Refused, kinds, options
-from gitflow_agents.grammar.arguments import MOST_LETTERS, Said, build, is_target, said, verb_of
+from gitflow_agents.grammar.arguments import MOST_LETTERS, build, said, verb_of
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/+-]*")
 _FENCES = re.compile(r"`{3,}")
@@ -80,29 +78,29 @@ def of_terminal(words: str, plan: str, prefix: Prefix = _NONE) -> tuple[str, str
     kind = kinds("comment").get("start" if name == "run" else name)
     if kind is None:
         return "", words
-    ours, rest = _ours(text.split(" "), plan)
+    ours, rest = _ours(text.split(), plan, kind)
+    if rest and not ours:
+        return "", words  # a sentence whose first word happens to be a command
     try:
         spoken = said(kind, " ".join(ours), 1, prefix.start)
-        command = build(Said(kind, spoken.values, spoken.dry_run), "", None, prefix.start)
-        return typed(command, prefix), rest
-    except (Refused, ValidationError, ValueError):
+        command = build(spoken, "", None, prefix.start)
+        return typed(command, prefix, dry_run=spoken.dry_run), rest
+    except (Refused, ValueError):
         return "", words
 
 
-def _ours(words: list[str], plan: str) -> tuple[list[str], str]:
+def _ours(words: list[str], plan: str, kind: type[Act]) -> tuple[list[str], str]:
     """Return the words that are about a plan, without its name, and the sentence behind them."""
+    valued = {
+        name for each in options(kind) if not each.is_flag for name in (each.name, *each.short)
+    }
     kept: list[str] = []
-    is_value = False
     for place, word in enumerate(words):
         target = word.removeprefix(f"{plan}/")
-        if is_value:
-            # Only a stand-in, such as WHY, is a value here.
-            kept.append(f'"{word}"' if is_target(word) else word)
-        elif word.startswith("-"):
-            kept.append(word)
-        elif target != word:
+        if place and words[place - 1] in valued:
+            kept.append(f'"{word}"')
+        elif word.startswith("-") or target != word:
             kept.append(target)
         elif word != plan:
-            return kept, " ".join(words[place:]).strip()
-        is_value = word in ("-m", "-j")
+            return kept, " ".join(words[place:])
     return kept, ""
