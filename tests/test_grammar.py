@@ -421,7 +421,9 @@ def said(draw: st.DrawFn) -> Act:
 
 
 def _least(kind: type[Act]) -> dict[str, str]:
-    return {"title": "x", "run": "y"} if kind.block else {}
+    if kind.block:
+        return {"title": "x", "run": "y"}
+    return {kind.positional: "x"} if kind.positional and kind.instead else {}
 
 
 @given(said())
