@@ -385,6 +385,9 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.-]{0,31}", fullmatch=True).filter(
 )
 
 
+SENSIBLE = {"agent": ("codex", "mine"), "timeout": ("90", "20m", "1h"), "budget": (0.5, 3.0)}
+
+
 @st.composite
 def said(draw: st.DrawFn) -> Act:
     """Draw any command with any of its options, as long as it says something."""
@@ -406,6 +409,8 @@ def said(draw: st.DrawFn) -> Act:
             values[each.field] = draw(st.sampled_from(each.choices))
         elif each.value == "N":
             values[each.field] = draw(st.integers(1, 900))
+        elif each.field in SENSIBLE:
+            values[each.field] = draw(st.sampled_from(SENSIBLE[each.field]))
         elif each.field == "sha":
             values[each.field] = draw(st.from_regex("[0-9a-f]{7,40}", fullmatch=True))
         else:

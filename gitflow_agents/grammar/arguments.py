@@ -313,7 +313,7 @@ def example_of(kind: type[Act], start: str) -> str:
     words = [f"{start}{verb_of(kind)}"]
     words += ["t4"] if kind.needs_target else []
     for each in options(kind):
-        # Where another option says the same, none of them is required, and the text is the usual one.
+        # Where another option says the same none is required, and the text is the usual one.
         is_usual = each.is_required or bool(kind.instead)
         if is_usual and each.field == kind.positional:
             words.append(f'"the {each.field}"')
