@@ -9,12 +9,15 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gitflow_agents import spec
+from gitflow_agents.commands import Stop
 from gitflow_agents.github import GitHub
 from gitflow_agents.service import Service, setup
 from gitflow_agents.service.jobs import Jobs
@@ -340,17 +343,71 @@ def test_runs_that_are_cancelled_between_any_two_steps_lose_nothing(
 
 def later(shop: Shop, tmp_path: Path, hours: int = 1) -> None:
     """Do a pass by another clock."""
-    clone = shop.up.clone(tmp_path / f"{hours} later")
-    service = Service(str(clone.path), clock=lambda: time.time() + hours * 3600)
+    with beside(shop, tmp_path / f"{hours} later", lambda: time.time() + hours * 3600) as job:
+        jobs, there = job
+        jobs.reconcile("p", there)
+
+
+@contextmanager
+def beside(
+    shop: Shop, folder: Path, clock: Callable[[], float] = time.time
+) -> Iterator[tuple[Jobs, GitHub]]:
+    """Return what a job that no workflow describes has: a clone, and a token that may do all."""
+    clone = shop.up.clone(folder)
+    service = Service(str(clone.path), clock=clock)
     service.actor = "bob <bob@example.com>"
     rights = ("contents", "actions", "pull-requests", "issues", "checks")
     may = dict.fromkeys(rights, "write")
     token = shop.hub.mint(shop.there, may).text
     there = GitHub("alice/shop", token, api=shop.hub.api, server=shop.hub.base, branch="main")
     try:
-        Jobs(service, lambda told: None).reconcile("p", there)
+        yield Jobs(service, lambda told: None), there
     finally:
         service.close()
+
+
+DEAF = "trap '' INT TERM HUP; echo half > half.txt"
+"""An agent that does not hear, and one that it has started and let go of."""
+
+
+@pytest.mark.slow
+def test_a_stop_ends_a_deaf_agent_and_all_that_it_started_and_keeps_its_work(
+    shop: Shop, tmp_path: Path
+) -> None:
+    child, begun = tmp_path / "child", tmp_path / "begun"
+    orphan = f"setsid sh -c 'trap \"\" INT TERM; echo $$ > {child}; sleep 300' & "
+    waits = f"{engine.until(f'[ -s {child} ]')}touch {begun}; sleep 300; echo late > late.txt"
+    shop.propose(task("1", f"{DEAF}; {orphan}{waits}"))
+    shop.actions.grace = 10
+
+    def stop() -> tuple[str, ...]:
+        deadline = time.monotonic() + 60
+        while not begun.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with beside(shop, tmp_path / "stop") as (jobs, there):
+            jobs.act("p", Stop(targets=("1",)), "alice <alice@example.com>")
+            return jobs.end_runs("p", there, wait=True, sleep=lambda s: time.sleep(min(s, 3)))
+
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(stop)
+        runs = shop.actions.drain()
+    one = next(run for run in runs if "task" in run.file.path)
+    kept = "gitflow/attempt/p/1/1"
+    assert said.result() == (f"1: its run {one.id} has ended; what it had done is kept as {kept}",)
+    assert ends([one]) == [("task / execute", "cancelled"), ("task / publish", "success")]
+    assert engine.gone(int(child.read_text()))
+    record = engine.record(shop.up, "1", "p")
+    assert (record["status"], record["attempts"][0]["kept"]) == ("cancelled", kept)
+    assert [path for path in shop.up.tree(kept) if path.endswith(".txt")] == ["half.txt"]
+    assert shop.merged() == []
+    asked = [str(request) for request in shop.hub.asked() if f"/runs/{one.id}" in str(request)]
+    assert sorted({*asked}) == [
+        f"GET /repos/alice/shop/actions/runs/{one.id}",
+        f"POST /repos/alice/shop/actions/runs/{one.id}/cancel",
+    ]
+    assert len(asked) <= 7
+    assert engine.fsck(shop.up, "p") == ()
 
 
 @pytest.mark.slow

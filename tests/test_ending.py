@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
+from gitflow_agents import runner
 from gitflow_agents.commands import Act, Reject, Retry, Revert, Skip, Stop, Take
+from gitflow_agents.models import Reason
+from gitflow_agents.runner import Stop as Stopping
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import ending
 from gitflow_agents.service.acting import Outcome
@@ -257,6 +260,32 @@ def test_a_day_later_nobody_asks_any_more(up: Repo, forge: Near) -> None:
     clock.sleep(ending.FORGET_SECONDS + 60)
     assert end(forge, clock=clock) == ("1: its run 1 is not asked for any more: run/1",)
     assert left(up) == []
+
+
+def test_a_run_that_is_cancelled_saves_what_its_agent_did(
+    repo: Repo, up: Repo, tmp_path: Path
+) -> None:
+    forge = Near(up, tmp_path)
+    near_forge.propose(
+        repo, up, task("1", f"echo half > half.txt; kill -INT {engine.RUN}; sleep 60")
+    )
+    forge.reconcile()
+    (one,) = forge.waiting
+    folder = forge.execute(one)
+    forge.act(Stop(targets=("1",)))
+    published = forge.publish(one, folder)
+    assert published is not None
+    assert (published.report.reason, published.kept) == (Reason.STOPPED, "gitflow/attempt/p/1/1")
+    assert up.show(published.kept, "half.txt") == "half\n"
+
+
+@pytest.mark.parametrize("hurried", [True, False])
+def test_who_is_ended_soon_gives_less_time(hurried: bool) -> None:
+    stop = Stopping(Stopping())
+    assert not stop.is_set()
+    stop.set(hurried=hurried)
+    assert (stop.is_set(), stop.grace < runner.GRACE) == (True, hurried)
+    assert Stopping(stop).grace == stop.grace
 
 
 # --- killed in the middle --------------------------------------------------------------------------

@@ -41,6 +41,8 @@ from gitflow_agents.runner.reapers import REAPERS, Said
 
 GRACE = 5.0
 """Seconds between asking a process to end and ending it."""
+HURRIED = 2.0
+"""The same where we are ended ourselves soon, and have to save what was done."""
 TICK = 0.5
 """Seconds between two looks of the watchdog."""
 OUTPUT = 8 * 1024 * 1024
@@ -118,12 +120,19 @@ class Stop:
     """
 
     def __init__(self, parent: Stop | None = None) -> None:
-        self._is_set = False
+        self._is_set = self._is_hurried = False
         self._parent = parent
 
-    def set(self) -> None:
-        """Let it end."""
+    def set(self, *, hurried: bool = False) -> None:
+        """Let it end; soon, where it is `hurried`."""
+        self._is_hurried |= hurried
         self._is_set = True
+
+    @property
+    def grace(self) -> float:
+        """Return the seconds between asking a process to end and ending it."""
+        is_hurried = self._is_hurried or (self._parent is not None and self._parent.grace < GRACE)
+        return HURRIED if is_hurried else GRACE
 
     def is_set(self) -> bool:
         """Say whether it is to end."""
@@ -234,7 +243,7 @@ def run(
         why = _watch(pump, caps, stop, began, look, on_progress)
         if why is not None:
             child.ask()
-            pump.wait(GRACE)
+            pump.wait(stop.grace)
         said = child.end()
         pump.finish(GRACE)
         if said is not None and said.error:

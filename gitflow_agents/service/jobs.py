@@ -29,6 +29,7 @@ from gitflow_agents.service.dispatching import Dispatcher, forge_lease
 from gitflow_agents.service.ending import Ends
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reverts import Reverts
+from gitflow_agents.service.run import interruptible
 from gitflow_agents.service.service import Service
 from gitflow_agents.service.trains import Trains
 from gitflow_agents.store import Offline, RefRefused, Store
@@ -219,20 +220,26 @@ class Jobs:
         desk.executor.guard.begin()
         attempts = Attempts(desk)
         order = attempts.order(task)
-        known = desk.handbook, desk.config, self.service.environ
+        # A runner that cancels its job leaves us ten seconds to save what was done.
+        with interruptible(lambda: order.stop.set(hurried=True)):
+            result = self._worked(desk, order, claim, install=install)
+            result = attempts.without_secrets(order, result)
+            handover.write(folder, desk.store.repository, order, result)
+        return result.report
+
+    def _worked(self, desk: Desk, order: Order, claim: str, *, install: bool) -> Result:
+        """Return what came of an attempt; of one that could not begin, why."""
+        task = order.task.id
         plan_ = desk.snapshot.plan_for(task)
+        known = desk.handbook, desk.config, self.service.environ
         broken = crew.no_runner(plan_, task, desk.handbook, desk.config)
         if install and not broken:
             broken = crew.install(plan_, task, *known, order.stop)
         lacks = [broken] if broken else [*crew.lacking(desk.snapshot, (task,), *known)]
         if lacks:
-            result = _nothing(desk, order, Reason.PRECONDITION_FAILED, "; ".join(lacks))
-        else:
-            with self._watched(desk, order.stop, lambda: self._lease(desk, task, claim)):
-                result = desk.executor.execute(order, self._progress(desk, order))
-        result = attempts.without_secrets(order, result)
-        handover.write(folder, desk.store.repository, order, result)
-        return result.report
+            return _nothing(desk, order, Reason.PRECONDITION_FAILED, "; ".join(lacks))
+        with self._watched(desk, order.stop, lambda: self._lease(desk, task, claim)):
+            return desk.executor.execute(order, self._progress(desk, order))
 
     def _progress(self, desk: Desk, order: Order) -> Callable[[str], None]:
         def on_progress(line: str) -> None:
@@ -305,7 +312,10 @@ class Jobs:
         desk.executor.guard.begin()
         trains = Trains(desk, Reverts(desk, lambda draft, task, why: None))
         job = trains.job()
-        with self._watched(desk, job.stop, lambda: self._train_lease(desk, tip)):
+        with (
+            interruptible(lambda: job.stop.set(hurried=True)),
+            self._watched(desk, job.stop, lambda: self._train_lease(desk, tip)),
+        ):
             return trains.test(job)
 
     # --- shared -----------------------------------------------------------------------------------
@@ -398,7 +408,8 @@ class _Watch:
 
     def __exit__(self, *error: object) -> None:
         self._done.set()
-        self._thread.join()
+        # Whoever is ended in ten seconds has no time for a slow line.
+        self._thread.join(1 if self._stop.is_set() else None)
 
 
 def _nothing(desk: Desk, order: Order, reason: Reason, message: str) -> Result:

@@ -45,8 +45,8 @@ class Actions:
     """Folders whose programs every job finds first."""
     minute: float = 60.0
     """Seconds in a minute of `timeout-minutes`."""
-    grace: float = 1.0
-    """Seconds between the signals that a cancelled step gets."""
+    grace: float = 2.0
+    """Seconds that a cancelled step has to end by itself: ten at GitHub."""
     at_step: Callable[[At], Word] = lambda at: "go"
     """Asked before every step: go on, cancel the run there, or let the runner die."""
     seed: int | None = None
