@@ -1071,6 +1071,8 @@ class PlanState(Model):
     """The longest train allowed until one passes; None means no restriction."""
     ending: tuple[Ending, ...] = ()
     """Runs of a forge that are wanted no more and may still be at work."""
+    undispatched: str = ""
+    """Why a forge starts no runs, in its words; nothing is to be expected of asking again."""
     setback: str = ""
     """What somebody asked for last and a run of a forge did not let through, in a sentence."""
     lost_trains: int = 0

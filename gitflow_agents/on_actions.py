@@ -26,10 +26,10 @@ from gitflow_agents.errors import ExitCode, FlowError, Problem, UsageError
 from gitflow_agents.execute import Verdict
 from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.github import GitHub, Surroundings, annotation, surroundings, whereabouts
-from gitflow_agents.models import SCHEMA, Status
+from gitflow_agents.models import SCHEMA, Limits, Status
 from gitflow_agents.render.story import summary
 from gitflow_agents.render.text import cell
-from gitflow_agents.scheduler import Snapshot, limits_of
+from gitflow_agents.scheduler import Snapshot, is_ahead, limits_of, wake_at
 from gitflow_agents.service import Service
 from gitflow_agents.service.asking import ask, limit
 from gitflow_agents.service.jobs import ClaimOver, Jobs
@@ -164,9 +164,9 @@ def _pass(
         if app.json:
             about = {"event": "pass_ended", **_outputs(snapshot)}
             app.write({"schema": SCHEMA, **about, "progress": snapshot.progress})
-        app.note(_standing(snapshot))
-        limits = limits_of(snapshot.plan, job.jobs.service.config)
-        job.around.add_summary(summary(snapshot, limits, job.jobs.service.clock()))
+        limits, now = limits_of(snapshot.plan, job.jobs.service.config), job.jobs.service.clock()
+        app.note(standing(snapshot, limits, now))
+        job.around.add_summary(summary(snapshot, limits, now))
     if len(names) == 1 and done:
         job.around.set_outputs(_outputs(done[0]))
     for plan, error in failed:
@@ -414,13 +414,16 @@ def _over(app: App, job: Job, why: ClaimOver) -> int:
     return ExitCode.DONE
 
 
-def _standing(snapshot: Snapshot) -> str:
+def standing(snapshot: Snapshot, limits: Limits, now: float) -> str:
+    """Return in a sentence how far a pass has come, and when more is due by the clock."""
+    due = wake_at(snapshot, limits)
+    later = "" if due is None or not is_ahead(due, now) else f"; more is due at {render.utc(due)}"
     running = len(snapshot.by_status[Status.IN_PROGRESS])
     done, total = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
     testing = ", a train is tested" if snapshot.state.train else ""
     return (
         f"plan {snapshot.plan.plan}: {done} of {total} tasks are merged to {snapshot.state.flow}, "
-        f"{render.count(running, 'attempt')} at work{testing}"
+        f"{render.count(running, 'attempt')} at work{testing}{later}"
     )
 
 
@@ -512,6 +515,7 @@ __all__ = [
     "main",
     "publish",
     "reconcile",
+    "standing",
     "start",
     "test",
     "words",

@@ -19,7 +19,7 @@ from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Page,
 from gitflow_agents.forge import Job as Kind
 from gitflow_agents.models import Checked, Home
 from gitflow_agents.service import Service
-from gitflow_agents.service.acting import Outcome
+from gitflow_agents.service.acting import Outcome, at_terminal
 from gitflow_agents.service.jobs import ClaimOver, Jobs, Published
 from gitflow_agents.service.service import Told
 from tests import engine
@@ -70,6 +70,8 @@ class Near:
     is_down: bool = False
     refuses: set[str] = field(default_factory=set)
     """What it is not to be asked for."""
+    forbids: dict[Kind, int] = field(default_factory=dict)
+    """Runs that it does not start, and the number that it answers."""
     forbids_pulls: bool = False
     forbids_issues: bool = False
     yes: dict[tuple[int, str], tuple[str, ...]] = field(default_factory=dict)
@@ -103,6 +105,8 @@ class Near:
     def start(self, job: Kind, inputs: Mapping[str, str]) -> int:
         """Put a run on the list."""
         self._ask("start")
+        if job in self.forbids:
+            raise ForgeRefused(f"no {job} here", status=self.forbids[job])
         if self.loses:
             self.loses -= 1
             return 0
@@ -264,7 +268,7 @@ class Near:
     def act(self, command: Act, **options: Any) -> Outcome:
         """Carry out what alice says in a job of its own."""
         with self.jobs() as jobs:
-            return jobs.act("p", command, ALICE, **options)
+            return jobs.act("p", command, ALICE, permit=at_terminal, **options)
 
     def execute(self, one: Waiting, *, install: bool = False) -> Path:
         """Do the first half of a task's run, and return what it left."""

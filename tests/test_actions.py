@@ -20,6 +20,7 @@ from gitflow_agents import spec
 from gitflow_agents.commands import Stop
 from gitflow_agents.github import GitHub
 from gitflow_agents.service import Service, setup
+from gitflow_agents.service.acting import at_terminal
 from gitflow_agents.service.jobs import Jobs
 from tests import engine, forge
 from tests.engine import task
@@ -386,7 +387,7 @@ def test_a_stop_ends_a_deaf_agent_and_all_that_it_started_and_keeps_its_work(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         with beside(shop, tmp_path / "stop") as (jobs, there):
-            jobs.act("p", Stop(targets=("1",)), "alice <alice@example.com>")
+            jobs.act("p", Stop(targets=("1",)), "alice <alice@example.com>", permit=at_terminal)
             return jobs.end_runs("p", there, wait=True, sleep=lambda s: time.sleep(min(s, 3)))
 
     with ThreadPoolExecutor(1) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,8 +13,9 @@ import pytest
 
 from gitflow_agents import commands, scheduler
 from gitflow_agents.errors import LostRace
-from gitflow_agents.forge import ForgeDown
-from gitflow_agents.models import Reason
+from gitflow_agents.forge import ForgeDown, ForgeRefused
+from gitflow_agents.models import Limits, Reason
+from gitflow_agents.render.alerts import alerts
 from gitflow_agents.service import Service, dispatching, handover
 from gitflow_agents.service.jobs import ClaimOver, Jobs
 from tests import engine, near_forge, repos
@@ -235,6 +237,39 @@ def test_a_forge_that_is_down_loses_no_claim(
     forge.finish()
     assert merged(up) == ["1"]
     assert len(engine.record(up, "1", "p")["attempts"]) == 1
+
+
+@pytest.mark.slow
+def test_a_dispatch_that_is_refused_is_told_once_and_holds_nothing_else(
+    propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "UNNAMED_SECONDS", 0.0)
+    last = task("4", "echo d > d.txt")
+    propose(ONE, AFTER, task("3", "echo c > c.txt"), last, gate=["true"], limits={"parallel": 2})
+    forge.reconcile()
+    for one in forge.waiting[:2]:
+        forge.publish(one, forge.execute(one))
+        one.conclusion = "success"
+    forge.forbids = {"task": 404}
+    for _ in range(2):
+        with pytest.raises(ForgeRefused, match="no task here"):
+            forge.reconcile()
+    train = next(one for one in forge.waiting if one.job == "train")
+    with pytest.raises(ForgeRefused):
+        forge.turn(train)
+    assert merged(up) == ["3", "1"]
+    assert engine.state(up, "p")["undispatched"] == "no task here"
+    log = up.log("gitflow/state/p", "%B")
+    assert log.count("Gitflow-Event: runs_refused") == 1
+    with forge.jobs() as jobs:
+        snapshot = jobs.service.look("p")
+        assert snapshot is not None
+        kinds = [one.kind for one in alerts(snapshot, Limits(), time.time())]
+    assert kinds == ["no_runs"]
+    forge.forbids.clear()
+    forge.finish()
+    assert engine.state(up, "p").get("undispatched", "") == ""
+    assert engine.fsck(up, "p") == ()
 
 
 @pytest.mark.slow

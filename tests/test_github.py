@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 from gitflow_agents import on_actions
 from gitflow_agents.cli import App, start
 from gitflow_agents.errors import FlowError, Problem, UsageError
-from gitflow_agents.forge import Check, Page
+from gitflow_agents.forge import Check, ForgeRefused, Page
 from gitflow_agents.github import GitHub, annotation, surroundings, whereabouts
 from gitflow_agents.github.surroundings import Surroundings
-from gitflow_agents.models import Home
+from gitflow_agents.models import Home, Limits, TaskRecord
+from gitflow_agents.render import utc
 from gitflow_agents.service import setup
 from tests import forge
 from tests.forge.expressions import load
 from tests.repos import Cli, Repo
+from tests.test_render import AUTH, NOW
+from tests.test_render import snapshot as drawn
 
 JOB = {
     "GITHUB_REPOSITORY": "alice/shop",
@@ -299,6 +302,43 @@ def test_the_comment_of_a_person_is_found_again_and_no_strangers(
     assert tell("second") == own != theirs
     assert shop.comments[own].body == "<!-- p --> second"
     assert shop.comments[theirs].body == "<!-- p --> mine"
+
+
+RUNS = "on: workflow_dispatch\njobs: {go: {runs-on: ubuntu-latest, steps: [{run: true}]}}\n"
+
+
+@pytest.mark.slow
+def test_a_run_is_cancelled_and_one_that_is_over_or_unknown_is_not(
+    hub: forge.Hub, repo: Repo
+) -> None:
+    repo.write(".github/workflows/gitflow-task.yml", RUNS)
+    repo.commit("a workflow")
+    shop, bob = hub.repository("alice/shop", repo), hub.person("bob")
+    shop.people["bob"] = "write"
+    asked = GitHub("alice/shop", bob.text, api=hub.api, server=hub.base, branch="main")
+    one, two = asked.start("task", {}), asked.start("task", {})
+    assert [asked.cancel(one), asked.cancel(two, force=True)] == [True, True]
+    found = asked.run(one)
+    assert found is not None
+    assert (found.is_over, found.conclusion) == (True, "cancelled")
+    assert [asked.cancel(one), asked.cancel(one + 900), asked.run(one + 900)] == [
+        False,
+        False,
+        None,
+    ]
+    carol = GitHub(
+        "alice/shop", hub.person("carol").text, api=hub.api, server=hub.base, branch="main"
+    )
+    with pytest.raises(ForgeRefused, match=f"run {one} could not be cancelled"):
+        carol.cancel(one)
+
+
+def test_a_pass_says_when_more_is_due() -> None:
+    lost = {"status": "failed", "reason": "lease-lost", "lost": 2, "not_before": NOW + 60}
+    snapshot = drawn(AUTH, [TaskRecord.model_validate({"id": "001", **lost})])
+    said = "plan auth: 0 of 5 tasks are merged to flow/auth, 0 attempts at work"
+    assert on_actions.standing(snapshot, Limits(), NOW) == f"{said}; more is due at {utc(NOW + 60)}"
+    assert on_actions.standing(snapshot, Limits(), NOW + 60) == said
 
 
 # --- init -----------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ Kind = Literal[
     "plan_stuck",
     "act_failed",
     "run_lives",
+    "no_runs",
     "plan_finished",
     "more",
 ]
@@ -99,6 +100,10 @@ def _alerts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Alert]:
             why = f": {one_line(one.refused)}" if one.refused else ""
             text = fit(f"run {one.run} {whose} was stopped and has not ended{why}", MOST_CHARACTERS)
             yield Alert(f"run {one.run}", "run_lives", text, one.task, one.attempt, commands=look)
+    if state.undispatched:
+        text = fit(f"no runs are started: {one_line(state.undispatched)}", MOST_CHARACTERS)
+        doctor = ("gitflow-agents doctor",)
+        yield Alert(f"runs {_digest(state.undispatched)}", "no_runs", text, commands=doctor)
     if state.setback:
         key = f"setback {_digest(state.setback)}"
         yield Alert(key, "act_failed", one_line(state.setback), commands=look)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from gitflow_agents import render, scheduler, spec
+from gitflow_agents import scheduler, spec
 from gitflow_agents.errors import LostRace
 from gitflow_agents.execute import Order, Verdict
-from gitflow_agents.forge import FORGE, Forge, ForgeDown, ForgeRefused, ForgeRun
+from gitflow_agents.forge import FORGE, Forge, ForgeDown, ForgeRefused, ForgeRun, Job
 from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.ending import Ends
@@ -34,6 +34,8 @@ TOLD_BY_STEPS = (Reason.SETUP_FAILED, Reason.GATE_FAILED, Reason.UNVERIFIED)
 """Why a train's test failed, by the step of its job that has that name; else it is the checks."""
 RACES = 5
 """Times that the id of a run is written down when somebody else moves the plan."""
+FOR_ALL = (403, 404)
+"""Answers of a forge that it gives to every dispatch of the same kind."""
 MOST_LISTED = 1000
 """Runs that a forge lists; where there are more, one that is not listed may be at work."""
 NAME = 12
@@ -64,6 +66,11 @@ class Dispatcher:
     limits: Limits
     heard: ForgeRun | None = None
     """What became of a train's test, where the forge told it without being asked."""
+    _has_started: bool = False
+    _trouble: ForgeRefused | ForgeDown | None = None
+    """Why the first of the runs that could not be started was not."""
+    _hopeless: set[Job] = field(default_factory=set)
+    """What is not asked for again in this pass."""
 
     @property
     def desk(self) -> Desk:
@@ -72,8 +79,8 @@ class Dispatcher:
     def go(self) -> None:
         """Pass until nothing can move before a run has ended.
 
-        Raises ForgeDown or ForgeRefused when a run could not be started: its claim stays, and the
-        next pass starts it.
+        Raises ForgeDown or ForgeRefused in the end when a run could not be started: its claim
+        stays, and the next pass starts it.
         """
         desk = self.desk
         desk.lease = lambda until: forge_lease(until, desk.clock())
@@ -103,8 +110,19 @@ class Dispatcher:
             self._dispatch(work.orders, work.test)
             if not work.acted:
                 break
+        self._note_refusal()
         reviewing.open()
         self.reconciler.end_run()
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _note_refusal(self) -> None:
+        """Write down that the forge starts no runs, or that it does again."""
+        trouble, known = self._trouble, self.desk.snapshot.state.undispatched
+        if isinstance(trouble, ForgeRefused):
+            self.reconciler.note("runs_refused", trouble.message, undispatched=trouble.message)
+        elif known and self._has_started:
+            self.reconciler.note("runs_start", "runs are started again", undispatched="")
 
     @property
     def _free(self) -> int:
@@ -206,9 +224,7 @@ class Dispatcher:
         record, plan = snapshot.record(task), snapshot.plan.plan
         name = run_name(plan, task, record.attempts[-1], record.claim)
         about = {"plan": plan, "task": task, "claim": record.claim, "name": name}
-        return self.forge.start(
-            "task", about | {"runner": self._runner([task])} | self._cache(task)
-        )
+        return self._asked_for("task", about | {"runner": self._runner([task])} | self._cache(task))
 
     def _start_train(self) -> int:
         train, plan = self.desk.snapshot.state.train, self.desk.snapshot.plan.plan
@@ -216,7 +232,23 @@ class Dispatcher:
         name = train_name(plan, train.tip)
         about = {"plan": plan, "claim": train.tip, "name": name}
         runner = self._runner([car.task for car in train.cars])
-        return self.forge.start("train", {**about, "runner": runner})
+        return self._asked_for("train", {**about, "runner": runner})
+
+    def _asked_for(self, job: Job, inputs: Mapping[str, str]) -> int:
+        """Return the run that was started, 0 where none was; nothing else waits for that."""
+        if job in self._hopeless:
+            return 0
+        try:
+            run = self.forge.start(job, inputs)
+        except (ForgeRefused, ForgeDown) as e:
+            self._trouble = self._trouble or e
+            if isinstance(e, ForgeDown):
+                self._hopeless |= {"task", "train"}
+            elif e.status in FOR_ALL:
+                self._hopeless.add(job)
+            return 0
+        self._has_started = True
+        return run
 
     def _cache(self, task: str) -> dict[str, str]:
         """Return which folders a task finds as another left them, and whose they are."""
@@ -282,16 +314,4 @@ def _lowest(name: str, runs: tuple[ForgeRun, ...]) -> int:
     return min((run.id for run in runs if run.title == name), default=0)
 
 
-def waiting(desk: Desk) -> str:
-    """Return in a sentence what the plan waits for when a pass has nothing more to do."""
-    snapshot = desk.snapshot
-    running = len(snapshot.by_status[Status.IN_PROGRESS])
-    done, total = len(snapshot.by_status[Status.COMPLETED]), len(snapshot.plan.tasks)
-    testing = ", a train is tested" if snapshot.state.train else ""
-    return (
-        f"plan {snapshot.plan.plan}: {done} of {total} tasks are merged, "
-        f"{render.count(running, 'attempt')} at work{testing}"
-    )
-
-
-__all__ = ["Dispatcher", "forge_lease", "run_name", "train_name", "waiting"]
+__all__ = ["Dispatcher", "forge_lease", "run_name", "train_name"]

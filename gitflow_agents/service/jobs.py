@@ -21,7 +21,7 @@ from gitflow_agents.models import DoneReport, Lease, Reason, Status
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service import crew, handover
-from gitflow_agents.service.acting import MOST_RACES, Acting, Also, Outcome
+from gitflow_agents.service.acting import MOST_RACES, Acting, Also, Outcome, Permit
 from gitflow_agents.service.attempts import Attempts
 from gitflow_agents.service.delivery import keep, send
 from gitflow_agents.service.desk import Desk, Told
@@ -138,28 +138,32 @@ class Jobs:
         command: Act,
         actor: str,
         *,
+        permit: Permit,
+        asked_at: float | None = None,
         dry_run: bool = False,
         also: Also | None = None,
         unless: Callable[[Snapshot], bool] = lambda snapshot: False,
     ) -> Outcome:
         """Carry out the command of a person (`name <address>`), as `Acting.handle` says.
 
+        `permit` is asked on the plan as it is then; `asked_at` is when the command was given.
         Nothing of the plan runs here: what has to be tested, the next pass starts a run for.
         Raises ClaimOver where there is no such plan.
         """
         desk = self._desk(plan)
         desk.actor = actor
         if isinstance(command, AddTask):
-            return self._add_tasks(desk, command, dry_run, also, unless)
+            return self._add_tasks(desk, command, permit, dry_run, also, unless)
         desk.lease = lambda until: forge_lease(until, desk.clock())
         limits = limits_now(desk.snapshot, self.service.config)
-        acting = Acting(Reconciler(desk), limits, tests_here=False)
+        acting = Acting(Reconciler(desk), limits, permit, asked_at, tests_here=False)
         return acting.handle(command, dry_run=dry_run, also=also, unless=unless)
 
     def _add_tasks(
         self,
         desk: Desk,
         command: AddTask,
+        permit: Permit,
         dry_run: bool,
         also: Also | None,
         unless: Callable[[Snapshot], bool],
@@ -167,6 +171,7 @@ class Jobs:
         for turn in range(MOST_RACES):
             if unless(desk.snapshot):
                 return Outcome(desk.snapshot.plan.plan, False, (), "", desk.snapshot)
+            permit(command, desk.snapshot)
             what = command, desk.snapshot, desk.store, desk.actor
             try:
                 return self.service.add_tasks(*what, dry_run=dry_run, also=also)
