@@ -40,12 +40,25 @@ def verb(name: str) -> click.Command:
     help_ = (kind.__doc__ or "").strip()
     needed = kind.needs_target
     metavar = "TASK..." if needed else "[TASK|PLAN]..." if kind.takes_tasks else "[PLAN]"
+    # Where a command is about one task, the word behind it needs no name either.
+    is_one = kind.most_targets == 1 and bool(kind.positional)
     params: list[click.Parameter] = [
         click.Argument(
-            ["targets"], nargs=-1, required=needed, metavar=metavar, type=Target(plans=False)
+            ["targets"],
+            nargs=1 if is_one else -1,
+            required=needed,
+            metavar="TASK" if is_one else metavar,
+            type=Target(plans=False),
         )
     ]
-    params += [_option(each, kind) for each in options(kind)]
+    if is_one:
+        word = f"[{kind.positional.upper()}]"
+        params.append(click.Argument([kind.positional], required=False, metavar=word))
+    params += [
+        _option(each, kind)
+        for each in options(kind)
+        if not (is_one and each.field == kind.positional)
+    ]
     params.append(
         click.Option(
             ["--dry-run"], is_flag=True, help="Say what it would change, and change nothing."
@@ -57,7 +70,7 @@ def verb(name: str) -> click.Command:
         help=help_,
         part="act",
         callback=_callback(kind),
-        epilog=TARGETS if kind.takes_tasks else None,
+        epilog=TARGETS if kind.takes_tasks and not is_one else None,
     )
 
 
@@ -81,11 +94,12 @@ def _option(each: Option, kind: type[Act]) -> click.Option:
 
 def _callback(kind: type[Act]) -> Callable[..., int]:
     @click.pass_obj
-    def act(app: App, /, targets: tuple[str, ...], dry_run: bool, **given: Any) -> int:
+    def act(app: App, /, targets: str | tuple[str, ...], dry_run: bool, **given: Any) -> int:
+        words = (targets,) if isinstance(targets, str) else targets
         values = {name: value for name, value in given.items() if value is not None}
         if kind.block in values:
             values[kind.block] = _text(values[kind.block])
-        return _act(app, kind, targets, values, dry_run)
+        return _act(app, kind, words, values, dry_run)
 
     return act
 

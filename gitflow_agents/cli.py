@@ -47,6 +47,7 @@ ACTS = {
     "unapprove": "Withdraw an approval, until what it is for has happened.",
     "feedback": "Say something to the agent of a task: to the one that runs where it can hear, "
     "else the next.",
+    "answer": "Answer the question that a task asked; it goes on where it stopped.",
     "merge": "Merge what is in review now, tested as always, and start nothing.",
     "revert": "Take merged tasks back off flow, with the merged tasks that need them; all or none.",
     "update": "Bring the base into flow now, tested as always, whatever `follow_base` says.",

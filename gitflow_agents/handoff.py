@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from gitflow_agents.models import Output, Task, TaskRecord, Value
+from gitflow_agents.models import Output, Question, Task, TaskRecord, Value, whole
 
 PREFIX = "GITFLOW_INPUT_"
 """How the variables begin that hold a task's inputs."""
@@ -104,7 +104,7 @@ def _misfit(output: Output, value: Value) -> str:
 @lru_cache(maxsize=256)
 def _pattern(pattern: str) -> TypeAdapter[Any]:
     # This engine takes time in proportion to the text, whatever pattern a plan comes with.
-    return TypeAdapter(Annotated[str, StringConstraints(pattern=rf"\A(?:{pattern})\z")])
+    return TypeAdapter(Annotated[str, StringConstraints(pattern=whole(pattern))])
 
 
 def bad_pattern(pattern: str) -> str:
@@ -114,6 +114,27 @@ def bad_pattern(pattern: str) -> str:
     except Exception as e:  # the engine's own error has no public name
         return " ".join(str(e).split())[:200]
     return ""
+
+
+def answered(question: Question, said: str) -> tuple[str, str]:
+    """Return the answer that somebody's words are, and in a sentence why they are none.
+
+    An option is named by its letter (`a` is the first), or by all of its text in either case.
+    """
+    said = said.strip()
+    if question.options:
+        letters = {letter_of(place): option for place, option in enumerate(question.options)}
+        texts = {option.strip().casefold(): option for option in question.options}
+        found = texts.get(said.casefold()) or letters.get(said.casefold())
+        return (found, "") if found else ("", "is none of its options")
+    about = Output(name="answer", type=question.type, pattern=question.pattern)
+    why = _misfit(about, _typed(question.type, said))
+    return ("", why) if why else (said, "")
+
+
+def letter_of(place: int) -> str:
+    """Return the letter by which an option is named."""
+    return "abcdefghijklmnopqrstuvwxyz"[place]
 
 
 def inputs(task: Task, records: Mapping[str, TaskRecord]) -> tuple[dict[str, str], str]:
@@ -128,4 +149,15 @@ def inputs(task: Task, records: Mapping[str, TaskRecord]) -> tuple[dict[str, str
     return found, ""
 
 
-__all__ = ["PREFIX", "bad_pattern", "inputs", "source", "text", "typed", "variable", "wrong"]
+__all__ = [
+    "PREFIX",
+    "answered",
+    "bad_pattern",
+    "inputs",
+    "letter_of",
+    "source",
+    "text",
+    "typed",
+    "variable",
+    "wrong",
+]

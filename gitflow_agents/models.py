@@ -12,7 +12,7 @@ import re
 import unicodedata
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -23,7 +23,9 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     StringConstraints,
+    TypeAdapter,
     WithJsonSchema,
+    model_validator,
 )
 
 SCHEMA = 1
@@ -819,7 +821,7 @@ class Attempt(Model):
     host: str = ""
     started_at: float = 0
     ended_at: float | None = None
-    outcome: Literal["running", "succeeded", "failed", "stopped", "expired"] = "running"
+    outcome: Literal["running", "succeeded", "failed", "stopped", "expired", "asked"] = "running"
     reason: Reason | None = None
     message: str = ""
     base: str = ""
@@ -873,6 +875,62 @@ class Guidance(Model):
     """The attempt that it answers; 0 when there was none."""
 
 
+class Question(Model):
+    """What an agent asks people, where only they can decide; free text where it has no options."""
+
+    text: Annotated[Line, Field(max_length=4000)]
+    options: Annotated[
+        tuple[Annotated[Line, Field(max_length=500)], ...],
+        BeforeValidator(_listed),
+        Field(max_length=20),
+    ] = ()
+    default: Annotated[Line, Field(max_length=500)] | None = None
+    """What the agent would take."""
+    type: Literal["string", "number", "boolean"] = "string"
+    pattern: Annotated[Line, Field(max_length=500)] | None = None
+    """A regular expression for the whole of an answer."""
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if len({option.strip().casefold() for option in self.options}) != len(self.options):
+            raise ValueError("names an option twice")
+        if self.options and (self.pattern or self.type != "string"):
+            raise ValueError("has options, so it has no `type` and no `pattern`")
+        if self.options and self.default is not None and self.default not in self.options:
+            raise ValueError("has a `default` that is none of its options")
+        if self.pattern:
+            try:
+                TypeAdapter(Annotated[str, StringConstraints(pattern=whole(self.pattern))])
+            except Exception:  # the engine's own error has no public name
+                raise ValueError("has a `pattern` that is no regular expression") from None
+        return self
+
+
+def whole(pattern: str) -> str:
+    """Return a pattern that only a whole text fits."""
+    return rf"\A(?:{pattern})\z"
+
+
+MOST_QUESTIONS = 5
+"""Questions that one attempt may ask."""
+
+
+class Asked(Question):
+    """A question that an attempt asked, and what came of it; times since the epoch."""
+
+    attempt: int
+    at: float
+    base: str
+    """The flow commit that the work up to it was cut from."""
+    tip: str
+    """The last commit of that work."""
+    answer: str = ""
+    """Empty where people leave it to the agent."""
+    note: str = ""
+    answered_by: str = ""
+    answered_at: float = 0
+
+
 class Remark(Model):
     """What somebody said to the agent of a task, and what became of it; times since the epoch."""
 
@@ -922,6 +980,8 @@ class TaskRecord(Model):
     not_before: float = 0
     held: str = ""
     """Why it is neither started nor merged, or empty."""
+    questions: tuple[Asked, ...] = ()
+    """What its agents asked, the oldest first."""
     taken_by: str = ""
     """Who does it in place of an agent: it is in progress without a lease, its branch is theirs."""
     fresh: bool = False
@@ -958,6 +1018,18 @@ class TaskRecord(Model):
     def attempt(self) -> Attempt | None:
         """Return the newest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def is_asked(self) -> bool:
+        """Say whether its newest attempt waits for an answer, or goes on with one."""
+        is_over = self.status is not Status.PENDING or self.reason is not Reason.QUESTION
+        return bool(self.questions) and not is_over
+
+    @property
+    def open_question(self) -> Asked | None:
+        """Return the question that it waits for, if it does."""
+        last = self.questions[-1] if self.is_asked else None
+        return last if last is not None and not last.answered_at else None
 
     @property
     def result_branch(self) -> str:
@@ -1124,6 +1196,7 @@ class Report(Model):
     follow_ups: Lines = ()
     learned: Lines = ()
     outputs: Annotated[dict[Variable, Value], Field(max_length=200)] = {}
+    question: Question | None = None
     cost_usd: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
 
 
@@ -1162,7 +1235,7 @@ class DoneReport(Model):
     plan: str
     task: str
     attempt: int
-    outcome: Literal["succeeded", "failed", "stopped"]
+    outcome: Literal["succeeded", "failed", "stopped", "asked"]
     reason: Reason | None = None
     message: str = ""
     agent: str = "command"
@@ -1179,6 +1252,8 @@ class DoneReport(Model):
     summary: str = ""
     learned: tuple[str, ...] = ()
     outputs: dict[str, Value] = {}
+    question: Question | None = None
+    """What it has to know before it can go on."""
     report_problem: str = ""
     """Why nothing of what the agent wrote of its own work is here, in a sentence."""
     cost_usd: float | None = None

@@ -202,6 +202,12 @@ class Snapshot:
         started = self.by_status[Status.IN_PROGRESS]
         return frozenset(task for task in started if self.records[task].taken_by)
 
+    @property
+    def asking(self) -> frozenset[str]:
+        """Return the tasks that wait for the answer to a question."""
+        pending = self.by_status[Status.PENDING]
+        return frozenset(t for t, r in self.records.items() if t in pending and r.open_question)
+
     def is_met(self, task: str) -> bool:
         """Say whether those who need a task may start: it is merged, or a person declared it."""
         record = self.records.get(task)
@@ -594,6 +600,7 @@ def _claims(
         return record is None or (
             not is_ahead(record.not_before, now)
             and not record.held
+            and record.open_question is None
             and has_attempts(snapshot, task, limits)
         )
 
@@ -624,7 +631,8 @@ def wake_at(snapshot: Snapshot, limits: Limits) -> float | None:
 def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
     """Return a plan's status: stored ones as they are, the rest computed.
 
-    `waiting` nothing was started, an approval is missing, or a person does what is left;
+    `waiting` nothing was started, an approval or an answer is missing, or a person does what is
+    left;
     `running` something moves or can; `held`; `failed` a failed task is in the way; `blocked`
     nothing can move for another reason.
     """
@@ -645,6 +653,7 @@ def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
     may_start = (
         has_attempts(snapshot, task, limits)
         and not snapshot.record(task).held
+        and snapshot.record(task).open_question is None
         and not snapshot.awaits(task)
         for task in snapshot.frontier.in_order()
     )
@@ -652,7 +661,7 @@ def plan_status(snapshot: Snapshot, limits: Limits, now: float) -> str:
         return "running" if snapshot.records else "waiting"
     if snapshot.is_over:
         return "running"  # the report is still missing
-    waits |= snapshot.taken
+    waits |= snapshot.taken | snapshot.asking
     if waits or any(snapshot.awaits(task) for task in snapshot.frontier.in_order()):
         return "waiting"
     return "failed" if snapshot.by_status[Status.FAILED] else "blocked"

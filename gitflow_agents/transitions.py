@@ -16,8 +16,10 @@ goes to `review`; the train turns it into `completed` by a tested merge (`task_m
 conflict as often as `conflict_retries` allows.  A person may also leave a task out (`cancelled`);
 `task_retried` brings it back.  A person may do a task in place of an agent: `task_taken` makes it
 `in_progress` without any fence, and `task_submitted` (to `review`, as an agent's success) or
-`task_given` (back to `pending`) ends that.  `completed` is left only by `task_reverted`: a person
-took the merge back, and the task waits again.
+`task_given` (back to `pending`) ends that.  An agent that cannot go on without a person asks
+(`question_asked`): the task waits as `pending`, costs nothing, and is not started before
+`question_answered`; then the same attempt goes on.  `completed` is left only by `task_reverted`: a
+person took the merge back, and the task waits again.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ class Happened(StrEnum):
     TASK_TAKEN = "task_taken"
     TASK_SUBMITTED = "task_submitted"
     TASK_GIVEN = "task_given"
+    QUESTION_ASKED = "question_asked"
+    QUESTION_ANSWERED = "question_answered"
 
 
 S, E = Status, Happened
@@ -73,6 +77,7 @@ TRANSITIONS: Mapping[Status, Mapping[Happened, Status]] = {
         E.ATTEMPT_STARTED: S.IN_PROGRESS,
         E.CLAIM_REFUSED: S.FAILED,
         E.TASK_TAKEN: S.IN_PROGRESS,
+        E.QUESTION_ANSWERED: S.PENDING,
         **_LEFT_OUT,
     },
     S.IN_PROGRESS: {
@@ -82,6 +87,7 @@ TRANSITIONS: Mapping[Status, Mapping[Happened, Status]] = {
         E.ATTEMPT_STOPPED: S.PENDING,
         E.TASK_SUBMITTED: S.REVIEW,
         E.TASK_GIVEN: S.PENDING,
+        E.QUESTION_ASKED: S.PENDING,
     },
     S.REVIEW: {
         E.TASK_MERGED: S.COMPLETED,
@@ -112,6 +118,8 @@ RECORDED_BY: Mapping[Happened, frozenset[By]] = {
     E.TASK_TAKEN: frozenset({By.PERSON}),
     E.TASK_SUBMITTED: frozenset({By.PERSON}),
     E.TASK_GIVEN: frozenset({By.PERSON}),
+    E.QUESTION_ASKED: frozenset({By.PUBLISH}),
+    E.QUESTION_ANSWERED: frozenset({By.PERSON}),
 }
 
 REASONS: Mapping[Happened, frozenset[Reason]] = {
@@ -137,6 +145,8 @@ REASONS: Mapping[Happened, frozenset[Reason]] = {
     E.TASK_SKIPPED: frozenset({Reason.SKIPPED}),
     E.TASK_REMOVED: frozenset({Reason.REMOVED}),
     E.TASK_REVERTED: frozenset({Reason.REVERTED}),
+    E.QUESTION_ASKED: frozenset({Reason.QUESTION}),
+    E.QUESTION_ANSWERED: frozenset({Reason.QUESTION}),
 }
 """The reasons that an event may carry, where not every reason fits."""
 

@@ -39,6 +39,7 @@ FILE = f"plans/{PLAN}.yaml"
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _GIVEN = frozenset({"task_submitted", "task_given"})
 _ENDS = _GIVEN | set("attempt_succeeded attempt_failed attempt_expired attempt_stopped".split())
+_ENDS |= {"question_asked"}
 _NOTES = frozenset(
     "work_kept retry_changed task_held task_resumed task_kept task_approved task_unapproved "
     "feedback_added feedback_withdrawn feedback_delivered".split()
@@ -281,13 +282,14 @@ def audit(repo: Repo, name: str = PLAN, *, kept: bool = False) -> dict[str, str]
     running: dict[str, int] = {}
     attempts: dict[str, int] = {}
     taken: set[str] = set()
+    asking: set[str] = set()
     records: dict[str, dict[str, Any]] = {}
     for commit, records in zip(line, _trees(repo, line), strict=True):
         assert commit.events, f"{commit.sha} tells nothing"
         for event in commit.events:
             assert event["Plan"] == name
             if id := event.get("Task"):
-                _replay(event, id, statuses, attempts, running, taken)
+                _replay(event, id, statuses, attempts, running, taken, asking)
         if any(event["Event"] == "plan_accepted" for event in commit.events):
             _forget(records, statuses, attempts)
         held = {id: record.get("status", "pending") for id, record in records.items()}
@@ -322,6 +324,7 @@ def _replay(
     attempts: dict[str, int],
     running: dict[str, int],
     taken: set[str],
+    asking: set[str],
 ) -> None:
     if event["Event"] in _NOTES:
         assert "Status" not in event
@@ -335,8 +338,13 @@ def _replay(
     statuses[id] = after
     if reason := event.get("Reason"):
         assert Reason(reason)
+    goes_on = happened is Happened.ATTEMPT_STARTED and id in asking
+    if happened is Happened.QUESTION_ASKED:
+        asking.add(id)
+    elif happened is not Happened.QUESTION_ANSWERED:
+        asking.discard(id)
     if happened in (Happened.ATTEMPT_STARTED, Happened.TASK_TAKEN):
-        attempts[id] = attempts.get(id, 0) + 1
+        attempts[id] = attempts.get(id, 0) + (not goes_on)
         assert id not in running
         running[id] = attempts[id]
     if "Attempt" in event:

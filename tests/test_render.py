@@ -497,6 +497,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": "2026-01-02T03:07:30Z",
                 "cost_usd": None,
                 "run_url": None,
+                "question": None,
                 "feedback": [],
             },
             {
@@ -517,6 +518,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": "2026-01-02T03:10:05Z",
                 "cost_usd": None,
                 "run_url": None,
+                "question": None,
                 "feedback": [],
             },
             {
@@ -537,6 +539,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": None,
                 "cost_usd": None,
                 "run_url": None,
+                "question": None,
                 "feedback": [],
             },
             {
@@ -557,6 +560,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": None,
                 "cost_usd": None,
                 "run_url": None,
+                "question": None,
                 "feedback": [],
             },
             {
@@ -577,6 +581,7 @@ def test_status_as_json_is_the_whole_object() -> None:
                 "ended_at": None,
                 "cost_usd": None,
                 "run_url": None,
+                "question": None,
                 "feedback": [],
             },
         ],
@@ -1305,6 +1310,7 @@ def test_show_task_as_json_is_the_whole_record() -> None:
                 "tokens": None,
             }
         ],
+        "questions": [],
         "feedback": [],
         "evidence": [],
     }
@@ -1605,7 +1611,11 @@ They run again on the merged tree; that you ran them proves nothing by itself.
 8. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
    (what later tasks should know), `scope`, `cost_usd`, the lists `risks`,
    `follow_ups`, `learned`, and the mapping `outputs`.
-9. If you cannot do it, say why on standard error and exit with a code other than 0.
+9. Where the task leaves something open, choose the simplest reading and say which. Only where a
+   person has to decide, and a wrong guess would waste the work: write `question: {text: ...}` into
+   that file, with the list `options` where there are some and `default` for what you would take,
+   and end with 0. Your work so far is kept, and you go on with the answer.
+10. If you cannot do it, say why on standard error and exit with a code other than 0.
 """
     )
 
@@ -1675,7 +1685,11 @@ may look at it.
 8. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
    (what later tasks should know), `scope`, `cost_usd`, the lists `risks`,
    `follow_ups`, `learned`, and the mapping `outputs`.
-9. If you cannot do it, say why on standard error and exit with a code other than 0.
+9. Where the task leaves something open, choose the simplest reading and say which. Only where a
+   person has to decide, and a wrong guess would waste the work: write `question: {text: ...}` into
+   that file, with the list `options` where there are some and `default` for what you would take,
+   and end with 0. Your work so far is kept, and you go on with the answer.
+10. If you cannot do it, say why on standard error and exit with a code other than 0.
 """
     )
 

@@ -36,6 +36,8 @@ review       task_retried       pending      scheduler person
 failed       task_retried       pending      scheduler person
 cancelled    task_retried       pending      scheduler person
 completed    task_reverted      pending      person
+in_progress  question_asked     pending      publish
+pending      question_answered  pending      person
 pending      task_taken         in_progress  person
 review       task_taken         in_progress  person
 failed       task_taken         in_progress  person
@@ -66,6 +68,8 @@ FITTING = {
     E.TASK_SKIPPED: Reason.SKIPPED,
     E.TASK_REMOVED: Reason.REMOVED,
     E.TASK_REVERTED: Reason.REVERTED,
+    E.QUESTION_ASKED: Reason.QUESTION,
+    E.QUESTION_ANSWERED: Reason.QUESTION,
 }
 
 
@@ -92,7 +96,7 @@ def test_what_the_table_refuses_is_refused_with_what_it_allows() -> None:
     assert refused.value.message == "an in_progress task cannot take task_merged"
     assert refused.value.hint == (
         "from in_progress it can take: attempt_succeeded, attempt_failed, attempt_expired, "
-        "attempt_stopped, task_submitted, task_given"
+        "attempt_stopped, task_submitted, task_given, question_asked"
     )
     with pytest.raises(IllegalTransition) as refused:
         advance(S.COMPLETED, E.TASK_RETRIED, By.PERSON)
@@ -121,6 +125,8 @@ def test_what_the_table_refuses_is_refused_with_what_it_allows() -> None:
         (S.REVIEW, E.TASK_SKIPPED, By.PERSON, "skipped"),
         (S.PENDING, E.TASK_REMOVED, By.PERSON, "removed"),
         (S.COMPLETED, E.TASK_REVERTED, By.PERSON, "reverted"),
+        (S.IN_PROGRESS, E.QUESTION_ASKED, By.PUBLISH, "question"),
+        (S.PENDING, E.QUESTION_ANSWERED, By.PERSON, "question"),
     ],
 )
 def test_an_event_carries_only_the_reasons_that_fit(

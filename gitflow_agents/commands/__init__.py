@@ -42,7 +42,7 @@ from gitflow_agents.commands.steering import (
     stop,
     unapprove,
 )
-from gitflow_agents.commands.talking import feedback
+from gitflow_agents.commands.talking import answer, feedback
 from gitflow_agents.commands.targets import is_group, names, no_such_task, select, within
 from gitflow_agents.commands.words import (
     KINDS,
@@ -51,6 +51,7 @@ from gitflow_agents.commands.words import (
     SYNONYMS,
     Act,
     AddTask,
+    Answer,
     Approve,
     Command,
     Explain,
@@ -112,6 +113,7 @@ _DECIDE: Mapping[type[Act], Callable[[Any, Ground], Decision]] = {
     Approve: approve,
     Unapprove: unapprove,
     Feedback: feedback,
+    Answer: answer,
     Merge: merge,
     Revert: revert,
     Update: update,
@@ -128,6 +130,7 @@ __all__ = [
     "SYNONYMS",
     "Act",
     "AddTask",
+    "Answer",
     "Approve",
     "Assign",
     "Command",

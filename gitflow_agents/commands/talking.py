@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from gitflow_agents.commands.common import decided, not_merged
-from gitflow_agents.commands.following import Decision, Effect, Ground, Mark
-from gitflow_agents.commands.targets import select
-from gitflow_agents.commands.words import Feedback, Refused
-from gitflow_agents.models import Remark, Status, TaskRecord
+from gitflow_agents import handoff
+from gitflow_agents.commands.common import decided, not_merged, wrong_state
+from gitflow_agents.commands.following import Decision, Effect, Ground, Mark, Move
+from gitflow_agents.commands.targets import is_group, select
+from gitflow_agents.commands.words import Answer, Feedback, Refused
+from gitflow_agents.models import Asked, Reason, Remark, Status, TaskRecord, person
+from gitflow_agents.render.text import one_line
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.transitions import Happened
 
-S = Status
+S, E = Status, Happened
 MOST_REMARKS = 20
 """Remarks that a task's record holds; of those that agents were told the oldest go first."""
 
@@ -48,6 +51,57 @@ def feedback(command: Feedback, ground: Ground) -> Decision:
     nothing = "nobody is told anything new: that was said already"
     decision = decided(snapshot, done, said, "feedback", tasks, nothing)
     return Decision(decision.effects, decision.said, f"{decision.undo} --withdraw" if done else "")
+
+
+def answer(command: Answer, ground: Ground) -> Decision:
+    """Decide what the agent that asked is told, or refuse what is no answer."""
+    snapshot, plan = ground.snapshot, ground.snapshot.plan.plan
+    if len(command.targets) != 1 or is_group(command.targets[0]):
+        raise Refused("bad-value", "answer is for one task")
+    (task,) = select(snapshot, command.targets)
+    record = snapshot.record(task)
+    asked = record.questions[-1] if record.questions else None
+    if asked is None:
+        raise wrong_state(snapshot, task, "it has asked nothing", hint=f"show {plan}/{task}")
+    words = (command.choice or command.text).strip()
+    note = command.text.strip() if command.choice or command.decline else ""
+    said = "" if command.decline else _chosen(snapshot, task, asked, words)
+    if command.decline and command.choice:
+        raise Refused("bad-value", "--decline leaves it to the agent, and chooses nothing")
+    if record.open_question is None:
+        if (asked.answer, asked.note) == (said, note) and asked.answered_at:
+            return Decision((), (f"{task} was answered so already",))
+        over = f"was answered by {person(asked.answered_by)}" if asked.answered_at else "is over"
+        hint = f'feedback {plan}/{task} -m "..." says more to its agent'
+        raise wrong_state(snapshot, task, f"its question {over}", hint=hint)
+    told = {"answer": said, "note": note, "answered_by": ground.actor, "answered_at": ground.now}
+    questions = (*record.questions[:-1], asked.model_copy(update=told))
+    move = Move(task, E.QUESTION_ANSWERED, Reason.QUESTION, "", {"questions": questions})
+    what = f"the answer is {one_line(said)}" if said else "it decides for itself"
+    return decided(
+        snapshot, [move], [f"{task} goes on with the next run: {what}"], "stop", [task], ""
+    )
+
+
+def _chosen(snapshot: Snapshot, task: str, asked: Asked, words: str) -> str:
+    """Return what somebody's words answer; Refused, with the options, where they are no answer."""
+    plan = snapshot.plan.plan
+    if asked.options:
+        listed = "; ".join(
+            f"{handoff.letter_of(at)}: {one_line(option)}"
+            for at, option in enumerate(asked.options)
+        )
+        code, mend = "missing-argument", f"answer {plan}/{task} a, of: {listed}"
+    else:
+        code, mend = "missing-argument", f'answer {plan}/{task} -m "..."'
+    if not words:
+        raise Refused(code, f"{task} asks, and answer says nothing", hint=mend)
+    said, why = handoff.answered(asked, words)
+    if why:
+        raise Refused(
+            "bad-value", f"{one_line(words)[:200]!r} is no answer for {task}: it {why}", hint=mend
+        )
+    return said
 
 
 def _key(task: str, remark: Remark) -> str:
@@ -102,4 +156,4 @@ def _withdrawn(ground: Ground, tasks: Iterable[str]) -> Decision:
     return Decision(tuple(done), tuple(said) or (nothing,))
 
 
-__all__ = ["feedback"]
+__all__ = ["answer", "feedback"]

@@ -300,6 +300,21 @@ class Feedback(Act):
             raise Refused("missing-argument", "feedback needs a text")
 
 
+class Answer(Act):
+    """Answer the question that a task asked; it goes on where it stopped."""
+
+    needs_target = True
+    most_targets = 1
+    positional = "choice"
+    note = "text"
+    verb: Literal["answer"] = "answer"
+    choice: Annotated[str, Field(max_length=500)] = Field(
+        default="", description="An option, by its letter or its text."
+    )
+    text: Why = Field(default="", description="The answer in words, or a word beside the option.")
+    decline: bool = Field(default=False, description="Leave it to the agent, which goes on.")
+
+
 class AddTask(Act):
     """Add a task to a plan that was started; the next pass takes it up, of a running `run` too.
 
@@ -418,6 +433,7 @@ Command = Annotated[
     | Approve
     | Unapprove
     | Feedback
+    | Answer
     | Merge
     | Revert
     | Update

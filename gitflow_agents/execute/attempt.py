@@ -15,6 +15,7 @@ from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute.bench import Bench
 from gitflow_agents.execute.orders import (
     MARK,
+    REPORT,
     TRACE,
     Order,
     Result,
@@ -111,7 +112,7 @@ class Attempt:
         self.working_since = self.executor.elapsed()
         complaint = self._stage(bench, self._own_seat, on_progress)
         for number, step in enumerate(order.crew, 1):
-            if self.stages[-1].outcome.reason is not None:
+            if self.stages[-1].outcome.reason is not None or self.stages[-1].report.question:
                 break
             self._step(bench, number, step, on_progress)
         outcome, report = together(self.stages)
@@ -234,7 +235,7 @@ class Attempt:
         bench = replace(bench, own=self._own_environment(seat))
         outcome = self._agent(bench, seat, on_progress)
         seconds = self.executor.elapsed() - since
-        file = seat.folder / "report.yaml"
+        file = seat.folder / REPORT
         report: Report
         if seat.step and steps.is_review(seat.role):
             review, complaint = read_report(file, Review)
@@ -324,6 +325,8 @@ class Attempt:
             over = merge.overstepped(stage.changes, self.order.plan, stage.task, stage.role)
             if over is not None:
                 return over.reason, over.message
+        if stage.report.question:
+            return None
         if isinstance(stage.report, Review):
             return steps.verdict(stage.report, complaint)
         if not self.stages and not stage.changes and stage.task.kind != "research":
@@ -339,7 +342,7 @@ class Attempt:
             "GITFLOW_TASK": order.task.id,
             "GITFLOW_ATTEMPT": str(order.number),
             "GITFLOW_BRIEF": str(seat.brief),
-            "GITFLOW_REPORT": str(seat.folder / "report.yaml"),
+            "GITFLOW_REPORT": str(seat.folder / REPORT),
             "GITFLOW_PROGRESS": str(seat.folder / "progress"),
             **({"GITFLOW_MAX_TURNS": str(turns)} if turns else {}),
             **self._role(seat),
@@ -412,7 +415,7 @@ class Attempt:
             command=command_of(plan, task, config),
             folder=folder,
             brief=seat.brief,
-            report=seat.folder / "report.yaml",
+            report=seat.folder / REPORT,
             progress=seat.folder / "progress",
             transcript=seat.folder / "output.log",
             # The checks run again where these are not: they get none of them.
@@ -492,6 +495,8 @@ class Attempt:
         elif reason is None and nested:
             reason = Reason.PATH_VIOLATION
             message = f"it made a repository of its own in {', '.join(nested)}; it is in {aside}"
+        elif reason is None and report.question:
+            message = "it asks a question"
         elif reason is None and order.task.kind == "research":
             if not report.summary.strip():
                 more = f": {problem}" if problem else ""
@@ -504,7 +509,7 @@ class Attempt:
         over = over_budget(order, cost_of(outcome, report))
         if reason is None and over:
             reason, message = Reason.BUDGET, over
-        if reason is None and not provided:
+        if reason is None and not provided and not report.question:
             reason, message = self._verify(bench, stripped, changes, message)
             if self.commands:  # they ran what the agent wrote
                 reason, message = self._offence() or (reason, message)
@@ -516,7 +521,7 @@ class Attempt:
             plan=order.plan.plan,
             task=order.task.id,
             attempt=order.number,
-            outcome=_outcome(reason),
+            outcome="asked" if reason is None and report.question else _outcome(reason),
             reason=reason,
             message=one_line(message),
             agent=order.plan.setting(order.task, "agent"),
@@ -532,6 +537,7 @@ class Attempt:
             summary=report.summary,
             learned=report.learned,
             outputs=report.outputs,
+            question=report.question if reason is None else None,
             report_problem=one_line(problem),
             cost_usd=cost_of(outcome, report),
             turns=outcome.turns,

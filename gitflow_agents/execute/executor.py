@@ -15,7 +15,7 @@ from gitflow_agents.agents import BUILT_IN, Logins
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute.attempt import Attempt
 from gitflow_agents.execute.bench import Bench
-from gitflow_agents.execute.orders import MARK, TRACE, Check, Order, Result, Verdict
+from gitflow_agents.execute.orders import MARK, REPORT, TRACE, Check, Order, Result, Verdict
 from gitflow_agents.models import Config, Plan, Ran, Reason
 from gitflow_agents.runner import Caps, Stop, end_all
 from gitflow_agents.store import FilterMissing, Guard, Repository, Worktrees, committer_address
@@ -66,6 +66,9 @@ class Executor:
         """
         began, since = self.clock(), self.elapsed()
         order.folder.mkdir(parents=True, exist_ok=True)
+        # An attempt that goes on after a question has said these already.
+        for name in (REPORT, "progress"):
+            (order.folder / name).unlink(missing_ok=True)
         missing = ""
         try:
             worktree = self.worktrees.add(order.plan.plan, order.task.id, order.claim)

@@ -16,6 +16,8 @@ from gitflow_agents.store import Change
 
 MARK = "GITFLOW_CLAIM"
 """The variable by which the processes of an attempt or a test are known."""
+REPORT = "report.yaml"
+"""The file in an attempt's folder in which its agent reports."""
 TRACE = "git.trace"
 """The file in an attempt's folder to which its git writes what it was told to do."""
 

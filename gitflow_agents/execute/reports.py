@@ -52,6 +52,7 @@ def together(stages: Sequence[Stage]) -> tuple[Outcome, Report]:
             "follow_ups": tuple(line for one in reports for line in one.follow_ups),
             "learned": tuple(line for one in reports for line in one.learned),
             "outputs": {name: value for one in reports for name, value in one.outputs.items()},
+            "question": last.report.question,
         }
     )
     return outcome, report

@@ -28,7 +28,7 @@ from gitflow_agents.render.details import (
     show_task,
     show_task_json,
 )
-from gitflow_agents.render.facts import approvals, is_held, taken_by
+from gitflow_agents.render.facts import approvals, choices, is_held, taken_by, to_answer
 from gitflow_agents.render.handbook import roles, roles_json
 from gitflow_agents.render.live import live
 from gitflow_agents.render.prompt import FILTERS, PACKAGED, Template
@@ -79,6 +79,7 @@ __all__ = [
     "brief",
     "brief_reference",
     "brief_values",
+    "choices",
     "clean",
     "count",
     "done_report",
@@ -118,6 +119,7 @@ __all__ = [
     "status_schema",
     "taken_by",
     "task_yaml",
+    "to_answer",
     "utc",
     "valid",
     "waves",

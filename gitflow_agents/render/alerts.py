@@ -15,10 +15,12 @@ from typing import Any, Literal, get_args
 
 from gitflow_agents.models import SCHEMA, Limits, Reason, Status
 from gitflow_agents.render.facts import (
+    choices,
     is_still,
     last_line,
     next_command,
     retries_by_itself,
+    to_answer,
 )
 from gitflow_agents.render.story import quiet
 from gitflow_agents.render.text import code, count, fence, fit, one_line, utc
@@ -27,6 +29,7 @@ from gitflow_agents.scheduler import Snapshot, held_words, plan_status, spent
 Kind = Literal[
     "task_failed",
     "approval_needed",
+    "question_asked",
     "plan_held",
     "text_refused",
     "limit_reached",
@@ -111,6 +114,13 @@ def _alerts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Alert]:
         key = f"limit {limits.budget_usd or 0:g} {limits.minutes or 0:g}"
         yield Alert(key, "limit_reached", used_up, commands=look)
     yield from _approvals(snapshot)
+    for task in sorted(snapshot.asking, key=snapshot.plan.order.__getitem__):
+        if asked := snapshot.record(task).open_question:
+            options = f" ({'; '.join(choices(asked))})" if choices(asked) else ""
+            text = fit(f"{task} asks: {one_line(asked.text)}{options}", MOST_CHARACTERS)
+            typed = (to_answer(name, task, asked),)
+            key = f"question {task} {asked.attempt} {_digest(f'{asked.at} {asked.text}')}"
+            yield Alert(key, "question_asked", text, task, asked.attempt, commands=typed)
     failed = [
         task
         for task in snapshot.by_status[Status.FAILED]

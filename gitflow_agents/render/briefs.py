@@ -286,6 +286,16 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What an agent of the task asked, and the answer; empty where it was left to the agent."""
+
+    question: Said
+    answer: Said
+    note: Said
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Brief:
     """Everything that a template can name."""
 
@@ -308,6 +318,7 @@ class Brief:
     conflict: tuple[Said, ...]
     repair: Repair
     guidance: tuple[Guided, ...]
+    questions: tuple[Answered, ...]
     feedback: tuple[Heard, ...]
 
 
@@ -406,6 +417,11 @@ ABOUT: Mapping[str, str] = {
     "guidance[].by": "who",
     "guidance[].after": "after which attempt; 0 before the first",
     "guidance[].text": "what they said",
+    "questions": "what agents of the task asked and people answered, the oldest first",
+    "questions[].question": "what was asked",
+    "questions[].answer": "the answer; empty where it was left to the agent",
+    "questions[].note": "what was said beside it, or empty",
+    "questions[].by": "who answered",
     "feedback": "what was said to the agents of the task (`feedback`), the oldest first",
     "feedback[].by": "who",
     "feedback[].kind": "`user` for a person, `system` for a program",
@@ -519,6 +535,13 @@ def values(
         guidance=tuple(
             Guided(inline(person(said.by)), said.after_attempt, Said(said.text))
             for said in record.guidance[since + 1 :]
+        ),
+        questions=tuple(
+            Answered(
+                Said(one.text), Said(one.answer), Said(one.note), inline(person(one.answered_by))
+            )
+            for one in record.questions
+            if one.answered_at
         ),
         feedback=heard(record.feedback),
     )

@@ -10,6 +10,7 @@ from gitflow_agents.handoff import text as value_text
 from gitflow_agents.models import (
     PERSON,
     SCHEMA,
+    Asked,
     Attempt,
     DoneReport,
     Ran,
@@ -22,7 +23,9 @@ from gitflow_agents.models import (
 from gitflow_agents.render.facts import (
     LOST,
     OnFlow,
+    answer_line,
     blockers_of,
+    choices,
     cost,
     counts_line,
     estimated,
@@ -34,6 +37,7 @@ from gitflow_agents.render.facts import (
     last_line,
     on_flow,
     percent,
+    question_json,
     remark_json,
     remark_line,
     sentence,
@@ -173,6 +177,7 @@ def show_task(
     ]
     lines += _block("Description", task.description)
     lines += _attempts(record.attempts, now, is_lost(snapshot, task_id))
+    lines += _questions(record.questions)
     lines += _remarks(record.feedback)
     if one_line(record.message) != last_line(record):
         lines += _block("Message", record.message)
@@ -246,6 +251,15 @@ def _attempts(attempts: Sequence[Attempt], now: float, is_dead: bool = False) ->
     return lines
 
 
+def _questions(questions: Sequence[Asked]) -> list[str]:
+    lines = ["", "Questions"] if questions else []
+    for one in questions:
+        lines += wrapped(f"{one.attempt}  {utc(one.at)}  {one_line(one.text)}", "  ", "     ")
+        lines += [line for each in choices(one) for line in wrapped(each, "     ", "       ")]
+        lines += wrapped(answer_line(one), "     ", "       ")
+    return lines
+
+
 def _remarks(remarks: Sequence[Remark]) -> list[str]:
     lines = ["", "Feedback"] if remarks else []
     for one in remarks:
@@ -305,6 +319,7 @@ def show_task_json(
         "follow_ups": list(record.follow_ups),
         "report_problem": (report.report_problem if report else "") or None,
         "attempts": [_attempt_object(attempt) for attempt in record.attempts],
+        "questions": [question_json(one) for one in record.questions],
         "feedback": [remark_json(one) for one in record.feedback],
         "evidence": [
             ran.model_dump(mode="json", exclude=None if ran.at else {"at"})

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitflow_agents.graph import schedule
+from gitflow_agents.handoff import letter_of
 from gitflow_agents.models import (
     LOCAL,
+    Asked,
     Instead,
     Limits,
+    Question,
     Remark,
     Status,
     Task,
@@ -23,7 +26,17 @@ from gitflow_agents.models import (
     fold,
     person,
 )
-from gitflow_agents.render.text import clean, count, duration, fit, ids, one_line, short, utc
+from gitflow_agents.render.text import (
+    clean,
+    count,
+    duration,
+    fit,
+    ids,
+    one_line,
+    short,
+    utc,
+    wrapped,
+)
 from gitflow_agents.scheduler import (
     FLOW_TROUBLE,
     PARALLEL,
@@ -95,6 +108,8 @@ def is_still(snapshot: Snapshot) -> bool:
 def word(snapshot: Snapshot, task: str) -> str:
     """Return a task's status for people: a pending task that can start is `ready`."""
     record = snapshot.records.get(task)
+    if record is not None and record.open_question:
+        return "asks"
     if record is None or record.status is _PENDING:
         return "pending" if snapshot.frontier.unmet(task) else "ready"
     if record.taken_by:
@@ -105,6 +120,8 @@ def word(snapshot: Snapshot, task: str) -> str:
 def waits_for(snapshot: Snapshot, task: str, width: int = 24) -> str:
     """Return in a few words what a task waits for: ids, whole ones only, or whom."""
     record = snapshot.record(task)
+    if record.open_question:
+        return "your answer"
     if record.status is _PENDING:
         blocked = ids(blockers_of(snapshot, task), width)
         if not blocked and record.held:
@@ -239,6 +256,8 @@ def sentence(snapshot: Snapshot, task: str, now: float) -> str:
             said = f": {last}" if (last := last_line(record)) else ""
             after = "; it is tried again by itself" if retries_by_itself(snapshot, task) else ""
             return f"{record.status}{reason}{after}{said}"
+    if asked := record.open_question:
+        return f"waits for an answer to attempt {asked.attempt}: {fit(asked.text, 300)}"
     blocking = blockers_of(snapshot, task)
     if blocking:
         return f"is pending and waits for {count(len(blocking), 'task')}: {ids(blocking, 40)}"
@@ -251,6 +270,9 @@ def sentence(snapshot: Snapshot, task: str, now: float) -> str:
 
 def what_next(snapshot: Snapshot, task: str) -> list[str]:
     """Return the line with the next command for a task that waits for a person, else nothing."""
+    if asked := snapshot.record(task).open_question:
+        lines = wrapped("; ".join(choices(asked)), "  ", "  ") if choices(asked) else []
+        return [*lines, f"      $ {to_answer(snapshot.plan.plan, task, asked)}"]
     if snapshot.status(task) is Status.FAILED and not retries_by_itself(snapshot, task):
         return [f"      $ {next_command(snapshot, task)}"]
     if is_lost(snapshot, task):
@@ -282,6 +304,55 @@ def instead_json(said: Instead | None) -> dict[str, Any] | None:
         return None
     told = said.model_dump(mode="json", exclude={"digest", "by", "at"})
     return {**told, "by": person(said.by), "at": when(said.at)}
+
+
+# --- what agents ask ------------------------------------------------------------------------------
+
+
+def choices(asked: Question) -> list[str]:
+    """Return the options of a question with their letters, and what its agent would take."""
+    lines = [f"{letter_of(at)}: {one_line(option)}" for at, option in enumerate(asked.options)]
+    if asked.type != "string":
+        lines.append(f"the answer is a {asked.type}")
+    if asked.pattern:
+        lines.append(f"the answer matches {one_line(asked.pattern)}")
+    if asked.default is not None:
+        lines.append(f"it would take: {one_line(asked.default)}")
+    return lines
+
+
+def to_answer(plan: str, task: str, asked: Question) -> str:
+    """Return what a person types to answer."""
+    if not asked.options:
+        return f'gitflow-agents answer {plan}/{task} -m "..."'
+    known = asked.options.index(asked.default) if asked.default in asked.options else 0
+    return f"gitflow-agents answer {plan}/{task} {letter_of(known)}"
+
+
+def answer_line(asked: Asked) -> str:
+    """Return in words what became of a question."""
+    if not asked.answered_at:
+        return "not answered yet"
+    who, at = one_line(person(asked.answered_by)), utc(asked.answered_at)
+    said = one_line(asked.answer) if asked.answer else "left to the agent"
+    return f"{said}{f' ({one_line(asked.note)})' if asked.note else ''}, by {who} {at}"
+
+
+def question_json(asked: Asked) -> dict[str, Any]:
+    """Return a question and its answer as an object; what is not known is null."""
+    return {
+        "text": asked.text,
+        "options": list(asked.options),
+        "default": asked.default,
+        "type": asked.type,
+        "pattern": asked.pattern,
+        "attempt": asked.attempt,
+        "asked_at": when(asked.at),
+        "answer": asked.answer or None,
+        "note": asked.note or None,
+        "answered_by": person(asked.answered_by) if asked.answered_by else None,
+        "answered_at": when(asked.answered_at),
+    }
 
 
 # --- what was said to agents ---------------------------------------------------------------------
@@ -410,6 +481,10 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
         get = () if snapshot.authority == LOCAL else (f"git fetch {snapshot.authority}",)
         commands = (*get, f"git switch {branch}", done)
         yield Waiting(f"{task} is taken by {who}", commands=commands)
+    for task in sorted(snapshot.asking, key=snapshot.plan.order.__getitem__):
+        if asked := snapshot.record(task).open_question:
+            what = f"{task} asks: {fit(asked.text, 500)}"
+            yield Waiting(what, "; ".join(choices(asked)), (to_answer(name, task, asked),))
     failed = snapshot.by_status[Status.FAILED]
     for task in sorted(failed, key=snapshot.plan.order.__getitem__):
         if not retries_by_itself(snapshot, task, limits):

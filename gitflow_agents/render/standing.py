@@ -7,7 +7,18 @@ from heapq import nsmallest
 from typing import Any
 
 from gitflow_agents.graph import estimate
-from gitflow_agents.models import LOCAL, SCHEMA, Event, Limits, Reason, Status, Task, person
+from gitflow_agents.models import (
+    LOCAL,
+    SCHEMA,
+    Asked,
+    Event,
+    Limits,
+    Reason,
+    Status,
+    Task,
+    TaskRecord,
+    person,
+)
 from gitflow_agents.render.facts import (
     WORDS,
     approvals,
@@ -21,6 +32,7 @@ from gitflow_agents.render.facts import (
     lacking,
     on_flow,
     percent,
+    question_json,
     remark_json,
     remark_line,
     said_lately,
@@ -337,8 +349,13 @@ def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
         "ended_at": when(attempt.ended_at if attempt else None),
         "cost_usd": cost(record),
         "run_url": (record.attempts[-1].url or None) if record and record.attempts else None,
+        "question": question_json(asked) if (asked := _open(record)) else None,
         "feedback": [remark_json(one) for one in record.feedback] if record else [],
     }
+
+
+def _open(record: TaskRecord | None) -> Asked | None:
+    return record.open_question if record else None
 
 
 def status_schema() -> dict[str, Any]:
@@ -359,6 +376,19 @@ def status_schema() -> dict[str, Any]:
         },
         "offered_at": maybe_time | {"description": "When a running attempt could read it."},
         "delivered_at": maybe_time | {"description": "When an agent was told."},
+    }
+    a_question = {
+        "text": text,
+        "options": ids_,
+        "default": maybe_text | {"description": "What its agent would take."},
+        "type": {"enum": ["string", "number", "boolean"]},
+        "pattern": maybe_text,
+        "attempt": number,
+        "asked_at": maybe_time,
+        "answer": maybe_text,
+        "note": maybe_text,
+        "answered_by": maybe_text,
+        "answered_at": maybe_time,
     }
     a_task = {
         "id": text,
@@ -381,6 +411,8 @@ def status_schema() -> dict[str, Any]:
         "ended_at": maybe_time,
         "cost_usd": {"type": ["number", "null"], "description": "Of all attempts together."},
         "run_url": maybe_text,
+        "question": _closed(a_question)
+        | {"type": ["object", "null"], "description": "What it asks and nobody answered yet."},
         "feedback": {
             "type": "array",
             "items": _closed(a_remark),

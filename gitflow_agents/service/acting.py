@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gitflow_agents import commands, permission, scheduler
 from gitflow_agents.commands import (
+    Answer,
     Approve,
     Decision,
     Feedback,
@@ -49,6 +50,7 @@ RECORDABLE: Mapping[type[commands.Act], frozenset[Status]] = {
     Approve: frozenset(Status),
     Unapprove: frozenset(Status),
     Feedback: frozenset(Status),
+    Answer: frozenset({Status.PENDING}),
     # Elsewhere something runs, or a merge may be on flow that the state does not know of yet.
     Skip: frozenset({Status.PENDING, Status.FAILED, Status.CANCELLED}),
 }

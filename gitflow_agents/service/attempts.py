@@ -15,14 +15,20 @@ from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Order, Result, StepOrder, read_not_ours
 from gitflow_agents.models import (
     EVERYWHERE,
+    MOST_QUESTIONS,
     ZERO,
+    Asked,
     Attempt,
     DoneReport,
     Event,
+    Plan,
+    Question,
     Reason,
     Remark,
     Status,
+    Task,
     TaskRecord,
+    Tokens,
 )
 from gitflow_agents.render.prompt import Said, TemplateFailed
 from gitflow_agents.runner import Stop, end_all, new_lease
@@ -45,6 +51,8 @@ from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
 
 E, S = Happened, Status
 FEEDBACK_DELIVERED = "feedback_delivered"
+KEPT_QUESTIONS = 20
+"""Questions that a task's record holds; the oldest go first."""
 MOST_TOUCHED = 200
 """Changed paths that the state lists; more count as everywhere."""
 LEASE_MARGIN = 15 * 60.0
@@ -79,7 +87,7 @@ class Attempts:
         snapshot, repository = self.desk.snapshot, self.desk.store.repository
         plan, state = snapshot.plan_for(task), snapshot.state
         record = snapshot.record(task)
-        number = (record.attempt.number if record.attempt else 0) + 1
+        number = (record.attempt.number if record.attempt else 0) + (not record.is_asked)
         nonce = new_nonce()
         flow_tree = repository.commit(state.flow_sha).tree
         if why := briefing.unmet(repository, snapshot, flow_tree, task):
@@ -109,6 +117,10 @@ class Attempts:
             started_at=now,
             base=state.flow_sha,
         )
+        session = self._session(record, attempt)
+        if record.is_asked:
+            attempt, attempts = _going_on(attempt, attempts[-1]), attempts[:-1]
+            terms = _with_what_is_left(plan, terms, attempt)
         draft.put(
             record.model_copy(
                 update={
@@ -158,7 +170,7 @@ class Attempts:
             Stop(self.desk.executor.stop),
             inputs=handoff.inputs(terms, snapshot.records)[0],
             role=role,
-            session=self._session(record, attempt),
+            session=session,
             crew=crew,
         )
 
@@ -179,6 +191,7 @@ class Attempts:
         *former, attempt = record.attempts
         before = record.model_copy(update={"attempts": tuple(former)})
         terms = handbook.terms(plan, plan.by_id[task])
+        terms = _with_what_is_left(plan, terms, attempt)
         return Order(
             plan,
             terms,
@@ -278,7 +291,10 @@ class Attempts:
         ref = f"{HEADS}{branch}"
         # What this very decision does to the branch comes first: a fence on the attempt before.
         tip = draft.moves[ref][1] if ref in draft.moves else self.desk.store.refs.resolve(ref)
-        attempts = self._keep_branch(draft, record, tip)
+        # What stood there when a question was asked is part of what goes on after its answer.
+        is_its = record.is_asked and record.attempts[-1].report == tip
+        goes_on = is_its and bool(former) and happened is E.ATTEMPT_STARTED
+        attempts = record.attempts if goes_on else self._keep_branch(draft, record, tip)
         docs, _ = briefing.docs_of(repository, flow_tree, plan.by_id[task])
         texts = {
             f"{BRIEFING}/task.yaml": render.task_yaml(snapshot, task, branch, number),
@@ -308,11 +324,12 @@ class Attempts:
             f"Gitflow-Event: {happened}\nGitflow-Plan: {plan.plan}\n"
             f"Gitflow-Task: {task}\nGitflow-Attempt: {number}\nGitflow-Claim: {nonce}",
         )
-        if former and former != flow_tree:
+        if goes_on or (former and former != flow_tree):
+            last = number if goes_on else number - 1
             claim = repository.write_commit(
                 repository.graft(former, entries),
-                [claim],
-                f"bring back the work of attempt {number - 1} of {task}",
+                [claim, tip] if goes_on and tip else [claim],
+                f"bring back the work of attempt {last} of {task}",
             )
         draft.move(ref, tip or ZERO, claim)
         return branch, claim, attempts
@@ -462,9 +479,13 @@ class Attempts:
         edits: dict[str, Entry | None] = {
             path: Entry(FILE, repository.write_blob(data)) for path, data in files.items()
         }
-        happened = E.ATTEMPT_SUCCEEDED if report.reason is None else E.ATTEMPT_FAILED
-        why = f": {report.reason}" if report.reason else ""
-        trailer = f"\nGitflow-Reason: {report.reason}" if report.reason else ""
+        happened, reason = E.ATTEMPT_SUCCEEDED, report.reason
+        if reason is not None:
+            happened = E.ATTEMPT_FAILED
+        elif report.question is not None:
+            happened, reason = E.QUESTION_ASKED, Reason.QUESTION
+        why = f": {reason}" if reason else ""
+        trailer = f"\nGitflow-Reason: {reason}" if reason else ""
         tree = repository.graft(repository.commit(parent).tree, edits)
         self.desk.keep_report(tree, report)
         return repository.write_commit(
@@ -507,6 +528,8 @@ class Attempts:
             result.tree,
             None if order.crew else order.role,
         )
+        if report.question is not None:
+            return refused or self._one_too_many(order)
         if refused is None:
             refused = self._unproved(order, result)
         if refused is None and (why := handoff.wrong(task, report.outputs)):
@@ -519,10 +542,24 @@ class Attempts:
             return merge.Refused(Reason.UNVERIFIED, why) if why else None
         return refused
 
+    def _one_too_many(self, order: Order) -> merge.Refused | None:
+        """Return why an attempt may not ask once more, or None."""
+        questions = self.desk.snapshot.record(order.task.id).questions
+        if sum(asked.attempt == order.number for asked in questions) < MOST_QUESTIONS:
+            return None
+        why = f"it asks once more, and an attempt may ask {MOST_QUESTIONS} times"
+        return merge.Refused(Reason.QUESTION, why)
+
     def work_of(self, task: str, before: int) -> tuple[tuple[str, str], ...]:
-        """Return what each attempt before one was cut from, and its last commit, oldest first."""
-        attempts = self.desk.snapshot.record(task).attempts
-        return tuple((a.base, a.tip) for a in attempts if a.number < before and a.base and a.tip)
+        """Return what each attempt before one was cut from, and its last commit, oldest first.
+
+        What the one itself did before it asked something counts as such.
+        """
+        record = self.desk.snapshot.record(task)
+        done = [(a.number, a.base, a.tip) for a in record.attempts if a.number < before]
+        done += [(q.attempt, q.base, q.tip) for q in record.questions if q.attempt <= before]
+        in_order = sorted(done, key=lambda each: each[0])
+        return tuple(dict.fromkeys((base, tip) for _, base, tip in in_order if base and tip))
 
     def _unproved(self, order: Order, result: Result) -> merge.Refused | None:
         """Return what the steps and the quality of a task ask for and its result has not."""
@@ -587,6 +624,9 @@ class Attempts:
         report = self.desk.report(commit.tree)
         event = next(events_of(commit))
         happened = E(event.event)
+        if happened is E.QUESTION_ASKED and report.question is not None:
+            self._asked(draft, task, tip, report, report.question)
+            return
         reason = report.reason if happened is E.ATTEMPT_FAILED else None
         status = advance(record.status, happened, By.PUBLISH, reason)
         lost = reason in RETRIED_BY_ITSELF
@@ -604,11 +644,7 @@ class Attempts:
                 "touched": report.files_touched
                 if len(report.files_touched) <= MOST_TOUCHED
                 else EVERYWHERE,
-                "cost_usd": report.cost_usd,
-                "turns": report.turns,
-                "model": report.model,
-                "session": report.session,
-                "tokens": report.tokens,
+                **_spent(record.attempts[-1], report),
             }
         )
         losses = record.lost + 1 if lost else 0
@@ -673,6 +709,70 @@ class Attempts:
             reason=reason,
             message=report.message,
             **said,
+        )
+
+    def _asked(
+        self, draft: Draft, task: str, tip: str, report: DoneReport, question: Question
+    ) -> None:
+        """Let a task wait for an answer; the attempt goes on with what it has done so far."""
+        record, last = self.desk.snapshot.record(task), self.desk.snapshot.record(task).attempts[-1]
+        parent = self.desk.store.repository.commit(tip).parents[0]
+        status = advance(record.status, E.QUESTION_ASKED, By.PUBLISH, Reason.QUESTION)
+        attempt = last.model_copy(
+            update={
+                "ended_at": _ended(last, report),
+                "outcome": "asked",
+                "reason": Reason.QUESTION,
+                "message": one_line(question.text),
+                "tip": parent,
+                "report": tip,
+                **_spent(last, report),
+            }
+        )
+        asked = Asked(
+            **question.model_dump(),
+            attempt=last.number,
+            at=self.desk.clock(),
+            base=last.base,
+            tip=parent,
+        )
+        draft.put(
+            record.model_copy(
+                update={
+                    "status": status,
+                    "reason": Reason.QUESTION,
+                    "message": one_line(question.text),
+                    "lease": None,
+                    "attempts": (*record.attempts[:-1], attempt),
+                    "lost": 0,
+                    "not_before": 0.0,
+                    "questions": (*record.questions[-KEPT_QUESTIONS + 1 :], asked),
+                }
+            )
+        )
+        draft.tell(
+            E.QUESTION_ASKED,
+            task=task,
+            attempt=last.number,
+            status=status,
+            reason=Reason.QUESTION,
+            agent=last.agent,
+            model=report.model,
+            cost_usd=report.cost_usd,
+            commit=tip,
+            note=f"{task} asks: {one_line(question.text)}",
+        )
+        plan = self.desk.snapshot.plan.plan
+        self.desk.say(
+            E.QUESTION_ASKED,
+            f"{task} asks: {one_line(question.text)}",
+            "\n".join(
+                [*render.choices(question), f"next: {render.to_answer(plan, task, question)}"]
+            ),
+            task=task,
+            attempt=last.number,
+            status=status,
+            question=question.model_dump(mode="json"),
         )
 
     def _stopped(self, draft: Draft, task: str) -> None:
@@ -980,9 +1080,43 @@ def _told(record: TaskRecord, number: int, now: float) -> tuple[Remark, ...]:
     return tuple(r.model_copy(update=told) if r.is_pending else r for r in record.feedback)
 
 
+def _going_on(attempt: Attempt, asked: Attempt) -> Attempt:
+    """Return an attempt that goes on after a question: the time in between is not its own."""
+    worked = (asked.ended_at or asked.started_at) - asked.started_at
+    spent = {"cost_usd": asked.cost_usd, "turns": asked.turns, "tokens": asked.tokens}
+    began = attempt.started_at - max(0.0, worked)
+    return attempt.model_copy(update={**spent, "started_at": began})
+
+
+def _with_what_is_left(plan: Plan, terms: Task, attempt: Attempt) -> Task:
+    """Return a task with what an attempt that goes on may still cost."""
+    budget = plan.setting(terms, "budget_usd")
+    if budget is None or attempt.cost_usd is None:
+        return terms
+    return terms.model_copy(update={"budget_usd": max(0.01, budget - attempt.cost_usd)})
+
+
 def _ended(attempt: Attempt, report: DoneReport) -> float:
     """Return when an attempt ended, by the clock of its claim: another one may have gone wrong."""
     return attempt.started_at + max(0.0, report.ended_at - report.started_at)
+
+
+def _spent(before: Attempt, report: DoneReport) -> dict[str, Any]:
+    """Return what an attempt took, with what it had taken before it asked something."""
+    costs = [cost for cost in (before.cost_usd, report.cost_usd) if cost is not None]
+    turns = [count for count in (before.turns, report.turns) if count is not None]
+    tokens = report.tokens or before.tokens
+    if before.tokens and report.tokens:
+        names = ("input", "cached", "output")
+        both = {n: getattr(before.tokens, n) + getattr(report.tokens, n) for n in names}
+        tokens = Tokens(**both)
+    return {
+        "cost_usd": sum(costs) if costs else None,
+        "turns": sum(turns) if turns else None,
+        "model": report.model,
+        "session": report.session,
+        "tokens": tokens,
+    }
 
 
 def _failed(report: DoneReport, reason: Reason, message: str) -> DoneReport:
@@ -1001,7 +1135,7 @@ def is_result(store: Store, record: TaskRecord, tip: str) -> bool:
     return any(
         event.task == record.id
         and event.attempt == attempt.number
-        and event.event in (E.ATTEMPT_SUCCEEDED, E.ATTEMPT_FAILED)
+        and event.event in (E.ATTEMPT_SUCCEEDED, E.ATTEMPT_FAILED, E.QUESTION_ASKED)
         for event in events_of(commit)
     )
 

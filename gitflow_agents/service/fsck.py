@@ -54,6 +54,7 @@ ENDS = (
     E.ATTEMPT_STOPPED,
     E.TASK_SUBMITTED,
     E.TASK_GIVEN,
+    E.QUESTION_ASKED,
 )
 TOLD_BY = {"finished": "plan_finished", "landed": "plan_landed", "closed": "plan_closed"}
 """The event that must stand in the history of a plan with such a status."""
@@ -284,6 +285,8 @@ class Replay:
     """What the records hold."""
     attempts: dict[str, int] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
+    asking: set[str] = field(default_factory=set)
+    """Tasks whose newest attempt goes on under its number once its question is answered."""
     told: Counter[str] = field(default_factory=Counter)
     before: str = ""
     is_lost: bool = False
@@ -349,8 +352,13 @@ class Replay:
 
     def _number(self, commit: Commit, event: Event, happened: Happened) -> Iterator[Finding]:
         task, count = event.task, self.attempts.get(event.task, 0)
+        goes_on = happened is E.ATTEMPT_STARTED and task in self.asking
+        if happened is not E.QUESTION_ANSWERED:
+            self.asking.discard(task)
+        if happened is E.QUESTION_ASKED:
+            self.asking.add(task)
         if happened in (E.ATTEMPT_STARTED, E.TASK_TAKEN):
-            count += 1
+            count += not goes_on
             if task in self.running:
                 what = f"{task}: attempt {count} began before the one before had ended"
                 yield self._found(commit, "attempts-not-numbered", what, task)

@@ -155,7 +155,8 @@ def unwrapped(handed: Handed, repository: Repository, order: Order, longest: flo
             "files_touched": touched,
         }
     )
-    if report.reason is None and not touched and not report.already_provided:
+    is_asked = report.reason is None and report.question is not None
+    if report.reason is None and not touched and not report.already_provided and not is_asked:
         is_research = order.task.kind == "research"
         if not is_research:
             failed = {"outcome": "failed", "reason": Reason.NO_CHANGES}
@@ -164,9 +165,9 @@ def unwrapped(handed: Handed, repository: Repository, order: Order, longest: flo
     return Result(tree, tip, changes, report, stages, paper.briefs)
 
 
-def _outcome(said: DoneReport) -> Literal["succeeded", "failed", "stopped"]:
+def _outcome(said: DoneReport) -> Literal["succeeded", "failed", "stopped", "asked"]:
     if said.reason is None:
-        return "succeeded"
+        return "asked" if said.question else "succeeded"
     return "stopped" if said.reason is Reason.STOPPED else "failed"
 
 

@@ -477,6 +477,9 @@ class Run:
             message = f"{scheduler.spent(snapshot, self.limits)}; {counted}"
         elif status == "waiting" and scheduler.piled_up(snapshot, self.limits):
             message = f"{scheduler.piled_up(snapshot, self.limits)}; {counted}"
+        elif status == "waiting" and snapshot.asking:
+            asking = sorted(snapshot.asking, key=snapshot.plan.order.__getitem__)
+            message = f"the plan waits for an answer to {names(asking)}; {counted}"
         elif status == "waiting" and snapshot.taken:
             who = taken_by(snapshot)
             message = f"the plan waits for the people who took {who}; {counted}"
