@@ -51,6 +51,11 @@ def ended(tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{task} is stopped; what it did is kept" for task in tasks)
 
 
+def one_line(text: str) -> str:
+    """Return what somebody wrote for a sentence: on one line, and nothing but letters that show."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def not_merged(snapshot: Snapshot, words: Sequence[str], chosen: Sequence[str]) -> None:
     """Refuse a merged task that was named by its own id."""
     explicit(snapshot, words, chosen, (S.COMPLETED,), "is merged", "revert {} -m WHY")

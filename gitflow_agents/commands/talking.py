@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterable
 
 from gitflow_agents import handoff
-from gitflow_agents.commands.common import decided, not_merged, wrong_state
+from gitflow_agents.commands.common import decided, not_merged, one_line, wrong_state
 from gitflow_agents.commands.following import Decision, Effect, Ground, Mark, Move
 from gitflow_agents.commands.targets import is_group, select
 from gitflow_agents.commands.words import Answer, Feedback, Refused
 from gitflow_agents.models import Asked, Reason, Remark, Status, TaskRecord, person
-from gitflow_agents.render.text import one_line
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.transitions import Happened
 
