@@ -584,7 +584,9 @@ def test_every_command_is_spelled_alike_at_every_door() -> None:
     for verb, kind in kinds("terminal").items():
         params = {param.name: param for param in acts.verb(verb).params}
         for each in options(kind):
-            spelled = ["--file"] if each.field == kind.block else [*each.short, each.name]
+            is_bare = kind.most_targets == 1 and each.field == kind.positional
+            spelled = [each.field] if is_bare else [*each.short, each.name]
+            spelled = ["--file"] if each.field == kind.block else spelled
             assert params[each.field].opts == spelled
 
 

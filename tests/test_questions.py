@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gitflow_agents import handoff, render, spec
+from gitflow_agents import grammar, handoff, render, spec
 from gitflow_agents.commands import KINDS, Decision, Ground, Move, Refused, effects
+from gitflow_agents.commands.words import Answer
 from gitflow_agents.errors import ExitCode
 from gitflow_agents.models import Asked, Attempt, Limits, Reason, Report
 from gitflow_agents.render.alerts import alerts
@@ -154,6 +155,21 @@ def test_a_task_that_asks_is_not_started_and_keeps_nothing_else_waiting() -> Non
     over = asked(answer="a", answered_by=ALICE, answered_at=NOW)
     assert due(waiting(over)) == [Claim(("t",))]
     assert plan_status(waiting(over), NO_LIMITS, NOW) == "running"
+
+
+@pytest.mark.parametrize(
+    ("comment", "said"),
+    [
+        ("/answer t b", {"choice": "b"}),
+        ('/answer t "argon2"', {"choice": "argon2"}),
+        ("/answer t b\nit is\nold", {"choice": "b", "text": "it is\nold"}),
+        ("/answer t\nneither", {"text": "neither"}),
+        ("/answer t --decline", {"decline": True}),
+    ],
+)
+def test_a_comment_answers_in_the_same_words(comment: str, said: dict[str, Any]) -> None:
+    (line,) = grammar.read(comment).lines
+    assert line.command == Answer(targets=("t",), **said)
 
 
 # --- what people see ------------------------------------------------------------------------------
