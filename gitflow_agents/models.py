@@ -832,6 +832,8 @@ class Attempt(Model):
     """The ref that holds `tip` when it is not the task branch."""
     report: str = ""
     """The event commit whose `.gitflow/` holds the attempt's report."""
+    shown_at: float = 0
+    """When the state named that, and people could see it."""
     touched: tuple[str, ...] = ()
     """The paths that it changed; `EVERYWHERE` when there are very many."""
     merged: str = ""
@@ -1138,6 +1140,10 @@ class PlanState(Model):
     """What decides: `local` for the repository that it began in, or the name of a remote there."""
     accepted_at: float
     accepted_by: str = ""
+    revised_at: float = 0
+    """When this text was accepted, of a later one than the first."""
+    revised_from: str = ""
+    """The commit of the plan branch that was accepted before it."""
     train: Train | None = None
     train_limit: int | None = None
     """The longest train allowed until one passes; None means no restriction."""

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from gitflow_agents.commands import Refused
+from gitflow_agents.commands import Approve, Ground, Refused, effects
+from gitflow_agents.commands.approving import seen
+from gitflow_agents.models import Attempt, Limits
+from gitflow_agents.scheduler import Snapshot
 from tests import engine
 from tests.engine import act, task
 from tests.repos import Cli, Repo
+from tests.test_scheduler import plan_of, snapshot
 
 ONE = task("1", "echo 1 > a.txt", verify=["test -s a.txt"])
 TWO = task("2", "echo 2 > b.txt", depends_on=["1"], verify=["test -s b.txt"])
@@ -123,3 +127,75 @@ def test_what_waits_for_no_yes_is_told_so(repo: Repo) -> None:
     engine.finished(repo, engine.go(repo))
     assert act(repo, "approve").said == ("plan p needs no approval of its text",)
     assert act(repo, "approve", "1").said == ("nothing of what was named waits for an approval",)
+
+
+# --- on a forge somebody may not have seen what is there ------------------------------------------
+
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("history", "asked_at", "expected"),
+    [
+        ([], 500, ""),
+        ([(100, A)], 99, ""),
+        ([(100, A)], 100, A),
+        ([(100, A), (400, B)], 399, A),
+        ([(100, A), (400, B)], 400, None),
+        ([(100, A), (400, B)], 459, None),
+        ([(100, A), (400, B)], 460, B),
+        ([(100, A), (400, A)], 401, A),
+        ([(100, A), (400, B), (410, C)], 405, None),
+        ([(100, A), (400, B), (900, C)], 500, B),
+    ],
+)
+def test_what_somebody_saw_is_what_was_there_for_a_minute(
+    history: list[tuple[float, str]], asked_at: float, expected: str | None
+) -> None:
+    assert seen(history, asked_at) == expected
+
+
+def result(number: int, report: str, shown_at: float, outcome: str = "succeeded") -> Attempt:
+    about: dict[str, Any] = {"report": report, "outcome": outcome, "shown_at": shown_at}
+    return Attempt(number=number, ended_at=shown_at - 300, **about)
+
+
+def asked(of: Snapshot, asked_at: float, *targets: str, sha: str = "") -> str:
+    """Return what an approval from a forge says, or why it is refused."""
+    ground = Ground(of, "bob", 1000, Limits(), asked_at=asked_at)
+    try:
+        return effects(Approve(targets=targets, sha=sha), ground).said[0]
+    except Refused as e:
+        return f"{e.reason_code}: {e.said}"
+
+
+def test_an_approval_from_a_forge_is_of_the_result_that_was_seen() -> None:
+    attempts = (result(1, A, 100), result(2, C, 200, "failed"), result(3, B, 400))
+    of = snapshot(
+        plan_of({"id": "t", "approval": ["merge"]}), "r", records={"t": {"attempts": attempts}}
+    )
+    again = "look again, then: approve demo/t --sha bbbbbbbbbbbb"
+    assert asked(of, 50, "t") == f"stale-approval: t was not there yet; {again}"
+    assert asked(of, 390, "t") == (
+        f"stale-approval: t was at aaaaaaaaaaaa, and is at bbbbbbbbbbbb now; {again}"
+    )
+    assert asked(of, 420, "t") == f"stale-approval: t changed while that was asked; {again}"
+    assert asked(of, 460, "t") == "t may be merged as bbbbbbbbbbbb"
+    assert asked(of, 390, "t", sha=B) == "t may be merged as bbbbbbbbbbbb"
+    assert asked(of, 460, "t", sha=A[:12]).startswith("stale-approval: t is at bbbbbbbbbbbb now")
+
+
+def test_an_approval_from_a_forge_is_of_the_text_that_was_seen() -> None:
+    revised: dict[str, Any] = {"revised_at": 400.0, "revised_from": A, "commit": B, "revision": 2}
+    of = snapshot(
+        plan_of({"id": "t", "approval": ["task"]}, approval=["plan"]), accepted_at=100, **revised
+    )
+    told = (
+        "plan demo was at aaaaaaaaaaaa, and is at bbbbbbbbbbbb now; look again, then: approve demo"
+    )
+    assert asked(of, 390) == f"stale-approval: {told} --sha bbbbbbbbbbbb"
+    assert asked(of, 390, "t") == f"stale-approval: {told}/t"
+    assert asked(of, 460) == "plan demo v2 is approved"
+    assert asked(of, 460, "t") == "t may start"
+    first = snapshot(plan_of({"id": "t"}, approval=["plan"]), accepted_at=100)
+    assert asked(first, 101) == "plan demo v1 is approved"

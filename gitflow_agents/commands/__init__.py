@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gitflow_agents.commands.approving import approve, unapprove
 from gitflow_agents.commands.flow import merge, revert, update
 from gitflow_agents.commands.following import (
     Assign,
@@ -32,7 +33,6 @@ from gitflow_agents.commands.following import (
 from gitflow_agents.commands.options import Option, options
 from gitflow_agents.commands.people import give, submit, take
 from gitflow_agents.commands.steering import (
-    approve,
     hold,
     reject,
     resume,
@@ -40,7 +40,6 @@ from gitflow_agents.commands.steering import (
     skip,
     start,
     stop,
-    unapprove,
 )
 from gitflow_agents.commands.talking import answer, feedback
 from gitflow_agents.commands.targets import is_group, names, no_such_task, select, within

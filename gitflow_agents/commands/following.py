@@ -149,6 +149,8 @@ class Ground:
     """The roles that tasks have; read only for a command that says who does one."""
     still: Mapping[str, bool] = field(default_factory=dict)
     """The files for which the plan is held, and whether each is still as it was then."""
+    asked_at: float | None = None
+    """When somebody on a forge asked, who has seen nothing later; None of one at a terminal."""
 
     @property
     def who(self) -> str:

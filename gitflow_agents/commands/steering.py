@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from gitflow_agents.commands.common import (
@@ -27,9 +26,8 @@ from gitflow_agents.commands.following import (
     Move,
 )
 from gitflow_agents.commands.instead import instead
-from gitflow_agents.commands.targets import MOST_NAMED, select
+from gitflow_agents.commands.targets import select
 from gitflow_agents.commands.words import (
-    Approve,
     Hold,
     Refused,
     Reject,
@@ -38,11 +36,9 @@ from gitflow_agents.commands.words import (
     Skip,
     Start,
     Stop,
-    Unapprove,
 )
 from gitflow_agents.graph import attempts_allowed
 from gitflow_agents.models import (
-    Approval,
     Guidance,
     Reason,
     Status,
@@ -292,73 +288,3 @@ def skip(command: Skip, ground: Ground) -> Decision:
 
 def _is_skipped(record: TaskRecord) -> bool:
     return record.status is S.CANCELLED and record.reason is Reason.SKIPPED
-
-
-def approve(command: Approve, ground: Ground) -> Decision:
-    """Decide what is allowed, for exactly this commit and text."""
-    snapshot = ground.snapshot
-    state, plan = snapshot.state, snapshot.plan.plan
-    given = partial(Approval, by=ground.actor, at=ground.now)
-    if not command.targets or tuple(command.targets) == ("plan",):
-        if snapshot.awaits() is None:
-            waiting = [t for t in snapshot.plan.order if snapshot.awaits(t)]
-            if waiting and not command.targets:
-                some = " ".join(f"{plan}/{task}" for task in waiting[:MOST_NAMED])
-                raise Refused(
-                    "missing-argument",
-                    f"{len(waiting)} tasks of {plan} wait for an approval, and none was named",
-                    hint=f"approve {some}",
-                )
-            what = "is approved already" if state.approved else "needs no approval of its text"
-            return Decision((), (f"plan {plan} {what}",))
-        _same_commit(command.sha, state.commit, f"plan {plan}")
-        yes = given(gate="plan", sha=state.commit, digest=state.digest)
-        mark = MarkPlan("plan_approved", f"v{state.revision} approved", {"approved": yes})
-        return Decision(
-            (mark,), (f"plan {plan} v{state.revision} is approved",), f"unapprove {plan}"
-        )
-    chosen = select(snapshot, command.targets)
-    done: list[Effect] = []
-    told = []
-    for task in chosen:
-        gate = snapshot.awaits(task)
-        if gate is None:
-            continue
-        sha, record = snapshot.approvable(task), snapshot.record(task)
-        _same_commit(command.sha, sha, task)
-        yes = given(gate=gate, sha=sha, digest=snapshot.plan.by_id[task].digest)
-        kept = tuple(a for a in record.approvals if a.gate != gate)
-        what = "may be merged" if gate == "merge" else "may start"
-        done.append(Mark(task, "task_approved", f"{task} {what}", {"approvals": (*kept, yes)}))
-        told.append(f"{task} {what}" + (f" as {sha[:12]}" if sha else ""))
-    nothing = "nothing of what was named waits for an approval"
-    tasks = [effect.task for effect in done if isinstance(effect, Mark)]
-    return decided(snapshot, done, told, "unapprove", tasks, nothing)
-
-
-def _same_commit(wanted: str, here: str, what: str) -> None:
-    """Refuse an approval that was meant for another commit."""
-    if wanted and not here.startswith(wanted):
-        is_at = f"is at {here[:12]} now" if here else "has no result yet"
-        raise Refused("stale-approval", f"{what} {is_at}, not at {wanted[:12]}")
-
-
-def unapprove(command: Unapprove, ground: Ground) -> Decision:
-    """Decide what is not allowed any more."""
-    snapshot, plan = ground.snapshot, ground.snapshot.plan.plan
-    by = f"withdrawn by {ground.who}"
-    if not command.targets or tuple(command.targets) == ("plan",):
-        if snapshot.state.approved is None:
-            return Decision((), (f"plan {plan} is not approved",))
-        mark = MarkPlan("plan_unapproved", f"approval {by}", {"approved": None})
-        said = f"plan {plan} is not approved any more; what runs goes on"
-        return Decision((mark,), (said,), f"approve {plan}")
-    chosen = select(snapshot, command.targets)
-    given = [
-        t for t in chosen if snapshot.record(t).approvals and snapshot.status(t) is not S.COMPLETED
-    ]
-    done: list[Effect] = list(end_train(snapshot)) if is_in_train(snapshot, given) else []
-    withdrawn = {"approvals": (), "unapproved": ground.now}
-    done += [Mark(t, "task_unapproved", f"approval of {t} {by}", withdrawn) for t in given]
-    told = [f"{t} is not approved any more" for t in given]
-    return decided(snapshot, done, told, "approve", given, "nothing of what was named is approved")

@@ -156,6 +156,7 @@ def revise(
             draft.files[record_path(task)] = None
     changes = {"revision": state.revision + 1, "commit": proposal.commit, "refused": ""}
     blob = store.repository.write_blob(proposal.data)
+    changes |= {"revised_at": store.repository.clock(), "revised_from": state.commit}
     draft.set(**changes, refusal="", digest=blob)
     draft.files |= spec_files(proposal.data, plan)
     new = store.snapshot(plan, snapshot.state, snapshot.tip, snapshot.tree, snapshot.records)

@@ -293,6 +293,7 @@ class Acting:
             config=desk.config,
             book=desk.handbook if says_who else Handbook(),
             still=still,
+            asked_at=self.asked_at,
         )
 
     def _rehearse(self, decision: Decision) -> None:

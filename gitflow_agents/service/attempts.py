@@ -641,6 +641,7 @@ class Attempts:
                 "tip": aside or commit.parents[0],
                 "kept": kept.removeprefix(HEADS) if aside else "",
                 "report": tip,
+                "shown_at": self.desk.clock(),
                 "touched": report.files_touched
                 if len(report.files_touched) <= MOST_TOUCHED
                 else EVERYWHERE,

@@ -56,7 +56,7 @@ from gitflow_agents.service.accept import (
     propose,
     proposing,
 )
-from gitflow_agents.service.acting import RECORDABLE, Acting, Also, Outcome, Permit, at_terminal
+from gitflow_agents.service.acting import RECORDABLE, Acting, Also, Outcome, at_terminal
 from gitflow_agents.service.alerting import Bell
 from gitflow_agents.service.authority import Authorities
 from gitflow_agents.service.desk import Desk, Told
@@ -1032,38 +1032,28 @@ class Service:
         *,
         dry_run: bool = False,
         on_event: Callable[[Told], None] = lambda told: None,
-        permit: Permit = at_terminal,
-        asked_at: float | None = None,
     ) -> Outcome:
-        """Carry out a command on a plan; Refused when it is not allowed or not possible.
-
-        `permit` raises where it is not allowed; `asked_at` is when it was given on a forge, in
-        seconds since the epoch.
-        """
-
-        def acting(snapshot: Snapshot) -> Acting:
-            reconciler = Reconciler(self.desk(snapshot, on_event))
-            return Acting(reconciler, self.limits(snapshot), permit, asked_at)
-
-        outcome = self._record(command, plan, dry_run, acting)
+        """Carry out a command on a plan; Refused when it is not allowed or not possible."""
+        outcome = self._record(command, plan, dry_run, on_event)
         if outcome is not None:
             return outcome
         _, snapshot = self.authorities.load(plan)
         if snapshot is None:
             raise self._unknown(plan)
         if isinstance(command, AddTask):
-            permit(command, snapshot)
+            at_terminal(command, snapshot)
             return self.add_tasks(command, snapshot, self.at(plan), self.actor, dry_run=dry_run)
-        one = acting(snapshot)
-        one.desk.worktrees.exclude()
-        one.desk.executor.guard.begin()
+        desk = self.desk(snapshot, on_event)
+        desk.worktrees.exclude()
+        desk.executor.guard.begin()
+        acting = Acting(Reconciler(desk), self.limits(snapshot))
         try:
-            return one.handle(command, dry_run=dry_run)
+            return acting.handle(command, dry_run=dry_run)
         finally:
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
 
     def _record(
-        self, command: Act, plan: str, dry_run: bool, acting: Callable[[Snapshot], Acting]
+        self, command: Act, plan: str, dry_run: bool, on_event: Callable[[Told], None]
     ) -> Outcome | None:
         """Carry out a command whose price does not grow with the plan; None where it needs all."""
         tasks = command.targets
@@ -1075,8 +1065,9 @@ class Service:
             snapshot = store.load_slice(plan, tasks)
             if snapshot is None:
                 return None
+            acting = Acting(Reconciler(self.desk(snapshot, on_event)), self.limits(snapshot))
             with contextlib.suppress(LostRace):
-                return acting(snapshot).record(command, dry_run=dry_run)
+                return acting.record(command, dry_run=dry_run)
         return None
 
     def add_tasks(

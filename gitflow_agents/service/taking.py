@@ -291,6 +291,7 @@ class Taking:
                 "tip": parent,
                 "kept": kept,
                 "report": event,
+                "shown_at": self.desk.clock(),
                 "touched": paths if len(paths) <= MOST_TOUCHED else EVERYWHERE,
             }
         )
