@@ -168,7 +168,7 @@ class Forge(Protocol):
     def level(self, login: str, id: int) -> str:
         """Return what somebody may do here, one of `commands.LEVELS`; nothing where that is nobody.
 
-        A login that belongs to another id by now is nobody's.
+        A login that belongs to another id by now is nobody's; with 0 the id is not known.
         """
         ...
 

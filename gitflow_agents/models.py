@@ -1140,6 +1140,8 @@ class PlanState(Model):
     """What decides: `local` for the repository that it began in, or the name of a remote there."""
     accepted_at: float
     accepted_by: str = ""
+    doubt: str = ""
+    """Why this text waits for an approval, whatever it and the config say."""
     revised_at: float = 0
     """When this text was accepted, of a later one than the first."""
     revised_from: str = ""

@@ -33,6 +33,7 @@ from gitflow_agents.scheduler import Snapshot, is_ahead, limits_of, wake_at
 from gitflow_agents.service import Service
 from gitflow_agents.service.asking import ask, limit
 from gitflow_agents.service.jobs import ClaimOver, Jobs
+from gitflow_agents.service.permitting import Permitting
 from gitflow_agents.spec import Wish
 from gitflow_agents.store.remote import settings_of
 
@@ -89,7 +90,14 @@ class Job:
         service: Service = self._app.service
         if self.around.actor:
             service.actor = self.around.actor
+        service.doubt = self._doubt
         return Jobs(service, self._tell)
+
+    def _doubt(self) -> str:
+        """Return why what is proposed now waits for an approval."""
+        login, number = self.around.who
+        asks = Permitting(self.forge, self.jobs.service.rules)
+        return asks.doubt(login, number, is_bot=login.endswith("[bot]"))
 
     @property
     def forge(self) -> Forge:

@@ -158,17 +158,34 @@ def permit(
 
 def standing(asker: Asker, rules: Rules) -> str:
     """Return what somebody counts as: the forge's level, or more where the config names them."""
-    if asker.is_bot:
-        is_named = _bot(asker.login) in map(_bot, rules.config.allow_bots)
-    else:
-        is_named = not asker.names.isdisjoint(_folded(rules.config.allow_users))
-    return TRUSTED if is_named and not reaches(asker.level, TRUSTED) else asker.level
+    is_raised = _is_named(asker, rules) and not reaches(asker.level, TRUSTED)
+    return TRUSTED if is_raised else asker.level
 
 
 def who_can(command: Act, rules: Rules, snapshot: Snapshot | None) -> str:
     """Return in words who may give a command; names are code, so that nobody is called."""
     demands = [*_demands(command, None, rules, snapshot)]
     return "who can: " + "; ".join(dict.fromkeys(map(_who, demands)))
+
+
+def doubt(asker: Asker | None, rules: Rules) -> str:
+    """Return why a text that somebody proposes waits for an approval, whatever it says itself.
+
+    It does where they could not start it by a command.  None is whoever it was that could push.
+    """
+    demand = _starting(rules)
+    if asker is None:
+        is_met, who = demand.is_met(frozenset(), TRUSTED), "somebody"
+    else:
+        is_met, who = demand.is_met(asker.names, standing(asker, rules)), asker.login
+        is_met &= not asker.is_bot or _is_named(asker, rules)
+    return "" if is_met else f"{who} proposed it, and `/start` takes {demand.level}"
+
+
+def starters(rules: Rules) -> frozenset[str]:
+    """Return the teams, folded, in which somebody might have to be to start a plan."""
+    named = _starting(rules).named | _folded(rules.config.allow_users)
+    return frozenset(name for name in named if "/" in name)
 
 
 def teams(command: Act, rules: Rules, snapshot: Snapshot | None) -> frozenset[str]:
@@ -199,6 +216,11 @@ def work(command: Act, snapshot: Snapshot) -> Work:
         actors |= {one.actor for one in snapshot.record(task).attempts if one.agent == PERSON}
         results.append(snapshot.approvable(task))
     return Work(frozenset(actors - {""}), (snapshot.state.commit,), tuple(filter(None, results)))
+
+
+def _starting(rules: Rules) -> _Demand:
+    said = rules.config.command_permissions.get("start", CommandPermission())
+    return _Demand(said.level or TRUSTED, _folded(said.users))
 
 
 # --- what a command takes -------------------------------------------------------------------------
@@ -273,6 +295,13 @@ def _folded(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.casefold() for name in names)
 
 
+def _is_named(asker: Asker, rules: Rules) -> bool:
+    """Say whether the config lets somebody in by name."""
+    if asker.is_bot:
+        return _bot(asker.login) in map(_bot, rules.config.allow_bots)
+    return not asker.names.isdisjoint(_folded(rules.config.allow_users))
+
+
 def _bot(name: str) -> str:
     return name.casefold().removesuffix("[bot]")
 
@@ -294,7 +323,7 @@ def _is_heard(command: Act, asker: Asker, rules: Rules) -> None:
         return
     if isinstance(command, FOR_PEOPLE):
         raise Refused("not-allowed", f"`{asker.login}` is a bot; `/{_verb(command)}` is for people")
-    if _bot(asker.login) not in map(_bot, rules.config.allow_bots):
+    if not _is_named(asker, rules):
         raise Refused(
             "not-allowed",
             f"`{asker.login}` is a bot that the config does not name",
@@ -357,9 +386,11 @@ __all__ = [
     "Asker",
     "Rules",
     "Work",
+    "doubt",
     "permit",
     "reaches",
     "standing",
+    "starters",
     "teams",
     "who_can",
     "work",

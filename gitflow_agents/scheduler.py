@@ -170,7 +170,8 @@ class Snapshot:
         if not task:
             said = {*self.plan.approval, *self.approval}
             given = state.approved is not None and state.approved.digest == state.digest
-            return "plan" if "plan" in said and not given else None
+            is_asked = "plan" in said or bool(state.doubt)
+            return "plan" if is_asked and not given else None
         status = self.status(task)
         if status not in (Status.PENDING, Status.REVIEW):
             return None

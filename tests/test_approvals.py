@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from gitflow_agents.commands import Approve, Ground, Refused, effects
 from gitflow_agents.commands.approving import seen
-from gitflow_agents.models import Attempt, Limits
+from gitflow_agents.models import Approval, Attempt, Limits
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service import Service
 from tests import engine
 from tests.engine import act, task
 from tests.repos import Cli, Repo
@@ -127,6 +129,33 @@ def test_what_waits_for_no_yes_is_told_so(repo: Repo) -> None:
     engine.finished(repo, engine.go(repo))
     assert act(repo, "approve").said == ("plan p needs no approval of its text",)
     assert act(repo, "approve", "1").said == ("nothing of what was named waits for an approval",)
+
+
+def test_a_doubted_text_waits_until_it_is_approved_as_it_is() -> None:
+    plan = plan_of({"id": "t"})
+    yes = Approval(gate="plan", by="bob", at=1, sha="plan1", digest="blob1")
+    no = yes.model_copy(update={"digest": "blob0"})
+    found = [snapshot(plan, doubt="eve", approved=given).awaits() for given in (None, no, yes)]
+    assert found == ["plan", "plan", None]
+    assert snapshot(plan).awaits() is None
+
+
+@pytest.mark.slow
+def test_a_text_in_doubt_waits_for_an_approval_whatever_it_says(repo: Repo, cli: Cli) -> None:
+    repo.identify()
+    with closing(Service(str(repo.path))) as service:
+        service.doubt = lambda: "eve proposed it"
+        snapshot = service._accepted(engine.plan(repo, ONE), print)
+        assert (snapshot.state.doubt, snapshot.awaits()) == ("eve proposed it", "plan")
+    waits(repo)
+    assert "(eve proposed it): 1 task across 1 wave" in cli("status", "p").stdout
+    act(repo, "approve")
+    engine.finished(repo, engine.go(repo))
+    # A later text is doubted by itself, and what a person at a terminal runs is not.
+    engine.plan(repo, ONE, TWO)
+    assert engine.state(repo)["doubt"] == "eve proposed it"
+    engine.finished(repo, engine.go(repo))
+    assert "doubt" not in engine.state(repo)
 
 
 # --- on a forge somebody may not have seen what is there ------------------------------------------

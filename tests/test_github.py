@@ -56,7 +56,28 @@ def test_a_job_knows_its_repository_its_run_and_who_acted(tmp_path: Path) -> Non
         run=7,
         actor="bob <12+bob@users.noreply.github.com>",
         branch="trunk",
+        who=("bob", 12),
     )
+
+
+@pytest.mark.parametrize(
+    ("event", "actor", "again", "who"),
+    [
+        ("push", "bob", "", ("bob", 12)),
+        ("push", "bob", "bob", ("bob", 12)),
+        ("push", "bob", "carol", ("carol", 0)),
+        ("push", "helper[bot]", "", ("helper[bot]", 12)),
+        ("workflow_dispatch", "helper[bot]", "", ("", 0)),
+        ("workflow_dispatch", "github-actions[bot]", "", ("", 0)),
+        ("schedule", "bob", "", ("", 0)),
+        ("issue_comment", "bob", "", ("", 0)),
+    ],
+)
+def test_who_is_behind_an_event_is_known_of_some(
+    event: str, actor: str, again: str, who: tuple[str, int]
+) -> None:
+    about = {"GITHUB_EVENT_NAME": event, "GITHUB_ACTOR": actor, "GITHUB_TRIGGERING_ACTOR": again}
+    assert job(**about).who == who
 
 
 def test_what_anybody_can_cause_is_done_in_nobodys_name() -> None:

@@ -19,6 +19,7 @@ from gitflow_agents.permission import (
     TERMINAL,
     Asker,
     Rules,
+    doubt,
     permit,
     standing,
     teams,
@@ -308,6 +309,37 @@ def test_an_hour_holds_so_many_commands_of_one_person(
     with pytest.raises(Refused) as error:
         permit(*asked, recent=times, now=NOW)
     assert (error.value.reason_code, error.value.hint) == ("rate-limited", expected)
+
+
+@pytest.mark.parametrize(
+    ("who", "config", "expected"),
+    [
+        (None, {}, ""),
+        (
+            None,
+            {"start": {"level": "maintain"}},
+            "somebody proposed it, and `/start` takes maintain",
+        ),
+        (Asker("bob", 7, "write"), {}, ""),
+        (Asker("bob", 7, "maintain"), {"start": {"level": "maintain"}}, ""),
+        (Asker("bob", 7, "triage"), {}, "bob proposed it, and `/start` takes write"),
+        (Asker("bob", 7, "triage"), {"start": {"level": "triage"}}, ""),
+        (Asker("bob", 7), {"start": {"users": ["bob"]}}, ""),
+        (Asker("carol", 7), {}, ""),
+        (Asker("own[bot]", 7, is_bot=True), {}, ""),
+        (
+            Asker("x[bot]", 7, "admin", is_bot=True),
+            {},
+            "x[bot] proposed it, and `/start` takes write",
+        ),
+    ],
+)
+def test_a_plan_of_somebody_who_could_not_start_it_is_doubted(
+    who: Asker | None, config: dict[str, Any], expected: str
+) -> None:
+    lent: dict[str, Any] = {"allow_users": ["carol"], "allow_bots": ["own"]}
+    here = rules(**lent, command_permissions=config)
+    assert doubt(who, here) == expected
 
 
 def test_who_could_is_said_and_nobody_is_called() -> None:

@@ -147,3 +147,17 @@ def test_where_the_forge_does_not_say_it_nothing_is_allowed(error: Exception) ->
             str(error),
             "nothing was done; send it again",
         )
+
+
+def test_whether_somebody_could_start_what_they_propose_is_asked_and_fails_closed() -> None:
+    people = People({"bob/7": "write", "carol/7": "read"}, {"shop/core": ("carol",)})
+    asks = permitting(people)
+    found = [asks.doubt(login, 7) for login in ("", "bob", "carol")]
+    assert found == ["", "", "carol proposed it, and `/start` takes write"]
+    asks = permitting(people, allow_users=["shop/core"])
+    assert [asks.doubt(login, 7) for login in ("carol", "eve")] == [
+        "",
+        "eve proposed it, and `/start` takes write",
+    ]
+    people.fails = ForgeDown("GitHub is down")
+    assert asks.doubt("dave", 7) == "whether dave may start it is not known: GitHub is down"

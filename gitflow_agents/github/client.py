@@ -247,7 +247,7 @@ class GitHub:
         what = f"what {login} may do here could not be read"
         path = f"/collaborators/{quote(login, safe='')}/permission"
         said = self._found(f"/repos/{self.repository}{path}", what)
-        if not said or not said["user"] or said["user"]["id"] != id:
+        if not said or not said["user"] or said["user"]["id"] != (id or said["user"]["id"]):
             return ""  # nobody that this repository knows, or a name that passed to another
         roles = (said.get("role_name"), said["permission"])
         return next((str(one) for one in roles if one in LEVELS), "")

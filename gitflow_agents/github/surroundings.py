@@ -22,6 +22,8 @@ MOST_OF_A_PAYLOAD = 32 * 1024 * 1024
 """Bytes of an event's payload that are read."""
 OF_WRITERS = ("push", "workflow_dispatch", "schedule")
 """Events that nobody can cause who may not write here."""
+OF_PEOPLE = ("push", "workflow_dispatch")
+"""Those of them that tell who has caused them."""
 BOT = "github-actions[bot]"
 OUTPUT_VARIABLE, SUMMARY_VARIABLE = "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"
 MOST_OF_A_SUMMARY = 1024 * 1024
@@ -42,6 +44,8 @@ class Surroundings:
     run: int
     actor: str
     branch: str
+    who: tuple[str, int] = ("", 0)
+    """Login and id of who pushed or asked for a run; nobody where the event does not say it."""
     pushed: tuple[str, ...] = ()
     """The plan whose branch was pushed, if that is what happened."""
     output: str = ""
@@ -102,6 +106,7 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
         run=run,
         actor=_actor(environ),
         branch=_default_branch(environ),
+        who=_who(environ),
         pushed=_pushed(environ),
         output=environ.get(OUTPUT_VARIABLE, ""),
         summary=environ.get(SUMMARY_VARIABLE, ""),
@@ -122,6 +127,17 @@ def _actor(environ: Mapping[str, str]) -> str:
     number = environ.get("GITHUB_ACTOR_ID", "")
     own = f"{number}+{name}" if number and name == environ.get("GITHUB_ACTOR") else name
     return f"{name} <{own}@users.noreply.{host}>"
+
+
+def _who(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Return who is behind an event; who does something again is known by the login alone."""
+    name = environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR") or ""
+    event = environ.get("GITHUB_EVENT_NAME")
+    # A run that a bot asks for is one job of ours calling the next, for whoever it was.
+    if event not in OF_PEOPLE or (event != "push" and name.endswith("[bot]")):
+        return "", 0
+    number = environ.get("GITHUB_ACTOR_ID", "") if name == environ.get("GITHUB_ACTOR") else ""
+    return name, int(number) if number.isdecimal() else 0
 
 
 def _default_branch(environ: Mapping[str, str]) -> str:

@@ -433,8 +433,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
         tasks = count(len(snapshot.plan.tasks), "task")
         why = f"{tasks} across {waves}, about {length} with {slots} at once"
         look = f"gitflow-agents show {name}"
+        doubt = f" ({one_line(state.doubt)})" if state.doubt else ""
         yield Waiting(
-            f"v{state.revision} of the plan needs your approval",
+            f"v{state.revision} of the plan needs your approval{doubt}",
             why,
             (look, f"gitflow-agents approve {name}"),
         )

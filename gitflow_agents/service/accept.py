@@ -51,12 +51,19 @@ def plan_path(name: str) -> str:
 
 
 def accept(
-    store: Store, proposal: Proposal, plan: Plan, config: Config, book: Handbook, actor: str
+    store: Store,
+    proposal: Proposal,
+    plan: Plan,
+    config: Config,
+    book: Handbook,
+    actor: str,
+    doubt: str = "",
 ) -> Snapshot:
     """Accept a plan for the first time; everything is made together, or nothing.
 
-    Raises FlowError with a hint when the base is missing or not allowed, when a name is taken, or
-    when a branch that would have to move is checked out.
+    `doubt` is why it waits for an approval, whatever it says itself.  Raises FlowError with a hint
+    when the base is missing or not allowed, when a name is taken, or when a branch that would have
+    to move is checked out.
     """
     repository = store.repository
     all_can_start(plan, config, book)
@@ -98,6 +105,7 @@ def accept(
         authority=store.refs.name,
         accepted_at=repository.clock(),
         accepted_by=actor,
+        doubt=doubt,
     )
     snapshot = store.snapshot(plan, state, "", "", {})
     draft = Draft(snapshot, actor)
@@ -155,6 +163,7 @@ def revise(
         if snapshot.records.pop(task, None) is not None:
             draft.files[record_path(task)] = None
     changes = {"revision": state.revision + 1, "commit": proposal.commit, "refused": ""}
+    changes |= {"doubt": effects.desk.doubt()}
     blob = store.repository.write_blob(proposal.data)
     changes |= {"revised_at": store.repository.clock(), "revised_from": state.commit}
     draft.set(**changes, refusal="", digest=blob)

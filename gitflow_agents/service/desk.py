@@ -67,6 +67,8 @@ class Desk:
     """Reads the handbook, which few of the commands need."""
     rules: Callable[[], Rules] = Rules
     """Reads what the repository decides about commands."""
+    doubt: Callable[[], str] = str
+    """Says why what is proposed now waits for an approval, whatever it says itself."""
     run: str = ""
     clock: Callable[[], float] = time.time
     lease: Callable[[float], Lease] = new_lease

@@ -92,6 +92,24 @@ class Permitting:
             command, asker, *about, authors=self._authors_of(command, asker, snapshot)
         )
 
+    def doubt(self, login: str, id: int, *, is_bot: bool = False) -> str:
+        """Return why what somebody proposes waits for an approval; empty where it does not.
+
+        Without a login it is somebody of whom nothing is known but that they could push.
+        """
+        if not login:
+            return permission.doubt(None, self.rules)
+        try:
+            asker = self.asker(login, id, is_bot=is_bot)
+            found = permission.doubt(asker, self.rules)
+            if found and not is_bot:
+                named = permission.starters(self.rules)
+                joined = frozenset(team for team in sorted(named) if self._is_in(team, asker))
+                found = permission.doubt(replace(asker, teams=joined), self.rules)
+        except Unasked as e:
+            return f"whether {login} may start it is not known: {e.message}"
+        return found
+
     def _is_in(self, team: str, asker: Asker) -> bool:
         login = asker.login
         return _asked(self._teams, (team, login), lambda: self.forge.is_in_team(team, login))

@@ -118,6 +118,8 @@ class Service:
         self.store = Store(self.repository)
         self.store.approval = lambda: frozenset(self.config.approval)
         self.authorities = Authorities(self.store)
+        self.doubt: Callable[[], str] = str
+        """Says why what is proposed now waits for an approval; at a terminal it does not."""
 
     @cached_property
     def actor(self) -> str:
@@ -924,6 +926,7 @@ class Service:
             ),
             lambda: self.handbook,
             lambda: self.rules,
+            self.doubt,
             run_id(),
             self.clock,
         )
@@ -1183,7 +1186,8 @@ class Service:
                 return snapshot
             proposal = self._proposal(store, name, data)
             reading = self._checked(name, proposal.data, file=file)
-            snapshot = accept(store, proposal, reading.plan, self.config, self.handbook, self.actor)
+            about = self.config, self.handbook, self.actor, self.doubt()
+            snapshot = accept(store, proposal, reading.plan, *about)
 
         def tell(event: str, text: str) -> None:
             at = render.utc(self.clock())
