@@ -21,7 +21,7 @@ from gitflow_agents.models import DoneReport, Lease, Reason, Status
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service import crew, handover
-from gitflow_agents.service.acting import MOST_RACES, Acting, Also, Outcome, Permit, at_terminal
+from gitflow_agents.service.acting import MOST_RACES, Acting, Also, Outcome, Permit
 from gitflow_agents.service.attempts import Attempts
 from gitflow_agents.service.delivery import keep, send
 from gitflow_agents.service.desk import Desk, Told
@@ -143,8 +143,6 @@ class Jobs:
         dry_run: bool = False,
         also: Also | None = None,
         unless: Callable[[Snapshot], bool] = lambda snapshot: False,
-        permit: Permit = at_terminal,
-        asked_at: float | None = None,
     ) -> Outcome:
         """Carry out the command of a person (`name <address>`), as `Acting.handle` says.
 
