@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -163,6 +164,9 @@ def test_one_wrong_line_of_several_makes_the_comment_wrong_and_all_are_told() ->
         ('/reject t4 --reason="say \\"why\\" \\\\ \\n"', make("reject", "t4", reason='say "why" \\ \\n')),
         ("/hold t4 “a “phone’s” text”", None),
         ("/hold t4 “on my phone”", make("hold", "t4", reason="on my phone")),
+        ('/feedback t1 t2 "use reqwest"', make("feedback", "t1", "t2", text="use reqwest")),
+        ("/feedback t1 --withdraw", make("feedback", "t1", withdraw=True)),
+        ("/retry t1 --agent codex --budget 2.5 --timeout 1h", make("retry", "t1", agent="codex", budget=2.5, timeout="1h")),
         ("/retry t4 —append “$(rm -rf /); `id`” —fresh", make("retry", "t4", append="$(rm -rf /); `id`", fresh=True)),
         ('/retry t4 --append "--fresh"', make("retry", "t4", append="--fresh")),
         ("/retry t* wave:2 demo/7", make("retry", "t*", "wave:2", "demo/7")),
@@ -236,6 +240,9 @@ def test_what_is_told_again_of_a_line_is_short() -> None:
     assert line.text == "/retry " + "x" * 292 + "…"
 
 
+RETRY = f"usage: `{usage(KINDS['retry'], '/')}`"
+
+
 # --- what is wrong --------------------------------------------------------------------------------
 
 
@@ -262,6 +269,9 @@ def test_what_is_told_again_of_a_line_is_short() -> None:
         ("/skip t4", "missing-argument", "`/skip` needs a task and a reason", 'for example `/skip t4 "the reason"`'),
         ("/skip -m x", "missing-argument", "`/skip` needs a task and a reason", 'for example `/skip t4 "the reason"`'),
         ("/add-task", "missing-argument", "`/add-task` needs a task: a fenced block below it, or options", 'for example `/add-task --title "Say hello" --run "echo hello"`'),
+        ("/feedback t4", "missing-argument", "`/feedback` needs a task and a text", 'for example `/feedback t4 "the text"`'),
+        ("/retry --timeout soon", "bad-value", "`--timeout` is not a time; write a number of minutes, or 90s, 30m, 2h, 8 minutes", RETRY),
+        ("/retry --agent Claude!", "bad-value", "`--agent` cannot be `Claude!`", RETRY),
         ("/start -j", "missing-argument", "`-j` in column 8 needs a value", "usage: `/start [--max-parallel N] [--dry-run]`"),
         ("/start -j ten", "bad-value", "`--max-parallel` needs a whole number, got `ten`", "usage: `/start [--max-parallel N] [--dry-run]`"),
         ("/start -j 0", "bad-value", "`--max-parallel` has to be greater than or equal to 1, not `0`", "usage: `/start [--max-parallel N] [--dry-run]`"),
@@ -385,7 +395,12 @@ IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.-]{0,31}", fullmatch=True).filter(
 )
 
 
-SENSIBLE = {"agent": ("codex", "mine"), "timeout": ("90", "20m", "1h"), "budget": (0.5, 3.0)}
+FORMS: Mapping[str, st.SearchStrategy[Any]] = {
+    "sha": st.from_regex("[0-9a-f]{7,40}", fullmatch=True),
+    "agent": st.from_regex("[a-z][a-z0-9-]{0,31}", fullmatch=True),
+    "budget": st.floats(0.01, 1000),
+    "timeout": st.sampled_from(["90s", "30m", "1h 30m", "45"]),
+}
 
 
 @st.composite
@@ -409,26 +424,20 @@ def said(draw: st.DrawFn) -> Act:
             values[each.field] = draw(st.sampled_from(each.choices))
         elif each.value == "N":
             values[each.field] = draw(st.integers(1, 900))
-        elif each.field in SENSIBLE:
-            values[each.field] = draw(st.sampled_from(SENSIBLE[each.field]))
-        elif each.field == "sha":
-            values[each.field] = draw(st.from_regex("[0-9a-f]{7,40}", fullmatch=True))
         else:
-            values[each.field] = draw(TEXTS)
+            values[each.field] = draw(FORMS.get(each.field, TEXTS))
     if kind.block and "text" in values:
         values = {"text": values["text"] + "\n"}
+    elif kind.block:
+        values["title"] = "x"
+    elif kind.needs_target and kind.positional:
+        values[kind.positional] = draw(TEXTS)
+    command = kind(**values)
     try:
-        command = kind(**values)
         command.check()
     except Refused:
-        return kind(targets=values.get("targets", ()), **_least(kind))
+        return kind(targets=values.get("targets", ()))
     return command
-
-
-def _least(kind: type[Act]) -> dict[str, str]:
-    if kind.block:
-        return {"title": "x", "run": "y"}
-    return {kind.positional: "x"} if kind.positional and kind.instead else {}
 
 
 @given(said())

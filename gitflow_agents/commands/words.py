@@ -294,11 +294,6 @@ class Feedback(Act):
     )
     key: str = Field(default="", max_length=200)
 
-    def check(self) -> None:
-        """Raise Refused where nothing is said."""
-        if not (self.text.strip() or self.withdraw):
-            raise Refused("missing-argument", "feedback needs a text")
-
 
 class Answer(Act):
     """Answer the question that a task asked; it goes on where it stopped."""

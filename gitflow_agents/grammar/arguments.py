@@ -295,30 +295,27 @@ def build(spoken: Said, note: str, block: str | None, start: str) -> Act:
 
 def lacks(kind: type[Act], values: Mapping[str, Any]) -> bool:
     """Say whether something is missing without which a command says nothing."""
-    if kind.needs_target and not values["targets"]:
-        return True
     if kind.block and not any(values.values()):
         return True
-    return any(each.is_required and not values.get(each.field) for each in options(kind))
+    if not kind.needs_target:
+        return any(each.is_required and not values.get(each.field) for each in options(kind))
+    texts = (kind.positional, kind.note, *kind.instead) if kind.positional else ()
+    return not values["targets"] or not any(values.get(text) for text in texts or ("targets",))
 
 
 def _needs(kind: type[Act]) -> list[str]:
+    if kind.block:
+        return ["a task: a fenced block below it, or options"]
     needs = ["a task"] if kind.needs_target else []
-    needs += [f"a {each.field.replace('_', ' ')}" for each in options(kind) if each.is_required]
-    return [*needs, "a task: a fenced block below it, or options"] if kind.block else needs
+    return needs + ([f"a {kind.positional}"] if kind.positional else [])
 
 
 def example_of(kind: type[Act], start: str) -> str:
     """Return the shortest line that gives a command."""
     words = [f"{start}{verb_of(kind)}"]
-    words += ["t4"] if kind.needs_target else []
-    for each in options(kind):
-        # Where another option says the same none is required, and the text is the usual one.
-        is_usual = each.is_required or bool(kind.instead)
-        if is_usual and each.field == kind.positional:
-            words.append(f'"the {each.field}"')
-        elif each.is_required:
-            words += [each.name, f'"the {each.field}"']
+    if kind.needs_target:
+        words.append("t4")
+        words += [f'"the {kind.positional}"'] if kind.positional else []
     if kind.block:
         words += ['--title "Say hello"', '--run "echo hello"']
     return " ".join(words)
