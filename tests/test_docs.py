@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from gitflow_agents import spec, transitions
+from gitflow_agents.grammar import read
+from gitflow_agents.render import answers
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,6 +24,29 @@ def test_the_reference_has_every_key_with_its_sentence() -> None:
     found = re.search(r"<!-- reference.*?-->\n\n(.*?)\n\n<!-- end -->", text, re.S)
     assert found is not None
     assert found[1] == spec.reference()
+
+
+def test_the_commands_of_a_comment_are_listed_as_help_lists_them() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    for part, printed in (("commands", answers.reference()), ("words", answers.other_words())):
+        found = re.search(rf"<!-- {part}:.*?-->\n\n(.*?)\n\n<!-- end -->", text, re.S)
+        assert found is not None
+        assert found[1] == printed, f"put this into docs/commands.md:\n{printed}"
+
+
+def test_every_command_that_the_documentation_shows_is_one() -> None:
+    for path in (ROOT / "README.md", ROOT / "docs" / "commands.md"):
+        text = path.read_text()
+        shown = re.findall(r"^(/[a-z].*)$|`(/[a-z]+[^`]*)`", text, re.M)
+        lines = [block or span for block, span in shown]
+        assert lines
+        assert [line for line in lines if _is_wrong(line)] == []
+
+
+def _is_wrong(line: str) -> bool:
+    """Say whether a line is refused for more than a task or a text that it leaves out."""
+    (heard,) = read(line).lines
+    return heard.refused is not None and heard.refused.reason_code != "missing-argument"
 
 
 def test_the_reference_names_every_variable_that_the_tool_sets() -> None:

@@ -181,6 +181,12 @@ def reference() -> str:
     return _table(rows, ("Command", "Role", "What it does"))
 
 
+def other_words() -> str:
+    """Return what else commands can be called, for the documentation."""
+    rows = [(code(f"/{word}"), code(f"/{main}")) for word, main in SYNONYMS.items()]
+    return _table(rows, ("Also understood", "Means"))
+
+
 # --- what became of a command ---------------------------------------------------------------------
 
 
@@ -274,4 +280,4 @@ def _plain(text: str) -> str:
     return f"{before}{quiet(text).replace('#', '#' + chr(0x200B))}{after}"
 
 
-__all__ = ["answer", "done", "marked", "reference", "refusal", "usable", "wrong"]
+__all__ = ["answer", "done", "marked", "other_words", "reference", "refusal", "usable", "wrong"]
