@@ -99,6 +99,15 @@ def test_help_lists_exactly_what_somebody_may_give(level: str) -> None:
     assert (f"{more} more commands need the role " in told) is bool(more)
 
 
+def test_help_goes_by_what_the_config_wants() -> None:
+    wanted = {"retry": "admin", "skip": "read"}
+    listed = answers.usable("write", levels=wanted)
+    assert "`/skip`" in listed
+    assert "`/retry`" not in listed
+    assert "the role maintain or admin on" in listed
+    assert "It takes the role admin." in answers.usable("read", "retry", levels=wanted)
+
+
 def test_help_on_a_command_says_all_of_it() -> None:
     assert asked("/help skip") == (
         "```text\n"

@@ -8,7 +8,7 @@ carried out; commands to copy stand in code blocks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gitflow_agents import graph
 from gitflow_agents.commands import (
@@ -40,6 +40,7 @@ MOST_TASKS = 20
 MOST_OVERLAPS = 2000
 
 _NO_PREFIX = Prefix()
+_AS_THEY_ARE: Mapping[str, str] = {}
 _CODE = re.compile(r"`([^`\n]+)`")
 _TYPED = re.compile(r"^( *)\$ (gitflow-agents .*)$", re.MULTILINE)
 _AT_WORK = (Status.IN_PROGRESS, Status.REVIEW, Status.FAILED)
@@ -55,15 +56,17 @@ def answer(
     command: Act,
     level: str,
     prefix: Prefix = _NO_PREFIX,
+    levels: Mapping[str, str] = _AS_THEY_ARE,
 ) -> str:
     """Return the reply to a command that only asks; `level` is what the person may do.
 
-    Raises Refused for a task that there is not.
+    `levels` are those that the config wants for some verbs in place of their own.  Raises Refused
+    for a task that there is not.
     """
     command = within(command, snapshot)
     match command:
         case Help(about=about):
-            return usable(level, about, prefix)
+            return usable(level, about, prefix, levels)
         case Explain(targets=words):
             told = "\n\n".join(
                 explain(snapshot, task, now, limits)
@@ -117,34 +120,42 @@ def _fenced(text: str, plan: str, prefix: Prefix) -> str:
 # --- help -----------------------------------------------------------------------------------------
 
 
-def usable(level: str, about: str = "", prefix: Prefix = _NO_PREFIX) -> str:
+def usable(
+    level: str,
+    about: str = "",
+    prefix: Prefix = _NO_PREFIX,
+    levels: Mapping[str, str] = _AS_THEY_ARE,
+) -> str:
     """Return the commands that somebody of a level may give, or all of the one that is named."""
+    needed = {verb: levels.get(verb, one.level) for verb, one in kinds("comment").items()}
     name = about.removeprefix("/").lower()
     kind = kinds("comment").get(SYNONYMS.get(name, name))
     if kind is not None:
-        return "\n\n".join(_about(kind, prefix)) + "\n"
+        return "\n\n".join(_about(kind, needed[verb_of(kind)], prefix)) + "\n"
     mine = [
         (code(f"{prefix.start}{verb}"), marked(first(one)))
         for verb, one in kinds("comment").items()
-        if _may(level, one)
+        if _may(level, needed[verb])
     ]
     parts = [f"{marked(shown(about))} is not a command."] if about else []
     parts += [_table(mine, ("Command", "What it does"))]
-    parts += [f"{_others(level)}{code(f'{prefix.start}help COMMAND')} says all of one."]
+    parts += [
+        f"{_others(level, needed.values())}{code(f'{prefix.start}help COMMAND')} says all of one."
+    ]
     return "\n\n".join(parts) + "\n"
 
 
-def _others(level: str) -> str:
-    others = [one.level for one in kinds("comment").values() if not _may(level, one)]
+def _others(level: str, needed: Iterable[str]) -> str:
+    others = [one for one in needed if not _may(level, one)]
     if not others:
         return ""
-    needed = sorted(set(others), key=LEVELS.index)
     more = count(len(others), "more command needs", "more commands need")
-    return f"{more} the role {' or '.join(needed)} on this repository. "
+    roles = " or ".join(sorted(set(others), key=LEVELS.index))
+    return f"{more} the role {roles} on this repository. "
 
 
-def _may(level: str, kind: type[Act]) -> bool:
-    return level in LEVELS and LEVELS.index(level) >= LEVELS.index(kind.level)
+def _may(level: str, needed: str) -> bool:
+    return level in LEVELS and LEVELS.index(level) >= LEVELS.index(needed)
 
 
 def _table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...]) -> str:
@@ -157,7 +168,7 @@ def first(kind: type[Act]) -> str:
     return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
-def _about(kind: type[Act], prefix: Prefix) -> Iterator[str]:
+def _about(kind: type[Act], level: str, prefix: Prefix) -> Iterator[str]:
     verb = verb_of(kind)
     yield fence(usage(kind, prefix.start))
     yield marked(" ".join((kind.__doc__ or "").split()))
@@ -171,7 +182,7 @@ def _about(kind: type[Act], prefix: Prefix) -> Iterator[str]:
     others = [code(f"{prefix.start}{word}") for word, main in SYNONYMS.items() if main == verb]
     if others:
         yield f"{' and '.join(others)} {'say' if others[1:] else 'says'} the same."
-    yield f"It takes the role {kind.level}. For example:"
+    yield f"It takes the role {level}. For example:"
     yield fence(example_of(kind, prefix.start))
 
 
