@@ -82,6 +82,7 @@ def test_the_leading_lines_are_commands(text: str, found: list[Act]) -> None:
         "\\/retry t1",
         "/\u017ftop t1",
         "/re\u0442ry t1",
+        '/s\u212aip t1 "x"',
         "`/retry t1`",
         "- /retry t1",
         "1. /retry t1",
@@ -94,6 +95,7 @@ def test_the_leading_lines_are_commands(text: str, found: list[Act]) -> None:
         "```\n/retry t1\n```",
         "~~~ sh\n/retry t1",
         "````\n```\n/retry t1\n```\n````",
+        "````\n    ````\n/retry t1",
         "<!-- /retry t1 -->",
         "<!-- /retry t1",
         "<!--\n/retry t1",
@@ -125,6 +127,9 @@ def test_what_is_not_said_to_us_is_not_heard(text: str) -> None:
         ("hello\n/stop t2", 2),
         ("/retry t1\nit was slow\n\n/stop t2", 4),
         ("hello <!-- x\n/stop t2", 2),
+        ("hello <!-- x\n\n/stop t2\n\n-->", 3),
+        ("<!--\n/stop all --> hello\n/stop t2", 3),
+        ("/approve\n\n> why\n\n/stop t2", 5),
     ],
 )
 def test_a_command_that_is_not_first_runs_nothing_and_is_told(text: str, line: int) -> None:
@@ -136,12 +141,13 @@ def test_a_command_that_is_not_first_runs_nothing_and_is_told(text: str, line: i
 
 
 def test_a_command_right_below_a_quote_is_a_part_of_it() -> None:
-    code, message, _ = refused("> he said\n/stop t2")
-    assert code == "not-leading"
-    assert message == (
-        "`/stop t2` is on line 2, right below a quote and so a part of it: "
-        "leave a blank line between; nothing ran"
-    )
+    for text, line in (("> he said\n/stop t2", 2), ("> he said\nthat\n/stop t2", 3)):
+        code, message, _ = refused(text)
+        assert code == "not-leading"
+        assert message == (
+            f"`/stop t2` is on line {line}, right below a quote and so a part of it: "
+            "leave a blank line between; nothing ran"
+        )
 
 
 def test_one_wrong_line_of_several_makes_the_comment_wrong_and_all_are_told() -> None:
@@ -273,6 +279,7 @@ RETRY = f"usage: `{usage(KINDS['retry'], '/')}`"
         ("/retry --timeout soon", "bad-value", "`--timeout` is not a time; write a number of minutes, or 90s, 30m, 2h, 8 minutes", RETRY),
         ("/retry --agent Claude!", "bad-value", "`--agent` cannot be `Claude!`", RETRY),
         ("/start -j", "missing-argument", "`-j` in column 8 needs a value", "usage: `/start [--max-parallel N] [--dry-run]`"),
+        ("/retry --append --fresh", "missing-argument", "`--append` in column 8 needs a value", RETRY),
         ("/start -j ten", "bad-value", "`--max-parallel` needs a whole number, got `ten`", "usage: `/start [--max-parallel N] [--dry-run]`"),
         ("/start -j 0", "bad-value", "`--max-parallel` has to be greater than or equal to 1, not `0`", "usage: `/start [--max-parallel N] [--dry-run]`"),
         ("/start -j 1 -j 2", "bad-value", "`--max-parallel` is given twice", "usage: `/start [--max-parallel N] [--dry-run]`"),
