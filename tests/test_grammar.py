@@ -58,6 +58,7 @@ def make(verb: str, *targets: str, **values: Any) -> Act:
         ("/approve\nand <!-- see\n/stop all\n--> so", [make("approve")]),
         ("/gitflow retry t1", [make("retry", "t1")]),
         ("/gitflow  RETRY t1", [make("retry", "t1")]),
+        ("/gitflow /retry t1", [make("retry", "t1")]),
     ],
 )
 def test_the_leading_lines_are_commands(text: str, found: list[Act]) -> None:
@@ -323,6 +324,35 @@ def test_words_that_are_left_to_others_are_not_heard_but_with_the_prefix() -> No
     for text in ("/retest", "/retyr", "/hold cancel"):
         assert read(text, ignored=others) == Heard()
     assert commands("/gitflow hold t1", ignored=others) == [make("hold", "t1")]
+
+
+# --- a form ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["retry t1", " /retry t1 ", "gitflow retry t1", "/gitflow retry t1", "RETRY t1\n"]
+)
+def test_a_form_needs_no_slash_whatever_a_comment_needs(text: str) -> None:
+    for prefix in (Prefix(), ALWAYS):
+        heard = read(text, prefix=prefix, ignored=frozenset({"retry"}), is_form=True)
+        assert [line.command for line in heard.lines] == [make("retry", "t1")]
+
+
+def test_a_form_may_hold_several_commands_and_a_text() -> None:
+    assert commands("skip t1\n/stop t2\n\nnot needed", is_form=True) == [
+        make("skip", "t1", reason="not needed"),
+        make("stop", "t2"),
+    ]
+
+
+def test_what_stands_in_a_form_is_answered_whatever_it_is() -> None:
+    assert refused("lgtm", is_form=True) == (
+        "unknown-verb",
+        "`lgtm` is not a command",
+        "`/help` lists them",
+    )
+    assert refused('skip t1 "no', is_form=True)[1].startswith("the quote that opens in column 9 is")
+    assert read(" \n", is_form=True) == Heard()
 
 
 # --- nearly a command -----------------------------------------------------------------------------

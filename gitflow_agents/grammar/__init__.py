@@ -64,13 +64,17 @@ def read(
     prefix: Prefix = Prefix(),  # noqa: B008 - frozen
     ignored: frozenset[str] = frozenset(),
     mentions: frozenset[str] = MENTIONS,
+    is_form: bool = False,
 ) -> Heard:
     """Return the commands of a comment; it raises nothing, whatever the text is.
 
     `ignored` are words that are left to other programs, `mentions` the names under which people
-    talk to us.
+    talk to us.  What stands in a form is meant for us: its first line needs no slash, and is
+    answered whatever it is.
     """
-    reader = _Reader(prefix, ignored)
+    if is_form:
+        text, prefix, ignored = text.strip(), Prefix(prefix.word), frozenset()
+    reader = _Reader(prefix, ignored, is_form)
     found: list[_Spoken] = []
     note: list[Part] = []
     late: Line | None = None
@@ -127,18 +131,20 @@ class _Spoken:
 class _Reader:
     prefix: Prefix
     ignored: frozenset[str]
+    is_form: bool = False
 
     def spoken(self, part: Part) -> _Spoken | None:
         """Return what a line says to us; None when it is for nobody, or for somebody else."""
-        if not part.text.lstrip(" ").startswith("/"):
+        is_ours = self.is_form and part.number == 1
+        if not is_ours and not part.text.lstrip(" ").startswith("/"):
             return None
         word, rest, column = _first(part.text)
-        name = _lower(word[1:])
-        is_ours = name == self.prefix.word
-        if is_ours:
+        name = _lower(word.removeprefix("/"))
+        if name == self.prefix.word:
+            is_ours = True
             word, rest, column = _first(rest, column)
-            name = _lower(word)
-        elif self.prefix.is_required or name in self.ignored:
+            name = _lower(word.removeprefix("/"))
+        elif not is_ours and (self.prefix.is_required or name in self.ignored):
             return None
         first, _, _ = _first(rest)
         main = SYNONYMS.get(f"{name} {_lower(first)}", "")
@@ -201,7 +207,8 @@ class _Reader:
 
     def _unknown(self, name: str, word: str, rest: str, is_ours: bool) -> Refused | None:
         """Return what is said to a word that is no command; nothing where it may not be for us."""
-        typed_ = f"/{self.prefix.word} {word}".strip() if is_ours else word
+        is_prefixed = is_ours and not self.is_form
+        typed_ = f"/{self.prefix.word} {word}".strip() if is_prefixed else word
         help_ = f"{self.prefix.start}help"
         if name == "open":
             return Refused(
