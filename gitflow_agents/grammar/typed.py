@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from gitflow_agents.commands import Act, Refused, kinds, options
@@ -78,10 +79,10 @@ def of_terminal(words: str, plan: str, prefix: Prefix = _NONE) -> tuple[str, str
     kind = kinds("comment").get("start" if name == "run" else name)
     if kind is None:
         return "", words
-    ours, rest = _ours(text.split(), plan, kind)
-    if rest and not ours:
-        return "", words  # a sentence whose first word happens to be a command
     try:
+        ours, rest = _ours(shlex.split(text), plan, kind)
+        if rest and not ours:
+            return "", words  # a sentence whose first word happens to be a command
         spoken = said(kind, " ".join(ours), 1, prefix.start)
         command = build(spoken, "", None, prefix.start)
         return typed(command, prefix, dry_run=spoken.dry_run), rest
@@ -98,7 +99,7 @@ def _ours(words: list[str], plan: str, kind: type[Act]) -> tuple[list[str], str]
     for place, word in enumerate(words):
         target = word.removeprefix(f"{plan}/")
         if place and words[place - 1] in valued:
-            kept.append(f'"{word}"')
+            kept.append(_quoted(word))
         elif word.startswith("-") or target != word:
             kept.append(target)
         elif word != plan:
