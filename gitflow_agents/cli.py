@@ -1314,23 +1314,43 @@ _claim = click.option(
     help="What became of the test of a train in this very run, as GitHub says.",
 )
 @click.option(
+    "--command", metavar="TEXT", help="Commands as in a comment, of who started this run; for PLAN."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="With --command: say what it would do, and write none of it."
+)
+@click.option(
     "--end-runs", is_flag=True, help="Only see to it that runs end which were stopped, and wait."
 )
 @click.pass_obj
-def reconcile(app: App, plans: tuple[str, ...], verdict: str | None, end_runs: bool) -> int:
+def reconcile(
+    app: App,
+    plans: tuple[str, ...],
+    verdict: str | None,
+    command: str | None,
+    dry_run: bool,
+    end_runs: bool,
+) -> int:
     """In a job of GitHub Actions: do what is due, and start runs for the rest.
 
     Each pass reads the state that origin has, takes what was published, merges what passed, and
     starts a run a task. It may be called at any time, twice at once too. Without PLAN it looks at
-    all that origin has. With --end-runs it cancels what is wanted no more, forces what has not
-    ended in a minute, and says after five which run has not.
+    all that origin has. In the run of a comment it hears what was said, and in that of a schedule
+    what was not heard. With --end-runs it cancels what is wanted no more, forces what has not ended
+    in a minute, and says after five which run has not.
     """
     from gitflow_agents import on_actions
     from gitflow_agents.errors import UsageError
 
-    if verdict and end_runs:
-        raise UsageError("--verdict is for a pass, and --end-runs does none")
+    if end_runs and (verdict or command):
+        other = "--verdict" if verdict else "--command"
+        raise UsageError(f"{other} is for a pass, and --end-runs does none")
+    if dry_run and not command:
+        raise UsageError("--dry-run says what --command would do", hint="start PLAN --dry-run")
     with on_actions.hushed(app) as aloud:
+        if command:
+            plan = plans[0] if len(plans) == 1 else ""
+            return on_actions.command(app, plan, command, _Teller(app), aloud, dry_run=dry_run)
         if end_runs:
             return on_actions.end_runs(app, plans, _Teller(app), aloud)
         return on_actions.reconcile(app, plans, verdict or "", _Teller(app), aloud)

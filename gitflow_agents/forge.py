@@ -110,6 +110,34 @@ class Review:
     actor: str
 
 
+OWN = "<!-- gitflow-agents "
+"""Begins everything that the tool writes where people write."""
+
+
+@dataclass(frozen=True)
+class Comment:
+    """What somebody wrote on a pull request or an issue; times are seconds since the epoch.
+
+    `is_edited` says that it is not as it was first written any more.
+    """
+
+    id: int
+    number: int
+    text: str
+    login: str
+    author: int
+    """The author's id, which outlives their name; 0 for nobody."""
+    at: float
+    is_bot: bool = False
+    is_own: bool = False
+    """The tool wrote it itself."""
+    is_edited: bool = False
+
+
+Reaction = Literal["eyes", "rocket", "+1", "confused", "-1"]
+"""Seen, accepted, done, not understood, refused."""
+
+
 class Forge(Protocol):
     """Where runs are started; each method raises ForgeRefused or ForgeDown."""
 
@@ -219,9 +247,34 @@ class Forge(Protocol):
         ...
 
 
+class Talk(Protocol):
+    """Where people say what they want; each method raises ForgeRefused or ForgeDown."""
+
+    def comments(self, number: int, since: float) -> tuple[Comment, ...]:
+        """Return what was written on a pull request or an issue since a time, the oldest first."""
+        ...
+
+    def react(self, comment: int, sign: Reaction, instead: int = 0) -> int:
+        """Put a sign under a comment, in the place of one of ours, and return its id.
+
+        Where the comment is gone it is 0.
+        """
+        ...
+
+    def say(self, number: int, text: str) -> None:
+        """Add a comment to a pull request or an issue; those whom it mentions are notified."""
+        ...
+
+    def head(self, number: int) -> str:
+        """Return the repository that a pull request comes from, empty for an issue."""
+        ...
+
+
 __all__ = [
     "FORGE",
+    "OWN",
     "Check",
+    "Comment",
     "Forge",
     "ForgeDown",
     "ForgeRefused",
@@ -229,6 +282,8 @@ __all__ = [
     "Job",
     "Looked",
     "Page",
+    "Reaction",
     "Review",
+    "Talk",
     "Trouble",
 ]

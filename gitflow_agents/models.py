@@ -1120,6 +1120,50 @@ class Home(Model):
         return self.pull or self.issue
 
 
+class Spoken(Model):
+    """A command that somebody gave where a forge listens, and what became of it.
+
+    Times are seconds since the epoch.  `open` is one that was accepted and is still to be carried
+    out; `command` is empty where the line was refused before it meant anything.
+    """
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    key: str
+    """The comment's id, or `form-` and the run's, then `-` and the number of the line."""
+    line: str
+    """What was typed."""
+    command: dict[str, Any] = {}
+    dry_run: bool = False
+    by: str = ""
+    level: str = ""
+    """What they might do in the repository when it was accepted."""
+    number: int = 0
+    """The pull request or issue in which it was said; 0 for a form."""
+    comment: int = 0
+    is_bot: bool = False
+    at: float
+    """When it was said."""
+    status: Literal["open", "done", "refused"] = "open"
+    code: str = ""
+    """Of a refusal, one of the closed list."""
+    said: tuple[str, ...] = ()
+    undo: str = ""
+    changed: bool = False
+    is_staged: bool = False
+    """It comes about once a train has passed its test."""
+    ended_at: float = 0
+
+
+class Given(Model):
+    """One of the last commands, as the views show it."""
+
+    line: str
+    by: str
+    at: float
+    outcome: str
+    undo: str = ""
+
+
 class PlanState(Model):
     """What is known about a plan as a whole."""
 
@@ -1173,6 +1217,12 @@ class PlanState(Model):
     """Where a forge tells of it, once that is known."""
     alerted: dict[str, tuple[str, ...]] = {}
     """The keys of the alerts that were told and still hold, by the way in which they were told."""
+    listened: dict[int, float] = {}
+    """Up to when comments were heard, by the number of the pull request or issue."""
+    commands: tuple[str, ...] = ()
+    """The keys of commands that are to be carried out, or whose outcome nobody was told yet."""
+    given: tuple[Given, ...] = ()
+    """The last commands, the newest first."""
 
 
 class Event(Model):

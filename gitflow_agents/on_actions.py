@@ -32,6 +32,7 @@ from gitflow_agents.render.text import cell
 from gitflow_agents.scheduler import Snapshot, is_ahead, limits_of, wake_at
 from gitflow_agents.service import Service
 from gitflow_agents.service.asking import ask, limit
+from gitflow_agents.service.commanding import Typed, Words
 from gitflow_agents.service.jobs import ClaimOver, Jobs
 from gitflow_agents.service.permitting import Permitting
 from gitflow_agents.spec import Wish
@@ -101,6 +102,11 @@ class Job:
 
     @property
     def forge(self) -> Forge:
+        """Return where runs are started."""
+        return self.github
+
+    @cached_property
+    def github(self) -> GitHub:
         """Return GitHub, as this job's token sees it."""
         around = self.around
         if not around.token:
@@ -130,7 +136,53 @@ def reconcile(
     for plan in plans:
         if why := spec.bad_plan_name(plan):
             return _failed(app, UsageError(why), aloud)
-    return _pass(app, job, plans, aloud, verdict)
+    if job.around.event == "issue_comment":
+        return _comment(app, job, aloud)
+    # The sweep hears what GitHub has lost; nobody else asks for what was written.
+    words = Words() if job.around.event == "schedule" else None
+    return _pass(app, job, plans, aloud, verdict, words=words)
+
+
+def _comment(app: App, job: Job, aloud: list[str]) -> int:
+    """Hear a comment, where it stands in what is told of a plan."""
+    said = job.around.comment
+    if said is None or said.is_own:
+        app.note("nobody has said anything new")
+        return ExitCode.DONE
+    plan = job.jobs.plan_at(said.number)
+    if plan:
+        return _pass(app, job, [plan], aloud, words=Words((said,)))
+    why = job.jobs.answer_stranger(said, job.github, job.around.repository)
+    app.note(f"no plan is told of in {said.number}{f': {why}' if why else ''}")
+    return ExitCode.DONE
+
+
+def command(
+    app: App,
+    plan: str,
+    text: str,
+    tell: Callable[[Told], None],
+    aloud: list[str],
+    *,
+    dry_run: bool,
+) -> int:
+    """Carry out what somebody typed into the form, in the words of a comment."""
+    job = Job(app, tell)
+    if not plan:
+        return _failed(app, spec.wrong("plan", "no plan is named", "name the one it is for"), aloud)
+    if why := spec.bad_plan_name(plan):
+        return _failed(app, spec.wrong("plan", why), aloud)
+    around = job.around
+    typed = Typed(f"form-{around.run}", text, *around.who, job.jobs.service.clock(), dry_run)
+    words = Words(typed=typed, listens=False)
+    code = _pass(app, job, [plan], aloud, words=words)
+    for one in words.came:
+        app.note(f"{one.line}: {one.code or one.status}: {'; '.join(one.said)}")
+    if not words.came:
+        app.fail(f"`{render.one_line(text)[:200]}` is not a command", "help lists them")
+    job.around.add_summary(words.reply)
+    is_done = words.came and all(one.status == "done" for one in words.came)
+    return code or (ExitCode.DONE if is_done else ExitCode.FAILED)
 
 
 def end_runs(app: App, plans: Sequence[str], tell: Callable[[Told], None], aloud: list[str]) -> int:
@@ -157,6 +209,7 @@ def _pass(
     aloud: list[str],
     verdict: str = "",
     parallel: int | None = None,
+    words: Words | None = None,
 ) -> int:
     run = job.around.run
     heard = ForgeRun(run, "", True, verdict, job.forge.url(run)) if verdict else None
@@ -165,7 +218,7 @@ def _pass(
     done: list[Snapshot] = []
     for plan in names:
         try:
-            done.append(job.jobs.reconcile(plan, job.forge, heard, parallel))
+            done.append(job.jobs.reconcile(plan, job.github, heard, parallel, words, job.github))
         except FlowError as e:  # one plan must not keep the others waiting
             failed.append((plan, e))
     for snapshot in done:
@@ -443,6 +496,7 @@ def _outputs(snapshot: Snapshot) -> dict[str, str]:
         "state": snapshot.state.status,
         "plan": snapshot.plan.plan,
         "flow-branch": snapshot.state.flow,
+        "ending": "true" if snapshot.state.ending else "",
         "ready": ids(snapshot.frontier.ready),
         "running": ids(snapshot.by_status[Status.IN_PROGRESS]),
         "failed": ids(snapshot.by_status[Status.FAILED]),
@@ -461,7 +515,13 @@ def words(environ: Mapping[str, str]) -> list[str]:
     )
     plan = plan or form.pop("plan", "")
     form.pop("plan", "")
-    if form:
+    if "command" in form:
+        if idle := sorted(form.keys() - {"command", "dry-run"}):
+            raise UsageError(
+                f"{idle[0]} is about new work, and command about a plan that is there",
+                hint="leave one of them out",
+            )
+    elif form:
         given[0] = "start"
     about = {"claim": claim, "verdict": verdict}
     about |= {{"execute": "to", "publish": "from"}.get(given[0], ""): folder}
@@ -473,8 +533,8 @@ def words(environ: Mapping[str, str]) -> list[str]:
 
 
 FLAGS = ("dry-run",)
-INPUTS = (*("plan", *(spec.option(field.name) for field in fields(Wish))), *FLAGS)
-"""The inputs of the form, each of which is the option of `start` that has its name."""
+INPUTS = (*("plan", "command", *(spec.option(field.name) for field in fields(Wish))), *FLAGS)
+"""The inputs of the form: each is the option of `start` that has its name, `command` of a pass."""
 
 
 def _form(text: str) -> dict[str, str]:

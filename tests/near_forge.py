@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gitflow_agents.commands import Act
-from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Page, Review
+from gitflow_agents.forge import (
+    Check,
+    Comment,
+    ForgeDown,
+    ForgeRefused,
+    ForgeRun,
+    Page,
+    Reaction,
+    Review,
+)
 from gitflow_agents.forge import Job as Kind
 from gitflow_agents.models import Checked, Home
 from gitflow_agents.service import Service
@@ -27,6 +36,8 @@ from tests.repos import Repo
 
 MOST = 100
 ALICE = "alice <alice@example.com>"
+REPLIES = 1_000_000
+"""The id of the first comment of ours, above those of people."""
 
 
 @dataclass
@@ -90,13 +101,20 @@ class Near:
     """What is shown at each commit."""
     pulls: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The title and the words of each pull request, by its branch."""
-    comments: dict[int, str] = field(default_factory=dict)
+    stories: dict[int, str] = field(default_factory=dict)
+    """The comment of each plan."""
     said: list[str] = field(default_factory=list)
     """The comments that notify somebody."""
+    written: list[Comment] = field(default_factory=list)
+    """What people wrote, and what we replied."""
+    signs: dict[int, str] = field(default_factory=dict)
+    """The sign under each comment."""
     ready: set[int] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
     """What is set for every job beside its PATH."""
+    now: float = 0.0
+    """When what we say is said."""
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _clones: Iterator[int] = field(default_factory=itertools.count)
 
@@ -201,10 +219,27 @@ class Near:
         self._ask("tell")
         assert page.text.startswith(page.marker)
         comment = home.comment or 100 + home.number
-        self.comments[comment] = page.text
+        self.stories[comment] = page.text
         self.checks[page.check.sha] = page.check
         check = Checked(id=1, sha=page.check.sha, is_over=bool(page.check.conclusion))
         return home.model_copy(update={"comment": comment, "check": check})
+
+    def comments(self, number: int, since: float) -> tuple[Comment, ...]:
+        """Return what was written somewhere since a time."""
+        self._ask("comments")
+        there = (one for one in self.written if one.number == number)
+        return tuple(one for one in there if one.at >= since)
+
+    def react(self, comment: int, sign: Reaction, instead: int = 0) -> int:
+        """Put a sign under a comment."""
+        self._ask("react")
+        self.signs[comment] = sign
+        return comment
+
+    def head(self, number: int) -> str:
+        """Return where a pull request comes from."""
+        self._ask("head")
+        return "alice/shop"
 
     def close(self, issue: int) -> None:
         """Close an issue."""
@@ -215,6 +250,9 @@ class Near:
         """Add a comment to a pull request."""
         self._ask("say")
         self.said.append(text)
+        number = len(self.written) + REPLIES
+        own = Comment(number, pull, text, "tool[bot]", 1, self.now, is_bot=True, is_own=True)
+        self.written.append(own)
 
     def offer(self, pull: int) -> bool:
         """Let a pull request be ready."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gitflow_agents import on_actions
 from gitflow_agents.cli import App, start
 from gitflow_agents.errors import FlowError, Problem, UsageError
-from gitflow_agents.forge import Check, ForgeRefused, Page
+from gitflow_agents.forge import OWN, Check, Comment, ForgeRefused, Page
 from gitflow_agents.github import GitHub, annotation, surroundings, whereabouts
 from gitflow_agents.github.surroundings import Surroundings
 from gitflow_agents.models import Home, Limits, TaskRecord
@@ -57,6 +57,7 @@ def test_a_job_knows_its_repository_its_run_and_who_acted(tmp_path: Path) -> Non
         actor="bob <12+bob@users.noreply.github.com>",
         branch="trunk",
         who=("bob", 12),
+        event="workflow_dispatch",
     )
 
 
@@ -78,6 +79,27 @@ def test_who_is_behind_an_event_is_known_of_some(
 ) -> None:
     about = {"GITHUB_EVENT_NAME": event, "GITHUB_ACTOR": actor, "GITHUB_TRIGGERING_ACTOR": again}
     assert job(**about).who == who
+
+
+def test_a_comment_is_read_as_it_was_written_and_nothing_else_is_one(tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    user = {"login": "eve", "id": 9, "type": "User"}
+    said = {"id": 5, "body": "/stop", "user": user, "created_at": "2026-01-01T00:00:10Z"}
+    there = {"action": "created", "comment": said, "issue": {"number": 3}}
+
+    def heard(**changes: Any) -> Comment | None:
+        event.write_text(json.dumps({**there, **changes}))
+        return job(GITHUB_EVENT_NAME="issue_comment", GITHUB_EVENT_PATH=str(event)).comment
+
+    assert heard() == Comment(5, 3, "/stop", "eve", 9, 1767225610.0)
+    bot = {**said, "user": {"login": "x[bot]", "id": 1, "type": "Bot"}, "body": f"{OWN}plan p -->"}
+    assert heard(comment=bot) == Comment(
+        5, 3, f"{OWN}plan p -->", "x[bot]", 1, 1767225610.0, is_bot=True, is_own=True
+    )
+    assert [heard(action="edited"), heard(comment=None), heard(comment="/stop")] == [None] * 3
+    for garbled in ({"comment": {"id": "x"}}, {"issue": None}, {"comment": {**said, "user": 1}}):
+        with pytest.raises(FlowError, match="the event tells of no comment that can be read"):
+            heard(**garbled)
 
 
 def test_what_anybody_can_cause_is_done_in_nobodys_name() -> None:
@@ -286,7 +308,22 @@ def test_the_form_that_init_writes_has_the_inputs_of_start() -> None:
     form = load(file)["on"]["workflow_dispatch"]
     assert (*form["inputs"],) == on_actions.INPUTS
     options = {name.lstrip("-") for param in start.params for name in param.opts}
-    assert {*on_actions.INPUTS} <= options
+    assert {*on_actions.INPUTS} - options == {"command"}
+
+
+def test_a_command_of_the_form_is_one_of_a_pass_and_stands_alone() -> None:
+    def typed(**form: object) -> list[str]:
+        return on_actions.words({"ACTION_FORM": json.dumps(form)})
+
+    assert typed(plan="p", command="retry 003; rm -rf /", **{"dry-run": True}) == [
+        "reconcile",
+        "--command=retry 003; rm -rf /",
+        "--dry-run",
+        "--",
+        "p",
+    ]
+    with pytest.raises(UsageError, match="task is about new work, and command about a plan"):
+        typed(plan="p", command="status", task="x")
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -374,6 +411,7 @@ def test_init_writes_what_actions_need_and_a_second_time_nothing(cli: Cli, repo:
         ".github/gitflow-agents.yml",
         ".github/gitflow-agents/config.schema.json",
         ".github/gitflow-agents/plan.schema.json",
+        ".github/workflows/gitflow-commands.yml",
         ".github/workflows/gitflow-task.yml",
         ".github/workflows/gitflow-train.yml",
         ".github/workflows/gitflow.yml",
@@ -390,7 +428,7 @@ def test_init_writes_what_actions_need_and_a_second_time_nothing(cli: Cli, repo:
         "  - see whether anything is missing: gitflow-agents doctor\n"
     )
     before = repo.snapshot()
-    assert cli("init").stdout.startswith("nothing to do: all 6 files are there")
+    assert cli("init").stdout.startswith("nothing to do: all 7 files are there")
     assert repo.snapshot() == before
 
 
@@ -445,7 +483,7 @@ def test_doctor_follows_a_first_time_user_from_init_to_a_plan(
     assert codes(cli) == []
     repo.git("branch", "plan/early")
     cli("init", "--uses", USES)
-    assert codes(cli) == ["workflow-uncommitted"] * 3
+    assert codes(cli) == ["workflow-uncommitted"] * 4
     repo.commit("gitflow-agents")
     assert codes(cli) == ["plan-branch-dead"]
     up = tmp_path / "up.git"
@@ -453,7 +491,7 @@ def test_doctor_follows_a_first_time_user_from_init_to_a_plan(
     repo.git("remote", "add", "origin", str(up))
     repo.git("push", "--quiet", "origin", "main~:refs/heads/main")
     repo.git("fetch", "--quiet", "origin")
-    assert codes(cli) == ["workflow-unpushed"] * 3
+    assert codes(cli) == ["workflow-unpushed"] * 4
     repo.git("push", "--quiet", "origin", "main")
     repo.git("branch", "--force", "plan/early", "main")
     assert codes(cli) == []

@@ -19,7 +19,7 @@ from tests.forge.state import Token
 from tests.repos import Cli, Repo
 
 PROJECT = Path(__file__).parent.parent
-NAMES = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml")
+NAMES = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml", "gitflow-commands.yml")
 
 
 class Ready:
@@ -164,7 +164,7 @@ def test_everything_that_is_wrong_is_found_in_one_look(ready: Ready) -> None:
         (own_only, ["actions-barred"], "actions/checkout", f"{SETTINGS}/actions"),
         (selected, ["actions-barred"], "may not use bob/tool,", f"{SETTINGS}/actions"),
         (asleep, ["workflow-off"], "60 days", "gh workflow enable gitflow.yml"),
-        (not_pushed, ["workflow-unknown"] * 3, "GitHub has no workflow", "git push origin main"),
+        (not_pushed, ["workflow-unknown"] * 4, "GitHub has no workflow", "git push origin main"),
         (ruled, ["branches-ruled"], "`pull_request` for flow/PLAN,", f"{SETTINGS}/rules"),
     ],
 )

@@ -265,7 +265,7 @@ def test_an_issue_is_the_home_of_a_plan_until_there_is_a_pull_request(
     forge.finish()
     assert (forge.issues, list(forge.pulls), forge.ready) == ({}, ["flow/p"], {1})
     assert forge.said == ["The plan `p` is told of in its pull request now: #1\n"]
-    assert forge.comments[101].splitlines()[1] == "### 100 %: 1 of 1 task merged"
+    assert forge.stories[101].splitlines()[1] == "### 100 %: 1 of 1 task merged"
     assert forge.checks[up.sha("flow/p")].conclusion == "success"
     assert engine.fsck(up) == ()
 
@@ -283,12 +283,12 @@ def test_what_people_did_and_a_pass_that_could_start_nothing_are_told(
     forge = Near(up, tmp_path, refuses={"start"})
     with pytest.raises(ForgeRefused):
         forge.reconcile()
-    assert "0 of 1 task merged" in forge.comments[101]
+    assert "0 of 1 task merged" in forge.stories[101]
     forge.refuses.clear()
     with forge.jobs() as jobs:
         jobs.service.handle(Hold(), "p")
     forge.reconcile()
-    assert "It is held" in forge.comments[101]
+    assert "It is held" in forge.stories[101]
     told = list(forge.asked)
     forge.reconcile()
     assert forge.asked == told
@@ -400,7 +400,7 @@ def test_a_result_is_merged_when_its_pull_request_is_approved(repo: Repo, tmp_pa
     branch = "task/p/1-task-1"
     assert list(forge.pulls) == ["flow/p", branch]
     assert forge.pulls[branch][0] == "p/1: Task 1"
-    assert "in pull request 2" in forge.comments[101]
+    assert "in pull request 2" in forge.stories[101]
     asked = list(forge.asked)
     forge.reconcile()
     assert forge.asked[len(asked) :] == ["reviews"]

@@ -32,6 +32,10 @@ MAY_READ_SECRETS = frozenset(
         "gitflow.yml reconcile",
         "train.yml then",
         "gitflow-train.yml train",
+        "command.yml command",
+        "command.yml stopped",
+        "reconcile.yml stopped",
+        "gitflow-commands.yml command",
     }
 )
 
@@ -82,7 +86,7 @@ def test_githubs_parser_takes_the_files(written: list[Path], called: dict[str, P
 def test_a_server_of_ones_own_is_told_what_github_tells_by_itself(elsewhere: list[Path]) -> None:
     said = [load(file.read_text())["jobs"] for file in elsewhere]
     given = [job["with"] for jobs in said for job in jobs.values()]
-    assert [(one["tool-repository"], one["tool-ref"]) for one in given] == [(OURS, "a" * 40)] * 3
+    assert [(one["tool-repository"], one["tool-ref"]) for one in given] == [(OURS, "a" * 40)] * 4
 
 
 @pytest.mark.slow  # the parser takes its time, and the same files without two lines are fast

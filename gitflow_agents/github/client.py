@@ -6,7 +6,7 @@ dispatch may be done twice; whoever asks for one has to be content with that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,7 +18,18 @@ from github import Auth, Github, GithubException, GithubRetry
 from requests.exceptions import RequestException
 
 from gitflow_agents.commands import LEVELS
-from gitflow_agents.forge import Check, ForgeDown, ForgeRefused, ForgeRun, Job, Page, Review
+from gitflow_agents.forge import (
+    OWN,
+    Check,
+    Comment,
+    ForgeDown,
+    ForgeRefused,
+    ForgeRun,
+    Job,
+    Page,
+    Reaction,
+    Review,
+)
 from gitflow_agents.models import Checked, Home
 
 WORKFLOWS: Mapping[Job, str] = {
@@ -44,6 +55,13 @@ PER_PAGE = 100
 MOST_PAGES = 10
 """Pages of runs that are read: those asked for are among the newest."""
 VERSION = "2022-11-28"
+_EDITED = """
+query Edited($ids: [ID!]!) {
+  nodes(ids: $ids) {
+    ... on IssueComment { id lastEditedAt }
+  }
+}
+"""
 _READY = """
 mutation Ready($pull: ID!) {
   markPullRequestReadyForReview(input: {pullRequestId: $pull}) {
@@ -348,6 +366,72 @@ class GitHub:
         """Add a comment to a pull request or an issue."""
         what = f"no comment could be added to {number}"
         self._add(number, text, what)
+
+    def comments(self, number: int, since: float) -> tuple[Comment, ...]:
+        """Return what was written on a pull request or an issue since a time, the oldest first.
+
+        Which of them were edited GraphQL alone says: signs under a comment may count for REST.
+        """
+        what = f"the comments of {number} could not be read"
+        at = datetime.fromtimestamp(max(0.0, since), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        found: list[Mapping[str, Any]] = []
+        for page in range(1, MOST_PAGES + 1):
+            query = {"since": at, "per_page": PER_PAGE, "page": page}
+            said = self._ask("GET", f"/issues/{number}/comments", what, query=query)
+            found += said
+            if len(said) < PER_PAGE:
+                break
+        own = {id(one) for one in self._ours(found, OWN)}
+        changed = [one for one in found if one["updated_at"] != one["created_at"]]
+        edited = self._edited([one["node_id"] for one in changed if id(one) not in own], what)
+        return tuple(
+            Comment(
+                id=int(one["id"]),
+                number=number,
+                text=one["body"] or "",
+                login=str((one["user"] or {}).get("login") or ""),
+                author=int((one["user"] or {}).get("id") or 0),
+                at=datetime.fromisoformat(one["created_at"]).timestamp(),
+                is_bot=(one["user"] or {}).get("type") != "User",
+                is_own=id(one) in own,
+                is_edited=one["node_id"] in edited,
+            )
+            for one in sorted(found, key=lambda one: int(one["id"]))
+        )
+
+    def _edited(self, nodes: Sequence[str], what: str) -> frozenset[str]:
+        """Return which comments were edited."""
+        found: set[str] = set()
+        for start in range(0, len(nodes), PER_PAGE):
+            said = self._change(_EDITED, {"ids": [*nodes[start : start + PER_PAGE]]}, what)
+            found |= {one["id"] for one in said["nodes"] if one and one.get("lastEditedAt")}
+        return frozenset(found)
+
+    def react(self, comment: int, sign: Reaction, instead: int = 0) -> int:
+        """Put a sign under a comment, in the place of one of ours, and return its id.
+
+        Where the comment is gone it is 0.
+        """
+        what, path = f"comment {comment} got no sign", f"/issues/comments/{comment}/reactions"
+        try:
+            made = self._ask("POST", path, what, body={"content": sign})
+            if instead and instead != int(made["id"]):
+                self._ask("DELETE", f"{path}/{instead}", what)
+        except ForgeRefused as e:
+            if e.status == 404:
+                return 0
+            raise
+        return int(made["id"])
+
+    def head(self, number: int) -> str:
+        """Return the repository that a pull request comes from, empty for an issue."""
+        try:
+            said = self._ask("GET", f"/pulls/{number}", f"pull request {number} could not be read")
+        except ForgeRefused as e:
+            if e.status == 404:
+                return ""
+            raise
+        return str((said["head"]["repo"] or {}).get("full_name") or "nobody's any more")
 
     def close(self, issue: int) -> None:
         """Close an issue; what it was for is told elsewhere."""

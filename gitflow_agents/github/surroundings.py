@@ -12,11 +12,13 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from gitflow_agents.errors import FlowError, Problem, UsageError
+from gitflow_agents.forge import OWN, Comment
 
 MOST_OF_A_PAYLOAD = 32 * 1024 * 1024
 """Bytes of an event's payload that are read."""
@@ -50,6 +52,10 @@ class Surroundings:
     """The plan whose branch was pushed, if that is what happened."""
     output: str = ""
     summary: str = ""
+    event: str = ""
+    """What started the run, in GitHub's word."""
+    comment: Comment | None = None
+    """The comment that was written, if that is what happened."""
 
     def git_settings(self) -> dict[str, str]:
         """Return the variables by which git shows the token to this server, and to no other."""
@@ -110,7 +116,34 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
         pushed=_pushed(environ),
         output=environ.get(OUTPUT_VARIABLE, ""),
         summary=environ.get(SUMMARY_VARIABLE, ""),
+        event=environ.get("GITHUB_EVENT_NAME", ""),
+        comment=_comment(environ),
     )
+
+
+def _comment(environ: Mapping[str, str]) -> Comment | None:
+    """Return the comment that an event tells of, as it was first written; FlowError if garbled."""
+    if environ.get("GITHUB_EVENT_NAME") != "issue_comment":
+        return None
+    event = payload(environ)
+    said, issue = event.get("comment"), event.get("issue")
+    if event.get("action") != "created" or not isinstance(said, dict):
+        return None
+    user = said.get("user") or {}
+    try:
+        text = str(said.get("body") or "")
+        return Comment(
+            id=int(said["id"]),
+            number=int((issue or {})["number"]),
+            text=text,
+            login=str(user.get("login") or ""),
+            author=int(user.get("id") or 0),
+            at=datetime.fromisoformat(said["created_at"]).timestamp(),
+            is_bot=user.get("type") != "User",
+            is_own=text.startswith(OWN),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
+        raise FlowError(f"the event tells of no comment that can be read: {e!r}") from e
 
 
 def _actor(environ: Mapping[str, str]) -> str:

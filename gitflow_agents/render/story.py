@@ -6,9 +6,10 @@ command.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from gitflow_agents.forge import Check
+from gitflow_agents.grammar import of_terminal
 from gitflow_agents.models import Limits, Status
 from gitflow_agents.render.facts import (
     WORDS,
@@ -188,12 +189,13 @@ def story(snapshot: Snapshot, limits: Limits, now: float) -> str:
         "\n".join((*_waiting(snapshot, limits, now), *_remarks(snapshot))),
         "\n".join(_tasks(snapshot, now)),
         _drawing(snapshot),
+        "\n".join(_given(snapshot)),
         final_report(snapshot, now).replace("@", "@\u200b") if snapshot.is_over else "",
         f"<sub>Updated {utc(now)} from state {code(short(snapshot.tip))}, revision "
         f"{state.revision}.</sub>",
     ]
     # What is dropped first is what people miss least.
-    for drop in (None, 3, 4, 2):
+    for drop in (None, 3, 5, 4, 2):
         if drop is not None:
             parts[drop] = "" if drop != 2 else _counted(snapshot)
         text = "\n\n".join(part for part in parts if part) + "\n"
@@ -216,7 +218,8 @@ def matters(snapshot: Snapshot) -> tuple[object, ...]:
         words.append((status, record.reason, len(record.attempts), bool(snapshot.awaits(task.id))))
     words += [(task, one.key, one.is_pending) for task, one in said_lately(snapshot)]
     state = snapshot.state
-    return state.revision, state.held, state.status, state.refused, snapshot.awaits(), *words
+    about = state.revision, state.held, state.status, state.refused, state.given
+    return (*about, snapshot.awaits(), *words)
 
 
 def _head(snapshot: Snapshot) -> str:
@@ -244,8 +247,20 @@ def _waiting(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[str]:
         yield f"- and {len(found) - MOST_WAITING} more"
     if commands:
         yield ""
+        yield from _in_place([*commands][:MOST_COMMANDS], snapshot.plan.plan)
+
+
+def _in_place(commands: Sequence[str], plan: str) -> Iterator[str]:
+    """Yield commands to copy: as a comment where they can be one, else for a terminal."""
+    said = {command: of_terminal(command, plan) for command in commands}
+    here = [typed for typed, rest in said.values() if typed and not rest]
+    there = [command for command, (typed, rest) in said.items() if rest or not typed]
+    if here:
+        yield "In a comment:"
+        yield fence("\n".join(here), "text")
+    if there:
         yield "In a clone:"
-        yield fence("\n".join([*commands][:MOST_COMMANDS]), "sh")
+        yield fence("\n".join(there), "sh")
 
 
 def _remarks(snapshot: Snapshot) -> Iterator[str]:
@@ -291,6 +306,18 @@ def _tasks(snapshot: Snapshot, now: float) -> Iterator[str]:
     if more:
         yield ""
         yield f"{count(more, 'more task is', 'more tasks are')} not listed."
+
+
+def _given(snapshot: Snapshot) -> Iterator[str]:
+    """Yield the last commands that people gave in comments, with what takes them back."""
+    given = snapshot.state.given
+    if given:
+        yield "**Last commands:**"
+        yield ""
+    for one in given:
+        words = of_terminal(one.undo, snapshot.plan.plan)[0] or one.undo
+        undo = f"; undo: {code(words)}" if words and one.outcome == "done" else ""
+        yield f"- {code(one.line)} of {code(one.by)}, {utc(one.at)}: {quiet(one.outcome)}{undo}"
 
 
 def _quiet_cell(text: str) -> str:

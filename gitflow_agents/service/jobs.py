@@ -16,17 +16,20 @@ from gitflow_agents import render
 from gitflow_agents.commands import Act, AddTask, Refused, no_such_task
 from gitflow_agents.errors import FlowError, LostRace, UsageError
 from gitflow_agents.execute import Order, Result, Verdict
-from gitflow_agents.forge import Forge, ForgeRun
+from gitflow_agents.forge import Comment, Forge, ForgeRun, Talk
 from gitflow_agents.models import DoneReport, Lease, Reason, Status
+from gitflow_agents.render import replies
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service import crew, handover
 from gitflow_agents.service.acting import MOST_RACES, Acting, Also, Outcome, Permit
 from gitflow_agents.service.attempts import Attempts
+from gitflow_agents.service.commanding import Commanding, Words, places, understood
 from gitflow_agents.service.delivery import keep, send
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.dispatching import Dispatcher, forge_lease
 from gitflow_agents.service.ending import Ends
+from gitflow_agents.service.permitting import Permitting
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reverts import Reverts
 from gitflow_agents.service.run import interruptible
@@ -92,12 +95,19 @@ class Jobs:
         return sorted(name for name in names - over if "/" not in name)
 
     def reconcile(
-        self, plan: str, forge: Forge, heard: ForgeRun | None = None, parallel: int | None = None
+        self,
+        plan: str,
+        forge: Forge,
+        heard: ForgeRun | None = None,
+        parallel: int | None = None,
+        words: Words | None = None,
+        talk: Talk | None = None,
     ) -> Snapshot:
         """Do what can be done for a plan now, and start runs for the rest; accept it when new.
 
         `heard` is what became of the test of a train, where the forge told it by itself;
-        `parallel` how many attempts at once a person allows from now on.
+        `parallel` how many attempts at once a person allows from now on; `words` what people said,
+        and `talk` is where they are answered.
         """
         service, store = self.service, self._store(plan)
         path, text = self._written(store, plan)
@@ -107,12 +117,76 @@ class Jobs:
         if parallel is not None:
             said = f"{render.count(parallel, 'attempt')} at once, from now on"
             reconciler.note("plan_limited", said, parallel=parallel)
+        if talk is not None and (words is not None or desk.snapshot.state.commands):
+            self._obey(reconciler, forge, talk, words)
         limits = limits_now(desk.snapshot, service.config)
         try:
             Dispatcher(reconciler, forge, limits, heard).go()
         finally:
             self._ring(reconciler)
         return desk.snapshot
+
+    # --- what people say --------------------------------------------------------------------------
+
+    def _obey(self, reconciler: Reconciler, forge: Forge, talk: Talk, words: Words | None) -> None:
+        """Hear what was said, do it, and answer; what a process left that died is done, too."""
+        desk = reconciler.desk
+        limits = limits_now(desk.snapshot, self.service.config)
+        permitting = Permitting(forge, desk.rules())
+
+        def act(
+            command: Act,
+            actor: str,
+            at: float,
+            *,
+            dry_run: bool,
+            also: Also,
+            unless: Callable[[Snapshot], bool],
+        ) -> Outcome:
+            # Whoever asks has been permitted before it was written down.
+            how = _permitted, dry_run, also, unless
+            return self._act(reconciler, command, actor, at, *how)
+
+        commanding = Commanding(reconciler, talk, limits, permitting, act)
+        if words is not None:
+            commanding.hear(words)
+        ending: tuple[str, ...] = ()
+        try:
+            commanding.carry_out()
+            ending = Ends(reconciler, forge).go()
+        finally:
+            if why := commanding.answer(words, ending):
+                desk.say("warning", f"somebody was not answered: {why}")
+            desk.written()
+
+    def answer_stranger(self, said: Comment, talk: Talk, repository: str) -> str:
+        """Tell somebody once, who gives commands where no plan is told of, that nothing ran.
+
+        Who may be talking to somebody else is not disturbed.  Returns what was said, or nothing.
+        """
+        heard = understood(said, self.service.config)
+        is_ours = any(line.text.lower().startswith("/gitflow") for line in heard.lines)
+        if not heard.lines or said.is_bot or said.is_own:
+            return ""
+        head = talk.head(said.number)
+        if not is_ours and head in ("", repository):
+            return ""
+        text = replies.stranger(said.author, is_fork=head not in ("", repository))
+        mark = text.partition("\n")[0]
+        if any(one.is_own and one.text.startswith(mark) for one in talk.comments(said.number, 0)):
+            return "it was said before"
+        talk.say(said.number, text)
+        return "that was said"
+
+    def plan_at(self, number: int) -> str:
+        """Return the plan that is told of in a pull request or an issue, or nothing."""
+        tracking = f"refs/remotes/{self.remote}/{state_ref('').removeprefix(HEADS)}"
+        for ref in self.service.repository.tips(tracking):
+            plan = ref.removeprefix(tracking)
+            snapshot = self._store(plan).load(plan)
+            if snapshot is not None and number in places(snapshot):
+                return plan
+        return ""
 
     def _ring(self, reconciler: Reconciler) -> None:
         """Tell the webhook, if there is one; nothing that goes wrong there concerns the plan."""
@@ -152,14 +226,33 @@ class Jobs:
         Nothing of the plan runs here: what has to be tested, the next pass starts a run for.
         Raises ClaimOver where there is no such plan.
         """
-        desk = self._desk(plan)
-        desk.actor = actor
-        if isinstance(command, AddTask):
-            return self._add_tasks(desk, command, permit, dry_run, also, unless)
-        desk.lease = lambda until: forge_lease(until, desk.clock())
-        limits = limits_now(desk.snapshot, self.service.config)
-        acting = Acting(Reconciler(desk), limits, permit, asked_at, tests_here=False)
-        return acting.handle(command, dry_run=dry_run, also=also, unless=unless)
+        reconciler = Reconciler(self._desk(plan))
+        about = reconciler, command, actor, asked_at
+        how = permit, dry_run, also, unless
+        return self._act(*about, *how)
+
+    def _act(
+        self,
+        reconciler: Reconciler,
+        command: Act,
+        actor: str,
+        at: float | None,
+        permit: Permit,
+        dry_run: bool,
+        also: Also | None,
+        unless: Callable[[Snapshot], bool],
+    ) -> Outcome:
+        desk = reconciler.desk
+        own, desk.actor = desk.actor, actor
+        try:
+            if isinstance(command, AddTask):
+                return self._add_tasks(desk, command, permit, dry_run, also, unless)
+            desk.lease = lambda until: forge_lease(until, desk.clock())
+            limits = limits_now(desk.snapshot, self.service.config)
+            acting = Acting(reconciler, limits, permit, at, tests_here=False)
+            return acting.handle(command, dry_run=dry_run, also=also, unless=unless)
+        finally:
+            desk.actor = own
 
     def _add_tasks(
         self,
@@ -417,6 +510,10 @@ class _Watch:
         self._done.set()
         # Whoever is ended in ten seconds has no time for a slow line.
         self._thread.join(1 if self._stop.is_set() else None)
+
+
+def _permitted(command: Act, snapshot: Snapshot) -> None:
+    """Permit what was permitted before it was written down."""
 
 
 def _nothing(desk: Desk, order: Order, reason: Reason, message: str) -> Result:

@@ -22,7 +22,7 @@ from gitflow_agents.render import count
 from gitflow_agents.store import Repository
 from gitflow_agents.store.remote import settings_of
 
-WORKFLOWS = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml")
+WORKFLOWS = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml", "gitflow-commands.yml")
 CONFIG = ".github/gitflow-agents.yml"
 CONFIG_SCHEMA = ".github/gitflow-agents/config.schema.json"
 HERE = "gitflow-agents"

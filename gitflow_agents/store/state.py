@@ -32,6 +32,7 @@ from gitflow_agents.models import (
     Model,
     Plan,
     PlanState,
+    Spoken,
     Status,
     TaskRecord,
     fold,
@@ -311,9 +312,9 @@ class Store:
         snapshot = draft.snapshot
         files: dict[str, bytes | None] = dict(draft.files)
         if draft.state_changed or not snapshot.tip:
-            files["plan.yaml"] = _write(snapshot.state)
+            files["plan.yaml"] = write_record(snapshot.state)
         for task, record in draft.records.items():
-            files[record_path(task)] = _write(record)
+            files[record_path(task)] = write_record(record)
         if self._is_due(draft):
             files["STATUS.md"] = render.status_page(snapshot, self.repository.clock()).encode()
         tree = self._tree(snapshot.tree, files)
@@ -429,7 +430,8 @@ _KINDS: Mapping[str, Any] = {kind.__name__: kind for kind in (Plan, PlanState, T
 # --- records as files ----------------------------------------------------------------------------
 
 
-def _write(value: PlanState | TaskRecord) -> bytes:
+def write_record(value: PlanState | TaskRecord | Spoken) -> bytes:
+    """Return the file of the state that says a record."""
     return spec.to_yaml(
         {"schema": SCHEMA, **value.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
     )
@@ -442,6 +444,11 @@ def _read_state(data: bytes) -> PlanState:
 def read_record(data: bytes) -> TaskRecord:
     """Return what a task's file in the state says; FlowError when it says nothing."""
     return _read(TaskRecord, data)
+
+
+def read_spoken(data: bytes) -> Spoken:
+    """Return a command of the journal; FlowError when its file says nothing."""
+    return _read(Spoken, data)
 
 
 def _read(kind: type[M], data: bytes) -> M:

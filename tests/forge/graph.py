@@ -52,7 +52,7 @@ TYPES = frozenset(
     " CheckRun CreateCheckRunPayload UpdateCheckRunPayload".split()
 )
 TOP = frozenset(
-    "repository node viewer rateLimit markPullRequestReadyForReview convertPullRequestToDraft"
+    "repository node nodes viewer rateLimit markPullRequestReadyForReview convertPullRequestToDraft"
     " updateIssueComment createCheckRun updateCheckRun".split()
 )
 """The fields of Query and Mutation that are answered."""
@@ -183,6 +183,7 @@ class _Root:
         self.fields: dict[str, Callable[..., Any]] = {
             "repository": self._repository,
             "node": self._node,
+            "nodes": lambda ids: [self._comment(str(id)) for id in ids],
             "viewer": lambda: _actor(by.login) | {"__typename": "User"},
             "rateLimit": self._rate_limit,
             "markPullRequestReadyForReview": lambda input: self._draft(input, False),
@@ -253,6 +254,18 @@ class _Root:
 
     def _node(self, id: str) -> JSON:
         return self._pull(*self._find(id))
+
+    def _comment(self, id: str) -> JSON:
+        for repository in self._hub.repositories.values():
+            for comment in repository.comments.values():
+                if wire.node_id("IssueComment", comment.id) == id:
+                    about = {
+                        "id": id,
+                        "lastEditedAt": wire.at(comment.edited),
+                        "body": comment.body,
+                    }
+                    return {"__typename": "IssueComment", **about}
+        raise _No("NOT_FOUND", f"Could not resolve to a node with the global id of '{id}'")
 
     def _draft(self, input: Mapping[str, Any], draft: bool) -> JSON:
         repository, issue = self._find(str(input["pullRequestId"]))

@@ -104,6 +104,8 @@ class Hub:
     """Whether a job is told where its workflow is from, which GitHub's own servers alone do."""
     clock: timedelta = timedelta(0)
     """How far its time is ahead of the machine's."""
+    before: Callable[[str], None] = lambda asked: None
+    """Called with every request, as `GET /repos/...`, before anything is done about it."""
 
     def __post_init__(self) -> None:
         """Make what needs the hub itself."""
@@ -449,6 +451,7 @@ class Hub:
 
     def trouble_for(self, asked: str) -> tuple[Trouble, Mapping[str, str], str] | None:
         """Return what is wrong with a request, if anything is: trouble, headers, message."""
+        self.before(asked)
         with self.lock:
             for fault in self._faults:
                 if fault.times and fnmatch.fnmatchcase(asked, fault.pattern):

@@ -82,6 +82,7 @@ class Comment:
     created: datetime
     updated: datetime
     reactions: list[Reaction] = field(default_factory=list)
+    edited: datetime | None = None
 
 
 @dataclass

@@ -112,7 +112,7 @@ def _(call: Call) -> Answer:
     comment = _comment(call)
     may_edit(call, comment.author)
     old, comment.body = comment.body, text(call, "IssueComment")
-    comment.updated = call.hub.now()
+    comment.updated = comment.edited = call.hub.now()
     shown = wire.comment(call.hub, call.repo, comment)
     issue = call.repo.issues[comment.number]
     more = {"comment": shown, "changes": {"body": {"from": old}}}

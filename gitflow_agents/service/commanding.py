@@ -1,0 +1,461 @@
+"""Commands that people give on a forge: heard, allowed, journalled, carried out, answered.
+
+A comment is heard once.  What it asks for is in the journal of the plan before anything happens,
+and what came of it is written in the commit that does it; so a process that dies in between leaves
+what the next one goes on with, and whatever is heard twice is known.  Signs and replies come last
+and change nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
+from typing import Protocol
+
+from gitflow_agents import grammar
+from gitflow_agents.commands import KINDS, Act, Refused, within
+from gitflow_agents.errors import ExitCode, FlowError, LostRace
+from gitflow_agents.forge import Comment, ForgeDown, ForgeRefused, Reaction, Talk
+from gitflow_agents.models import Config, Given, Limits, Spoken, person
+from gitflow_agents.permission import Asker
+from gitflow_agents.render import replies
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.acting import Outcome
+from gitflow_agents.service.permitting import Permitting, Unasked
+from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.store import Draft, journal
+
+OVERLAP = 600.0
+"""Seconds before the last comment that was heard from which comments are asked for again.
+
+Not every server of a forge knows of a comment at once.
+"""
+HOUR = 3600.0
+MOST_LOOKED_AT = 200
+"""Commands of the journal, from the newest, among which those of the last hour are counted."""
+MOST_GIVEN = 5
+RACES = 20
+"""Times that what was heard is written down when somebody else moves the plan."""
+SOON = 30.0
+"""Seconds within which a comment is shown that it was seen, before it is clear what comes of it."""
+LATER = 120.0
+"""Seconds after which what another process carried out is answered by whoever comes."""
+MOST_OF_A_LINE = 300
+
+
+class Known(Exception):
+    """The command was carried out meanwhile, by somebody else."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Commands of a form: where the journal has them, what was typed, and by whom."""
+
+    key: str
+    text: str
+    login: str
+    author: int
+    at: float
+    dry_run: bool = False
+
+
+@dataclass
+class Words:
+    """What was said: comments that came by themselves, a form's commands, or all that is listed."""
+
+    comments: tuple[Comment, ...] = ()
+    typed: Typed | None = None
+    listens: bool = True
+    """Whether the forge is asked for what was written since the last time."""
+    came: list[Spoken] = field(default_factory=list)
+    """What came of the form's commands, as the journal has it in the end."""
+    reply: str = ""
+    """What is said to who filled the form in."""
+
+
+class Acts(Protocol):
+    """Carries commands out."""
+
+    def __call__(
+        self,
+        command: Act,
+        actor: str,
+        at: float,
+        *,
+        dry_run: bool,
+        also: Callable[[Draft, Outcome], None],
+        unless: Callable[[Snapshot], bool],
+    ) -> Outcome:
+        """Carry a command out for an actor, with what `also` stages; not at all if `unless`.
+
+        `at` is when it was given.
+        """
+        ...
+
+
+@dataclass
+class Commanding:
+    """The commands that one process hears for one plan."""
+
+    reconciler: Reconciler
+    talk: Talk
+    limits: Limits
+    permitting: Permitting
+    acts: Acts
+    fresh: set[str] = field(default_factory=set)
+    """Keys of what this process has carried out, and replies."""
+    signs: dict[int, int] = field(default_factory=dict)
+    """Our sign under a comment, by the comment."""
+    ending: tuple[str, ...] = ()
+    """How runs end that were stopped, in sentences."""
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        return self.reconciler.desk.snapshot
+
+    @property
+    def _now(self) -> float:
+        return self.reconciler.desk.clock()
+
+    # --- hearing ----------------------------------------------------------------------------------
+
+    def hear(self, words: Words) -> None:
+        """Write down what was said, unless it is.
+
+        Raises ForgeDown, with the rest not written, where it cannot be told who may do what.
+        """
+        heard = {comment.id: comment for comment in self._listed()} if words.listens else {}
+        # As it came it is as it was written; what is listed may have been edited since.
+        heard |= {comment.id: comment for comment in words.comments}
+        for _, comment in sorted(heard.items()):
+            self._take(str(comment.id), comment)
+        if words.typed is not None:
+            typed = words.typed
+            where = Comment(0, 0, typed.text, typed.login, typed.author, typed.at)
+            self._take(typed.key, where, dry_run=typed.dry_run)
+
+    def _listed(self) -> Iterator[Comment]:
+        state = self._snapshot.state
+        for number in places(self._snapshot):
+            since = state.listened.get(number, state.accepted_at) - OVERLAP
+            yield from self.talk.comments(number, since)
+
+    def _take(self, key: str, comment: Comment, *, dry_run: bool = False) -> None:
+        """Write the commands of one text down, unless they are."""
+        if comment.is_own or self._is_known(key):
+            return
+        desk = self.reconciler.desk
+        config = desk.config
+        heard = understood(comment, config)
+        if not heard.lines:
+            return
+        if comment.id and self._now - comment.at < SOON:
+            self._sign(comment.id, "eyes")
+        lines = [replace(line, dry_run=line.dry_run or dry_run) for line in heard.lines]
+        entries = self._judged(key, lines, comment)
+
+        def stage(draft: Draft) -> None:
+            if self._is_known(key):
+                return
+            for entry in entries:
+                journal.put(draft, entry)
+                self._note(draft, entry)
+            state = draft.snapshot.state
+            untold = tuple(entry.key for entry in entries)
+            listened = state.listened
+            if comment.number:
+                last = max(comment.at, listened.get(comment.number, 0.0))
+                listened = {**listened, comment.number: last}
+            draft.set(commands=(*state.commands, *untold), listened=listened)
+            # What only asks has been done by being heard; what is refused is answered by us, too.
+            draft_keys = {entry.key for entry in entries if entry.status != "open"}
+            desk.afterwards.append(lambda: self.fresh.update(draft_keys))
+
+        self._write(stage)
+
+    def _is_known(self, key: str) -> bool:
+        known = journal.keys(self.reconciler.desk.store.repository, self._snapshot.tree)
+        return f"{key}-1" in known
+
+    def _judged(self, key: str, lines: Sequence[grammar.Line], comment: Comment) -> list[Spoken]:
+        """Return what is written down of a text: all of it is accepted, or none."""
+        asker, refused = Asker(comment.login, comment.author), dict[int, Refused]()
+        try:
+            asker = self.permitting.asker(comment.login, comment.author, is_bot=comment.is_bot)
+        except Unasked as e:
+            if isinstance(e.__cause__, ForgeDown):
+                raise e.__cause__ from e
+            refused = dict.fromkeys(range(len(lines)), e)
+        recent = self._recent(asker)
+        for turn, line in enumerate(lines):
+            try:
+                self._permit(line, asker, comment, [*recent, *[self._now] * turn])
+            except Refused as e:
+                refused.setdefault(turn, e)
+        entries = []
+        for turn, line in enumerate(lines):
+            no = refused.get(turn)
+            if no is None and refused:
+                no = Refused("not-run", "nothing was done, because another line is refused")
+            asked = line.command
+            if asked is not None and no is None:
+                asked = within(asked, self._snapshot)
+            command = asked.model_dump(mode="json") if asked is not None else {}
+            is_asking = line.command is not None and line.command.reads
+            entries.append(
+                Spoken(
+                    key=f"{key}-{turn + 1}",
+                    line=line.text[:MOST_OF_A_LINE],
+                    command=command,
+                    dry_run=line.dry_run,
+                    by=asker.actor,
+                    level=asker.level,
+                    number=comment.number,
+                    comment=comment.id,
+                    is_bot=comment.is_bot,
+                    at=comment.at,
+                    status="refused" if no else "done" if is_asking else "open",
+                    code=no.reason_code if no else "",
+                    said=(no.message, no.hint) if no else (),
+                    ended_at=self._now if no or is_asking else 0,
+                )
+            )
+        return entries
+
+    def _permit(
+        self, line: grammar.Line, asker: Asker, comment: Comment, recent: Sequence[float]
+    ) -> None:
+        """Raise Refused unless a line is a command, and somebody may give it."""
+        if comment.is_edited:
+            why = "it was edited before it was read, so nothing of it was done"
+            raise Refused("edited", why, hint="write it in a new comment")
+        if line.command is None:
+            raise line.refused or Refused("unknown-verb", "that is not a command")
+        about = within(line.command, self._snapshot), asker, self._snapshot
+        try:
+            self.permitting.permit(*about, recent=recent, now=self._now)
+        except Unasked as e:
+            if isinstance(e.__cause__, ForgeDown):
+                raise e.__cause__ from e
+            raise
+
+    def _recent(self, asker: Asker) -> list[float]:
+        """Return when somebody gave the commands of the last hour."""
+        repository, tree = self.reconciler.desk.store.repository, self._snapshot.tree
+        known = sorted(journal.keys(repository, tree), key=_age)[-MOST_LOOKED_AT:]
+        since = self._now - HOUR
+        entries = journal.read(repository, tree, known)
+        return [entry.at for entry in entries if entry.by == asker.actor and entry.at > since]
+
+    def _note(self, draft: Draft, entry: Spoken) -> None:
+        who, said = person(entry.by), f"`{entry.line}`"
+        if entry.status == "refused":
+            draft.tell("command_refused", note=f"{who} said {said}: {entry.code}")
+            self._show(draft, entry)
+        else:
+            what = "asked" if entry.status == "done" else "said"
+            draft.tell("command_accepted", note=f"{who} {what} {said}")
+
+    def _show(self, draft: Draft, entry: Spoken) -> None:
+        """Let the views show what came of a command."""
+        outcome = "done" if entry.status == "done" else f"refused: {entry.code}"
+        shown = Given(
+            line=entry.line, by=person(entry.by), at=entry.at, outcome=outcome, undo=entry.undo
+        )
+        draft.set(given=(shown, *draft.snapshot.state.given)[:MOST_GIVEN])
+
+    # --- carrying out -----------------------------------------------------------------------------
+
+    def carry_out(self) -> bool:
+        """Do what was accepted and is not done, in the order in which it was said.
+
+        Returns whether anything was done.  Raises what keeps a command from being tried at all;
+        it stays in the journal then, and is done by the next process.
+        """
+        done = False
+        for entry in self._open():
+            with contextlib.suppress(Known):
+                self._do(entry)
+                done = True
+        return done
+
+    def _open(self) -> list[Spoken]:
+        found = self._read(self._snapshot.state.commands)
+        return sorted((one for one in found if one.status == "open"), key=_order)
+
+    def _read(self, keys: Iterable[str]) -> list[Spoken]:
+        repository = self.reconciler.desk.store.repository
+        return journal.read(repository, self._snapshot.tree, [*keys])
+
+    def _do(self, entry: Spoken) -> None:
+        """Carry out one command, and write down what came of it with what it changed."""
+
+        def close(draft: Draft, outcome: Outcome) -> None:
+            self._end(draft, entry, "done", outcome=outcome)
+
+        command = KINDS[entry.command["verb"]].model_validate(entry.command)
+        is_over = partial(self._is_over, entry.key)
+        try:
+            about = command, entry.by, entry.at
+            self.acts(*about, dry_run=entry.dry_run, also=close, unless=is_over)
+        except Refused as e:
+            self._fail(entry, e.reason_code, e)
+        except FlowError as e:
+            if e.code is ExitCode.TRY_AGAIN:
+                raise
+            self._fail(entry, "bad-value", e)
+        except Exception as e:
+            # It must not keep those behind it waiting for ever; the log has the traceback.
+            self._fail(entry, "failed", FlowError(f"the tool failed: {type(e).__name__}"))
+            raise
+
+    def _is_over(self, key: str, snapshot: Snapshot) -> bool:
+        (now,) = journal.read(self.reconciler.desk.store.repository, snapshot.tree, [key])
+        return now.status != "open"
+
+    def _fail(self, entry: Spoken, code: str, why: FlowError) -> None:
+        said = tuple(filter(None, (why.message, why.hint)))
+        self._write(lambda draft: self._end(draft, entry, "refused", code=code, said=said))
+
+    def _end(
+        self,
+        draft: Draft,
+        entry: Spoken,
+        status: str,
+        *,
+        code: str = "",
+        said: Sequence[str] = (),
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Stage that a command is over; Known when it was already."""
+        repository = self.reconciler.desk.store.repository
+        (now,) = journal.read(repository, draft.snapshot.tree, [entry.key])
+        if now.status != "open":
+            raise Known
+        about: dict[str, object] = {"status": status, "code": code, "said": tuple(said)}
+        if outcome is not None:
+            about |= {"said": outcome.said, "undo": outcome.undo, "changed": outcome.changed}
+            about["is_staged"] = outcome.is_staged
+        over = now.model_copy(update={**about, "ended_at": self._now})
+        journal.put(draft, over)
+        self._show(draft, over)
+        note = f"`{entry.line}` of {person(entry.by)}: {code or 'done'}"
+        draft.tell("command_refused" if code else "command_done", note=note)
+        self.reconciler.desk.afterwards.append(lambda: self.fresh.add(entry.key))
+
+    # --- answering --------------------------------------------------------------------------------
+
+    def answer(self, words: Words | None = None, ending: Sequence[str] = ()) -> str:
+        """Put signs under comments, and reply where somebody asked or was refused.
+
+        Who filled a form in reads it in `words`; `ending` says of runs that were stopped how they
+        end.  Returns in a sentence why somebody cannot be
+        answered; nothing is lost by it.
+        """
+        self.ending = tuple(ending)
+        if words is not None and words.typed is not None:
+            words.came += self._of(words.typed.key)
+            words.reply = self._words(words.came)
+        known = self._read(self._snapshot.state.commands)
+        waiting = {one.comment for one in known if one.status == "open"}
+        over = [one for one in known if one.status != "open" and one.comment not in waiting]
+        mine = [one for one in over if one.key in self.fresh or self._now - one.ended_at > LATER]
+        told: list[str] = []
+        why = ""
+        for comment, entries in groupby(sorted(mine, key=_order), key=lambda one: one.comment):
+            some = [*entries]
+            try:
+                if comment:
+                    self._reply(comment, some)
+                told += [one.key for one in some]
+            except (ForgeDown, ForgeRefused) as e:
+                why = e.message
+        if told:
+            self._write(lambda draft: self._tell(draft, told))
+        return why
+
+    def _of(self, key: str) -> list[Spoken]:
+        """Return the commands of one text."""
+        known = journal.keys(self.reconciler.desk.store.repository, self._snapshot.tree)
+        return self._read(sorted((one for one in known if one.rpartition("-")[0] == key), key=_age))
+
+    def _tell(self, draft: Draft, told: Sequence[str]) -> None:
+        state = draft.snapshot.state
+        left = tuple(key for key in state.commands if key not in told)
+        if left != state.commands:
+            draft.set(commands=left)
+            draft.tell("commands_answered", note=f"{len(told)} commands are answered")
+
+    def _reply(self, comment: int, entries: Sequence[Spoken]) -> None:
+        number = entries[0].number
+        text = self._words(entries)
+        if entries[0].is_bot and all(entry.status == "refused" for entry in entries):
+            text = ""  # two programs that answer each other never end
+        if text and not (self._is_resumed(entries) and self._has_reply(number, comment)):
+            self.talk.say(number, f"{replies.marker(comment)}\n{text}")
+        self._sign(comment, replies.sign(entries))
+
+    def _words(self, entries: Sequence[Spoken]) -> str:
+        config = self.reconciler.desk.config
+        said = config.command_permissions.items()
+        levels = {verb: one.level for verb, one in said if one.level is not None}
+        told = self._snapshot, self.limits, self._now, entries
+        return replies.reply(*told, _prefix(config), self.ending, levels)
+
+    def _is_resumed(self, entries: Sequence[Spoken]) -> bool:
+        return any(entry.key not in self.fresh for entry in entries)
+
+    def _has_reply(self, number: int, comment: int) -> bool:
+        since = self._snapshot.state.accepted_at
+        mark = replies.marker(comment)
+        return any(
+            one.is_own and one.text.startswith(mark) for one in self.talk.comments(number, since)
+        )
+
+    def _sign(self, comment: int, sign: Reaction) -> None:
+        with contextlib.suppress(ForgeRefused):
+            self.signs[comment] = self.talk.react(comment, sign, self.signs.get(comment, 0))
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def _write(self, stage: Callable[[Draft], None]) -> None:
+        for turn in range(RACES):
+            try:
+                self.reconciler.write(stage)
+                break
+            except LostRace:
+                if turn == RACES - 1:
+                    raise
+
+
+def places(snapshot: Snapshot) -> list[int]:
+    """Return the pull requests, or the issue, in which commands for a plan are given."""
+    home = snapshot.state.home
+    own = [home.number] if home is not None and home.number else []
+    return own + [record.pull for record in snapshot.records.values() if record.pull]
+
+
+def understood(comment: Comment, config: Config) -> grammar.Heard:
+    """Return what a comment asks for, by the words that a repository wants."""
+    ignored, is_form = frozenset(config.ignore_commands), not comment.id
+    return grammar.read(comment.text, prefix=_prefix(config), ignored=ignored, is_form=is_form)
+
+
+def _prefix(config: Config) -> grammar.Prefix:
+    return grammar.Prefix(is_required=config.command_prefix == "required")
+
+
+def _order(entry: Spoken) -> tuple[float, int, int]:
+    return entry.at, entry.comment, int(entry.key.rpartition("-")[2])
+
+
+def _age(key: str) -> tuple[int, int]:
+    """Return what sorts keys by when they were said: ids of a forge only grow."""
+    said, _, line = key.rpartition("-")
+    return int(said.removeprefix("form-")), int(line)
+
+
+__all__ = ["Acts", "Commanding", "Typed", "Words", "places", "understood"]
