@@ -172,6 +172,9 @@ def test_one_wrong_line_of_several_makes_the_comment_wrong_and_all_are_told() ->
         ("/hold t4 “a “phone’s” text”", None),
         ("/hold t4 “on my phone”", make("hold", "t4", reason="on my phone")),
         ('/feedback t1 t2 "use reqwest"', make("feedback", "t1", "t2", text="use reqwest")),
+        ("/answer t1 b", make("answer", "t1", choice="b")),
+        ('/answer t1 "Use SQL"', make("answer", "t1", choice="Use SQL")),
+        ("/answer t1 --decline", make("answer", "t1", decline=True)),
         ("/feedback t1 --withdraw", make("feedback", "t1", withdraw=True)),
         ("/retry t1 --agent codex --budget 2.5 --timeout 1h", make("retry", "t1", agent="codex", budget=2.5, timeout="1h")),
         ("/retry t4 —append “$(rm -rf /); `id`” —fresh", make("retry", "t4", append="$(rm -rf /); `id`", fresh=True)),
@@ -217,6 +220,9 @@ def test_other_words_for_a_command_are_told_with_its_name(
         ("/skip t1\nnot needed", [make("skip", "t1", reason="not needed")]),
         ('/skip t1\n/reject t2 "slow"\nno need', [make("skip", "t1", reason="no need"), make("reject", "t2", reason="slow")]),
         ("/approve\nthanks", [make("approve")]),
+        ("/answer t1\nneither of them", [make("answer", "t1", text="neither of them")]),
+        ("/answer t1 b\nbut small", [make("answer", "t1", choice="b", text="but small")]),
+        ("/answer t1 --decline\nthanks", [make("answer", "t1", decline=True)]),
         ("/retry t1\nsee <!-- hidden --> this\n<!-- tracker: 1 -->", [make("retry", "t1", append="see <!-- hidden --> this")]),
         ("/add-task\nHere:\n```yaml\ntitle: a\n```\nthanks", [make("add-task", text="title: a\n")]),
         ("/add-task --title a --run b\nthanks", [make("add-task", title="a", run="b")]),
@@ -277,6 +283,7 @@ RETRY = f"usage: `{usage(KINDS['retry'], '/')}`"
         ("/skip -m x", "missing-argument", "`/skip` needs a task and a reason", 'for example `/skip t4 "the reason"`'),
         ("/add-task", "missing-argument", "`/add-task` needs a task: a fenced block below it, or options", 'for example `/add-task --title "Say hello" --run "echo hello"`'),
         ("/feedback t4", "missing-argument", "`/feedback` needs a task and a text", 'for example `/feedback t4 "the text"`'),
+        ("/answer t4", "missing-argument", "`/answer` needs a task and a choice, or a text below it", 'for example `/answer t4 "the choice"`'),
         ("/retry --timeout soon", "bad-value", "`--timeout` is not a time; write a number of minutes, or 90s, 30m, 2h, 8 minutes", RETRY),
         ("/retry --agent Claude!", "bad-value", "`--agent` cannot be `Claude!`", RETRY),
         ("/start -j", "missing-argument", "`-j` in column 8 needs a value", "usage: `/start [--max-parallel N] [--dry-run]`"),
@@ -470,7 +477,7 @@ def said(draw: st.DrawFn) -> Act:
         values = {"text": values["text"] + "\n"}
     elif kind.block:
         values["title"] = "x"
-    elif kind.needs_target and kind.positional:
+    elif kind.needs_target and kind.positional and not any(map(values.get, kind.instead)):
         values[kind.positional] = draw(TEXTS)
     command = kind(**values)
     try:

@@ -302,6 +302,7 @@ class Answer(Act):
     most_targets = 1
     positional = "choice"
     note = "text"
+    instead = ("decline",)
     verb: Literal["answer"] = "answer"
     choice: Annotated[str, Field(max_length=500)] = Field(
         default="", description="An option, by its letter or its text."

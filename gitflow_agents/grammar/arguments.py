@@ -307,7 +307,10 @@ def _needs(kind: type[Act]) -> list[str]:
     if kind.block:
         return ["a task: a fenced block below it, or options"]
     needs = ["a task"] if kind.needs_target else []
-    return needs + ([f"a {kind.positional}"] if kind.positional else [])
+    if kind.positional:
+        is_other = kind.note not in ("", kind.positional)
+        needs.append(f"a {kind.positional}{', or a text below it' if is_other else ''}")
+    return needs
 
 
 def example_of(kind: type[Act], start: str) -> str:
