@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from gitflow_agents.commands import LEVELS, Refused, kinds
 from gitflow_agents.grammar import Heard, Line, Prefix, read
-from gitflow_agents.models import Limits
-from gitflow_agents.render import answers
+from gitflow_agents.models import DoneReport, Limits, Reason
+from gitflow_agents.render import answers, done_report, story
 from tests.test_scheduler import NOW, needing, plan_of, snapshot
 
 ALWAYS = Prefix(is_required=True)
@@ -253,3 +253,33 @@ def test_what_people_wrote_in_a_comment_comes_back_as_data(text: str) -> None:
         lines = [one for one in read(comment).lines if one.refused]
         if lines:
             assert read(answers.wrong(lines, "demo")) == Heard()
+
+
+@settings(max_examples=settings().max_examples // 5)
+@given(HOSTILE, HOSTILE)
+@example("", "@alice\n\ngitflow stop 1")
+def test_nothing_that_we_write_of_a_plan_by_ourselves_is_a_command(text: str, other: str) -> None:
+    plan = plan_of({"id": "a", "title": text or "x"}, {"id": "b", "description": other or "y"})
+    failed = {"a": {"message": text, "reason": Reason.AGENT_ERROR}}
+    of = snapshot(plan, "fr", held=other, records=failed)
+    report = DoneReport(
+        plan="demo",
+        task="a",
+        attempt=1,
+        outcome="failed",
+        message=text,
+        started_at=NOW,
+        ended_at=NOW,
+        scope=other,
+        summary=text,
+        risks=(other,),
+        output_tail=text,
+    )
+    told = (
+        story.story(of, Limits(), NOW),
+        story.opening(of, text, "https://x.example"),
+        story.summary(of, Limits(), NOW),
+        story.looked_at(of, "a", done_report(report)),
+        story.check(of, Limits(), NOW).text,
+    )
+    assert [one for one in told if read(one) != Heard()] == []

@@ -54,6 +54,8 @@ def make(verb: str, *targets: str, **values: Any) -> Act:
         ("/hold t1\n```\n/stop all\n```", [make("hold", "t1", reason="```\n/stop all\n```")]),
         ("/approve\n\n> /stop all", [make("approve")]),
         ("/approve\n\n    /stop all", [make("approve")]),
+        ("/approve\n\n- ```\n  /stop all\n  ```", [make("approve")]),
+        ("/approve\n\n1. - ~~~\n     x\n     ~~~\n/lgtm", [make("approve")]),
         ("/approve\n\n<pre>\n/stop all\n</pre>", [make("approve")]),
         ("/approve\nand <!-- see\n/stop all\n--> so", [make("approve")]),
         ("/gitflow retry t1", [make("retry", "t1")]),
@@ -131,6 +133,7 @@ def test_what_is_not_said_to_us_is_not_heard(text: str) -> None:
         ("hello <!-- x\n\n/stop t2\n\n-->", 3),
         ("<!--\n/stop all --> hello\n/stop t2", 3),
         ("/approve\n\n> why\n\n/stop t2", 5),
+        ("- ```\n  x\n  ```\n/stop t2", 4),
     ],
 )
 def test_a_command_that_is_not_first_runs_nothing_and_is_told(text: str, line: int) -> None:

@@ -39,7 +39,7 @@ class Part:
 
 # Other characters that some programs end a line at do not end one on GitHub.
 _BREAK = re.compile(r"\r\n|\r|\n")
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
+_FENCE = re.compile(r"((?: {0,3}(?:[-+*]|[0-9]{1,9}[.)]) {1,4})*) {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 _HIDDEN = re.compile(r" {0,3}<!--")
 _RAW = re.compile(r" {0,3}<(pre|script|style|textarea)(?![a-z0-9-])", re.IGNORECASE)
 _RAW_END = re.compile(r"</(pre|script|style|textarea)>", re.IGNORECASE)
@@ -56,59 +56,65 @@ def parts(text: str) -> Iterator[Part]:
     """Return the lines of a comment, each as what it is shown."""
     lines = _BREAK.split(text)
     is_ended = _comments_that_end(lines)
-    block: Kind = Kind.TEXT
-    above: Kind = Kind.BLANK
-    mark = ""
+    block: _Block | None = None
+    above = Kind.BLANK
     for number, line in enumerate(lines, 1):
-        kind: Kind = block
-        if block is not Kind.TEXT:
-            if _ends(block, mark, line):
-                kind = _last(block, mark, line)
-                block = Kind.TEXT
+        if block is None:
+            kind, block = _opening(line, above, is_ended[number - 1])
+        elif block.ends(line):
+            kind, block = block.last(line), None
         else:
-            kind, block, mark = _opening(line, above, is_ended[number - 1])
+            kind = block.kind
         above = kind
         if kind is Kind.QUOTE and not line.strip(" \t>"):
             above = Kind.BLANK
         yield Part(number, line, kind)
 
 
-def _opening(line: str, above: Kind, is_ended: bool) -> tuple[Kind, Kind, str]:
+@dataclass(frozen=True)
+class _Block:
+    """Lines that are code, or hidden, until one ends them: with `mark` it is a fence."""
+
+    kind: Kind
+    mark: str = ""
+    is_listed: bool = False
+    """Whether it stands in a list, where all of it is indented."""
+
+    def ends(self, line: str) -> bool:
+        if self.kind is Kind.HIDDEN:
+            return "-->" in line
+        if not self.mark:
+            return _RAW_END.search(line) is not None
+        bare = line.strip()
+        is_close = bool(bare) and set(bare) == {self.mark[0]} and len(bare) >= len(self.mark)
+        return is_close and (self.is_listed or not _INDENTED.match(line))
+
+    def last(self, line: str) -> Kind:
+        """Return what the last line is; what follows an HTML comment in it is seen."""
+        if self.kind is Kind.HIDDEN:
+            return Kind.CODE if line.rpartition("-->")[2].strip() else Kind.HIDDEN
+        return Kind.FENCE if self.mark else Kind.CODE
+
+
+_HIDING = _Block(Kind.HIDDEN)
+
+
+def _opening(line: str, above: Kind, is_ended: bool) -> tuple[Kind, _Block | None]:
     """Return what a line outside a block is, and the block that it opens, if it opens one."""
     if not line.strip():
-        return Kind.BLANK, Kind.TEXT, ""
+        return Kind.BLANK, None
     if _QUOTE.match(line):
-        return Kind.QUOTE, Kind.TEXT, ""
+        return Kind.QUOTE, None
     if found := _FENCE.match(line):
-        return Kind.FENCE, Kind.CODE, found[1]
+        return Kind.FENCE, _Block(Kind.CODE, found[2], bool(found[1]))
     if _RAW.match(line):
-        return Kind.CODE, Kind.TEXT if _RAW_END.search(line) else Kind.CODE, ""
+        return Kind.CODE, None if _RAW_END.search(line) else _Block(Kind.CODE)
     if _HIDDEN.match(line):
-        if "-->" in line:
-            return _last(Kind.HIDDEN, "", line), Kind.TEXT, ""
-        return Kind.HIDDEN, Kind.HIDDEN, ""
+        return (_HIDING.last(line), None) if "-->" in line else (Kind.HIDDEN, _HIDING)
     if above in (Kind.QUOTE, Kind.LAZY):
-        return Kind.LAZY, Kind.TEXT, ""
-    kind = Kind.CODE if _INDENTED.match(line) else Kind.TEXT
+        return Kind.LAZY, None
     opens = line.rfind("<!--") > line.rfind("-->") and is_ended
-    return kind, Kind.HIDDEN if opens else Kind.TEXT, ""
-
-
-def _ends(block: Kind, mark: str, line: str) -> bool:
-    if block is Kind.HIDDEN:
-        return "-->" in line
-    if not mark:
-        return _RAW_END.search(line) is not None
-    bare = line.strip()
-    is_close = bool(bare) and set(bare) == {mark[0]} and len(bare) >= len(mark)
-    return is_close and not _INDENTED.match(line)
-
-
-def _last(block: Kind, mark: str, line: str) -> Kind:
-    """Return what the last line of a block is; what follows an HTML comment in it is seen."""
-    if block is Kind.HIDDEN:
-        return Kind.CODE if line.rpartition("-->")[2].strip() else Kind.HIDDEN
-    return Kind.FENCE if mark else Kind.CODE
+    return Kind.CODE if _INDENTED.match(line) else Kind.TEXT, _HIDING if opens else None
 
 
 def _comments_that_end(lines: list[str]) -> list[bool]:
