@@ -1198,7 +1198,7 @@ class PlanState(Model):
     undispatched: str = ""
     """Why a forge starts no runs, in its words; nothing is to be expected of asking again."""
     setback: str = ""
-    """What somebody asked for last and a run of a forge did not let through, in a sentence."""
+    """What somebody asked for and a forge's run did not let through, until somebody acts again."""
     lost_trains: int = 0
     """How many runs of a forge in a row ended without a verdict on their train."""
     status: Literal["live", "finished", "landed", "closed"] = "live"

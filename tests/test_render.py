@@ -19,6 +19,7 @@ from gitflow_agents.models import (
     Attempt,
     Car,
     DoneReport,
+    Ending,
     Event,
     Lease,
     Limits,
@@ -31,7 +32,9 @@ from gitflow_agents.models import (
     Train,
 )
 from gitflow_agents.render import text as words
+from gitflow_agents.render.alerts import alerts
 from gitflow_agents.render.reports import passed_in
+from gitflow_agents.render.story import matters
 from gitflow_agents.scheduler import Seen, Snapshot
 from gitflow_agents.spec import from_yaml
 
@@ -409,6 +412,31 @@ def test_a_task_without_attempts_left_waits_for_a_person() -> None:
         "  nothing is at work just now; to go on:",
         "      $ gitflow-agents run auth",
     ]
+
+
+def test_what_a_forge_did_not_do_waits_for_a_person() -> None:
+    lives = Ending(run=7, task="001", attempt=1, since=NOW - 400, told=True)
+    asked = Ending(run=8, task="002", attempt=1, since=NOW)
+    seen = snapshot(
+        AUTH,
+        DONE[:1],
+        ending=(lives, asked),
+        undispatched="gitflow-task.yml could not be started: not found",
+        setback="nothing was reverted (alice asked)",
+    )
+    assert waiting_lines(seen)[1:8] == [
+        "  run 7 was stopped and has not ended",
+        "  no runs are started: gitflow-task.yml could not be started: not found",
+        "      $ gitflow-agents doctor",
+        "  what was asked for did not come about: nothing was reverted (alice asked)",
+        "  nothing is at work just now; to go on:",
+        "      $ gitflow-agents run auth",
+    ]
+    closed = snapshot(AUTH, ending=(lives,), status="closed")
+    assert [one.kind for one in alerts(closed, NO_LIMITS, NOW)] == ["run_lives"]
+    told = ["run_lives", "no_runs", "act_failed"]
+    assert [one.kind for one in alerts(seen, NO_LIMITS, NOW)] == told
+    assert matters(seen) != matters(snapshot(AUTH, DONE[:1]))
 
 
 def test_a_plan_in_which_nothing_can_move_names_the_task_to_look_at() -> None:

@@ -18,6 +18,7 @@ from gitflow_agents.render.facts import (
     choices,
     is_still,
     last_line,
+    lasting,
     next_command,
     retries_by_itself,
     to_answer,
@@ -79,6 +80,11 @@ def alerts(snapshot: Snapshot, limits: Limits, now: float) -> list[Alert]:
 def _alerts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Alert]:
     name, state = snapshot.plan.plan, snapshot.state
     look = (f"gitflow-agents status {name}",)
+    for one in lasting(snapshot):
+        whose = f"of {one.task}" if one.task else "of a train"
+        why = f": {one_line(one.refused)}" if one.refused else ""
+        text = fit(f"run {one.run} {whose} was stopped and has not ended{why}", MOST_CHARACTERS)
+        yield Alert(f"run {one.run}", "run_lives", text, one.task, one.attempt, commands=look)
     if state.status in ("landed", "closed") or not snapshot.tip:
         return
     if state.status == "finished" and snapshot.is_over:
@@ -97,12 +103,6 @@ def _alerts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Alert]:
         text = f"the new text on plan/{name} was refused: {one_line(state.refusal)}"
         mend = (f"gitflow-agents validate {name}",)
         yield Alert(f"refused {state.refused[:12]}", "text_refused", text, commands=mend)
-    for one in state.ending:
-        if one.told or one.refused:
-            whose = f"of {one.task}" if one.task else "of a train"
-            why = f": {one_line(one.refused)}" if one.refused else ""
-            text = fit(f"run {one.run} {whose} was stopped and has not ended{why}", MOST_CHARACTERS)
-            yield Alert(f"run {one.run}", "run_lives", text, one.task, one.attempt, commands=look)
     if state.undispatched:
         text = fit(f"no runs are started: {one_line(state.undispatched)}", MOST_CHARACTERS)
         doctor = ("gitflow-agents doctor",)

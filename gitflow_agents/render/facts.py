@@ -16,6 +16,7 @@ from gitflow_agents.handoff import letter_of
 from gitflow_agents.models import (
     LOCAL,
     Asked,
+    Ending,
     Instead,
     Limits,
     Question,
@@ -412,6 +413,11 @@ class Waiting:
     commands: tuple[str, ...] = ()
 
 
+def lasting(snapshot: Snapshot) -> list[Ending]:
+    """Return the runs that were to end long ago, or cannot be ended."""
+    return [one for one in snapshot.state.ending if one.told or one.refused]
+
+
 def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -> Iterator[Waiting]:
     """Yield what waits for a person, the plan's own troubles first, then tasks in plan order.
 
@@ -420,6 +426,8 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
     name, state = snapshot.plan.plan, snapshot.state
     run = f"gitflow-agents run {name}"
     status = plan_status(snapshot, limits, now)
+    for one in lasting(snapshot):
+        yield Waiting(f"run {one.run} was stopped and has not ended", one_line(one.refused))
     if status in ("landed", "closed"):
         return
     if not snapshot.tip:
@@ -464,6 +472,11 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
     elif where := snapshot.seen.flow_checked_out:
         what = f"{state.flow} is checked out in {where}, so nothing is merged"
         yield Waiting(what, commands=(f"git -C {shlex.quote(where)} switch --detach", run))
+    if state.undispatched:
+        why = one_line(state.undispatched)
+        yield Waiting("no runs are started", why, ("gitflow-agents doctor",))
+    if state.setback:
+        yield Waiting("what was asked for did not come about", one_line(state.setback))
     if (dead := lost(snapshot)) and is_still(snapshot):
         yield Waiting(f"{ids(dead, 40)} {'are' if dead[1:] else 'is'} {LOST}", commands=(run,))
     used_up = spent(snapshot, limits)

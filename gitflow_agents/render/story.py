@@ -15,6 +15,7 @@ from gitflow_agents.render.facts import (
     WORDS,
     approvals,
     cost,
+    lasting,
     percent,
     remark_line,
     said_lately,
@@ -218,6 +219,7 @@ def matters(snapshot: Snapshot) -> tuple[object, ...]:
         words.append((status, record.reason, len(record.attempts), bool(snapshot.awaits(task.id))))
     words += [(task, one.key, one.is_pending) for task, one in said_lately(snapshot)]
     state = snapshot.state
+    words.append((state.setback, state.undispatched, *lasting(snapshot)))
     about = state.revision, state.held, state.status, state.refused, state.given
     return (*about, snapshot.awaits(), *words)
 

@@ -234,6 +234,8 @@ class Acting:
             would = bool(decision.effects)
             undo = decision.undo if would else ""
             return Outcome(plan, False, decision.said, undo, snapshot, would=would)
+        if snapshot.state.setback:
+            draft.set(setback="")  # who acts again has seen it
         merges = [each for each in decision.effects if isinstance(each, MergeNow)]
         if merges:
             return self._stage_merge(draft, merges[0].tasks)

@@ -105,7 +105,7 @@ class Trains:
         if not checks or evidence is not None:
             self._take_train(draft, train, evidence or ())
             return None
-        draft.set(train=train, **({"setback": ""} if train.by else {}))
+        draft.set(train=train)
         testing = try_ref(state.plan)
         draft.move(testing, self.desk.store.refs.resolve(testing) or ZERO, tip)
         names = ", ".join(car.task for car in train.cars) or f"the base {state.base}"
