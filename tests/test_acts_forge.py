@@ -215,6 +215,7 @@ def test_an_update_is_tested_by_a_run_and_told_when_it_fails(
 # --- one transaction ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_goes_with_a_command_is_written_in_its_commit(
     repo: Repo, up: Repo, forge: Near
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gitflow_agents import runner
 from gitflow_agents.commands import Act, Reject, Retry, Revert, Skip, Stop, Take
+from gitflow_agents.forge import ForgeRun
 from gitflow_agents.models import Reason
 from gitflow_agents.runner import Stop as Stopping
 from gitflow_agents.scheduler import Snapshot
@@ -136,6 +137,10 @@ def test_a_train_that_is_dropped_has_its_run_ended(
     forge.turn()
     forge.act(command)
     assert [(one["run"], one.get("task", "")) for one in left(up)] == [(2, "")]
+    if isinstance(command, Stop):  # the pass that this very run asks for does not end itself
+        with forge.jobs() as jobs:
+            jobs.reconcile("p", forge, ForgeRun(2, is_over=True, conclusion="cancelled"))
+        assert [one["run"] for one in left(up)] == [2]
     assert end(forge) == ("the train: its run 2 is asked to end",)
     assert forge.started[1].conclusion == "cancelled"
 

@@ -99,7 +99,7 @@ class Dispatcher:
         desk = self.desk
         reviewing = Reviewing(self.reconciler, self.forge)
         reviewing.hear()
-        Ends(self.reconciler, self.forge).go()
+        Ends(self.reconciler, self.forge, own=self.heard.id if self.heard else 0).go()
         self._hear()
         self._catch_up()
         while True:

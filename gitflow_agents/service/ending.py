@@ -48,6 +48,8 @@ class Ends:
     reconciler: Reconciler
     forge: Forge
     sleep: Callable[[float], None] = time.sleep
+    own: int = 0
+    """The run in which this is done: it ends by itself, when all of this is over."""
     _asked: set[int] = field(default_factory=set)
     """Runs that this process has asked to end."""
     _said: dict[int, str] = field(default_factory=dict)
@@ -76,6 +78,8 @@ class Ends:
         now, turn = self.desk.clock(), _Turn()
         runs = self.desk.snapshot.state.ending
         for one in runs:
+            if one.run == self.own:
+                continue
             try:
                 self._see_to(one, now, turn)
             except (ForgeDown, ForgeRefused) as e:
