@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 
-from gitflow_agents import runner
+from gitflow_agents import on_actions, runner
+from gitflow_agents.cli import App
 from gitflow_agents.commands import Act, Reject, Retry, Revert, Skip, Stop, Take
 from gitflow_agents.forge import ForgeRun
 from gitflow_agents.models import Reason
@@ -255,6 +257,25 @@ def test_a_forge_that_is_down_or_refuses_keeps_nothing_else_from_going_on(
     assert [one.inputs["task"] for one in forge.started] == ["1", "2"]
     forge.started[0].conclusion = "success"  # it ended all the same
     assert end(forge) == ("1: its run 1 has ended",)
+
+
+@pytest.mark.slow
+def test_a_job_that_only_ends_runs_says_what_became_of_each(
+    forge: Near, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ending, "PAUSES", (0.0, 0.0))
+    forge.act(Stop(targets=("1",)))
+    with forge.jobs() as jobs:
+        job = SimpleNamespace(jobs=jobs, forge=forge)
+        monkeypatch.setattr(on_actions, "Job", lambda app, tell: job)
+        codes = [on_actions.end_runs(App(), plans, print, []) for plans in ((), ("p",), ("q",))]
+    assert codes == [0, 0, 1]
+    out, err = capsys.readouterr()
+    assert [line for line in (out + err).splitlines() if "run" in line or "plan" in line] == [
+        "1: its run 1 has ended",
+        "plan p has no run that is to end",
+        "error: q: origin has no plan q",
+    ]
 
 
 @pytest.mark.slow
