@@ -87,6 +87,14 @@ def last(up: Repo) -> str:
     return trailers.splitlines()[0]
 
 
+def refuse(up: Repo, refs: str) -> None:
+    """Let the remote take no push of some refs."""
+    hook = up.path / "hooks/update"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ncase $1 in {refs}) echo no; exit 1;; esac\n")
+    hook.chmod(0o755)
+
+
 # --- trains that somebody asks for ----------------------------------------------------------------
 
 
@@ -138,6 +146,29 @@ def test_a_revert_that_does_not_pass_changes_nothing_and_somebody_is_told(
     said = "its run failed: run/5 without 2, 1; nothing was reverted (alice had asked for it)"
     assert state(up)["setback"] == said
     assert "train" not in state(up)
+    assert engine.fsck(up, "p") == ()
+
+
+@pytest.mark.slow
+def test_a_revert_that_the_remote_does_not_take_holds_nothing(
+    repo: Repo, up: Repo, forge: Near
+) -> None:
+    near_forge.propose(repo, up, A, B, **GATE)
+    forge.finish()
+    before, flow = len(forge.started), up.sha("flow/p")
+    forge.act(Revert(targets=("2",), reason="it is wrong"))
+    forge.reconcile()
+    refuse(up, "refs/heads/flow/*")
+    forge.turn(train(forge, before))
+    assert up.sha("flow/p") == flow
+    said = state(up)["setback"]
+    assert said.startswith("2 could not be taken back: ")
+    assert said.endswith("(alice had asked for it)")
+    assert "train" not in state(up)
+    (up.path / "hooks/update").unlink()
+    forge.act(Revert(targets=("2",), reason="it is wrong"))
+    forge.finish()
+    assert [one["outcome"] for one in engine.record(up, "2", "p")["attempts"]] == ["succeeded"] * 2
     assert engine.fsck(up, "p") == ()
 
 
@@ -276,10 +307,7 @@ def test_what_the_remote_does_not_take_is_refused_and_not_tried_for_ever(
 ) -> None:
     in_lines(repo, up)
     forge.reconcile()
-    hook = up.path / "hooks/update"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\ncase $1 in refs/heads/task/*|*/plan/*) echo no; exit 1;; esac\n")
-    hook.chmod(0o755)
+    refuse(up, "refs/heads/task/*|*/plan/*")
     for command in (
         Stop(targets=("1",)),
         AddTask(text="id: x\ntitle: X\ndescription: x\nrun: echo x"),

@@ -481,7 +481,7 @@ class Reconciler:
                 self.trains.refuse_push(draft, (task,), said)
             case scheduler.EndTrain() if not self.desk.store.refs.is_local:
                 train = self.desk.snapshot.state.train
-                if train is None or not train.cars:
+                if train is None:
                     raise why
                 self.trains.refuse_push(draft, tuple(car.task for car in train.cars), said)
             case _:

@@ -266,12 +266,25 @@ class Trains:
         self._refuse_merge(draft, record, Reason.FOREIGN_COMMITS, message, ())
 
     def refuse_push(self, draft: Draft, tasks: tuple[str, ...], message: str) -> None:
-        """Fail a task whose merge the remote does not take; of several, try each by itself."""
+        """Fail a task whose merge the remote does not take; of several, try each by itself.
+
+        A train without tasks is given up, and whoever asked for it is told.
+        """
         train = self.desk.snapshot.state.train
         if train is not None:
             self.desk.afterwards.append(lambda: self.desk.forget_test(train.tip))
             self._drop_try(draft)
             draft.set(train=None)
+        if train is not None and not train.cars:
+            state, names = draft.snapshot.state, ", ".join(car.task for car in train.reverts)
+            note = f"{names} could not be taken back: {message}"
+            if not names:
+                draft.set(base_sha=train.base_branch_tip)  # until it moves again
+                note = f"{state.base} could not be merged into {state.flow}: {message}"
+            draft.tell("train_ended", commit=train.tip, note=note)
+            self._set_back(draft, train, note)
+            self.desk.say("train_ended", note)
+            return
         if len(tasks) > 1:
             draft.set(train_limit=1)
             draft.tell("train_ended", note=f"{message}; trying one at a time")
