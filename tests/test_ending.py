@@ -18,6 +18,7 @@ from gitflow_agents.runner import Stop as Stopping
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import ending
 from gitflow_agents.service.acting import Outcome
+from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft, Remote
 from tests import engine, near_forge, repos
 from tests.engine import task
@@ -82,7 +83,10 @@ def test_a_stop_names_the_run_in_its_commit_and_a_look_ends_it(up: Repo, forge: 
     assert (one["run"], one["task"], one["attempt"]) == (1, "1", 1)
     assert engine.record(up, "1", "p")["status"] == "cancelled"
     asked = len(forge.asked)
-    assert end(forge) == ("1: its run 1 is asked to end",)
+    with forge.jobs() as jobs:
+        reconciler = Reconciler(jobs._desk("p"))
+        said = [ending.Ends(reconciler, forge).go() for _ in range(2)]  # as for a command and after
+    assert said == [("1: its run 1 is asked to end",), ()]
     assert forge.asked[asked:] == ["cancel"]
     assert end(forge) == ("1: its run 1 has ended",)
     assert forge.asked[asked:] == ["cancel", "cancel", "run"]

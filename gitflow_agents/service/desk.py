@@ -77,6 +77,8 @@ class Desk:
     """Where work can be found that no branch takes, if this clone is gone by then."""
     runs_over: frozenset[int] = frozenset()
     """Runs of the forge that are known to be over."""
+    asked_to_end: set[int] = field(default_factory=set)
+    """Runs of the forge that this process has asked to end."""
     own: dict[str, Order] = field(default_factory=dict)
     """Attempts that this process is working on, or that ended and are not yet in the state."""
     ended: set[str] = field(default_factory=set)

@@ -8,7 +8,7 @@ its claim is over.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from gitflow_agents.errors import LostRace
@@ -50,8 +50,6 @@ class Ends:
     sleep: Callable[[float], None] = time.sleep
     own: int = 0
     """The run in which this is done: it ends by itself, when all of this is over."""
-    _asked: set[int] = field(default_factory=set)
-    """Runs that this process has asked to end."""
     _said: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -64,7 +62,7 @@ class Ends:
         With `wait` until none is left for which there is any hope, at most five minutes.  Returns
         a sentence for each run; that a forge cannot be asked, or refuses, is one of them.
         """
-        self._turn()
+        self._turn(() if wait else self.desk.asked_to_end)
         for pause in PAUSES if wait else ():
             if all(one.told for one in self.desk.snapshot.state.ending):
                 break
@@ -74,12 +72,12 @@ class Ends:
             self._turn()
         return tuple(self._said.values())
 
-    def _turn(self) -> None:
+    def _turn(self, known: Collection[int] = ()) -> None:
+        """Look at all of them once; of those that are `known` nobody expects anything new."""
         now, turn = self.desk.clock(), _Turn()
-        runs = self.desk.snapshot.state.ending
+        left_alone = {self.own, *known}
+        runs = [one for one in self.desk.snapshot.state.ending if one.run not in left_alone]
         for one in runs:
-            if one.run == self.own:
-                continue
             try:
                 self._see_to(one, now, turn)
             except (ForgeDown, ForgeRefused) as e:
@@ -95,7 +93,8 @@ class Ends:
 
     def _see_to(self, one: Ending, now: float, turn: _Turn) -> None:
         """Ask a run to end, or for whether it has; what came of it goes to the turn."""
-        if one.run not in self._asked and self._ask(one, turn) and now - one.since < FORCE_SECONDS:
+        is_asked = one.run in self.desk.asked_to_end
+        if not is_asked and self._ask(one, turn) and now - one.since < FORCE_SECONDS:
             return
         run = self.forge.run(one.run)
         if run is None or run.is_over:
@@ -122,7 +121,7 @@ class Ends:
             if one.refused != e.message:
                 turn.refused[one.run] = e.message
             return False
-        self._asked.add(one.run)
+        self.desk.asked_to_end.add(one.run)
         if is_at_work:
             self._say(one, "is asked to end")
         return is_at_work
