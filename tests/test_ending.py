@@ -186,7 +186,7 @@ def test_what_was_never_named_needs_no_end(repo: Repo, up: Repo, tmp_path: Path)
         ),
         (
             "nothing",
-            ["cancel", *["run"] * 6, "verdict", "force-cancel", *["run"] * 4],
+            ["cancel", *["run"] * 6, "verdict", "force-cancel", *["run"] * 4, "start"],
             "1: its run 1 has not ended in 5 minutes; end it there: run/1",
         ),
     ],
@@ -209,6 +209,7 @@ def test_who_waits_asks_seldom_forces_after_a_minute_and_tells_after_five(
     assert one["told"]
     assert one["forced_at"] - one["since"] == pytest.approx(62, abs=5)
     before = len(forge.asked)
+    assert forge.started.pop().job == "reconcile"
     forge.reconcile(clock=clock)
     assert forge.asked[before : before + 2] == ["cancel", "run"]
     assert end(forge, clock=clock) == (said,)

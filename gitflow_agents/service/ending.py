@@ -7,6 +7,7 @@ its claim is over.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class Ends:
     sleep: Callable[[float], None] = time.sleep
     own: int = 0
     """The run in which this is done: it ends by itself, when all of this is over."""
+    _is_late: bool = False
+    """A person has to be told, who was not before."""
     _said: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -70,6 +73,9 @@ class Ends:
             with self.desk.store.refs.lock():
                 self.reconciler.refresh()
             self._turn()
+        if wait and self._is_late:  # who waits may tell nobody; a pass does
+            with contextlib.suppress(ForgeDown, ForgeRefused):
+                self.forge.start("reconcile", {"plan": self.desk.snapshot.plan.plan})
         return tuple(self._said.values())
 
     def _turn(self, known: Collection[int] = ()) -> None:
@@ -157,6 +163,7 @@ class Ends:
                 one = one.model_copy(update={"refused": why})
                 draft.tell("run_lives", note=f"{what} cannot be ended: {why}")
             if one.run in turn.late:
+                self._is_late = True
                 one = one.model_copy(update={"told": True})
                 said = f"{what} has not ended in 5 minutes: {self._url(one)}"
                 draft.tell("run_lives", note=said)
