@@ -9,6 +9,7 @@ import pytest
 
 from gitflow_agents.commands import (
     AddTask,
+    Give,
     Hold,
     Merge,
     Refused,
@@ -17,6 +18,8 @@ from gitflow_agents.commands import (
     Revert,
     Skip,
     Stop,
+    Submit,
+    Take,
     Update,
 )
 from gitflow_agents.service.acting import Outcome
@@ -241,6 +244,31 @@ def test_an_update_is_tested_by_a_run_and_told_when_it_fails(
         forge.turn(train(forge, before))
         assert (name in up.tree("flow/p")) == passes
     assert state(up)["setback"].startswith("main was not merged into flow/p: its run failed: run/4")
+
+
+@pytest.mark.slow
+def test_a_person_does_a_task_in_place_of_a_run(
+    repo: Repo, up: Repo, forge: Near, tmp_path: Path
+) -> None:
+    near_forge.propose(repo, up, A, B)
+    forge.reconcile()
+    note = Journal()
+    forge.act(Take(targets=("1",)), also=note)
+    assert last(up) == "attempt_stopped task_taken command_done"
+    mine = up.clone(tmp_path / "mine")
+    mine.git("switch", "--quiet", engine.record(up, "1", "p")["branch"])
+    mine.write("a.txt", "mine\n")
+    mine.commit("by hand")
+    mine.git("push", "--quiet", "origin", "HEAD")
+    outcome = forge.act(Submit(targets=("1",)), also=note)
+    assert (outcome.changed, statuses(up, "1")) == (True, ["review"])
+    forge.reconcile()
+    assert up.show("flow/p", "a.txt") == "mine\n"
+    forge.act(Take(targets=("2",)))
+    forge.act(Give(targets=("2",)))
+    forge.finish()
+    assert statuses(up, "1", "2") == ["completed", "completed"]
+    assert engine.fsck(up, "p") == ()
 
 
 # --- one transaction ------------------------------------------------------------------------------
