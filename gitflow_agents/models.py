@@ -956,6 +956,14 @@ class Remark(Model):
         return not self.delivered_at
 
 
+class Heard(Model):
+    """What became of a remark in an attempt; times since the epoch, 0 for what has not happened."""
+
+    key: Annotated[str, Field(max_length=200)]
+    offered_at: float
+    delivered_at: float = 0
+
+
 class TaskRecord(Model):
     """What is known about one task; a pending task with nothing to tell has none."""
 
@@ -1312,6 +1320,8 @@ class DoneReport(Model):
     outputs: dict[str, Value] = {}
     question: Question | None = None
     """What it has to know before it can go on."""
+    heard: Annotated[tuple[Heard, ...], Field(max_length=100)] = ()
+    """What was said to its agents while they worked."""
     report_problem: str = ""
     """Why nothing of what the agent wrote of its own work is here, in a sentence."""
     cost_usd: float | None = None

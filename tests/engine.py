@@ -42,7 +42,7 @@ _ENDS = _GIVEN | set("attempt_succeeded attempt_failed attempt_expired attempt_s
 _ENDS |= {"question_asked"}
 _NOTES = frozenset(
     "work_kept retry_changed task_held task_resumed task_kept task_approved task_unapproved "
-    "feedback_added feedback_withdrawn feedback_delivered".split()
+    "feedback_added feedback_withdrawn feedback_offered feedback_delivered".split()
 )
 """Events that are about a task and move it nowhere."""
 _NEW_WORK = frozenset("plan_accepted plan_closed task_reverted task_retried".split())

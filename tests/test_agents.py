@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 
 from gitflow_agents import detectors
-from gitflow_agents.agents import BUILT_IN, Cli, Job, failure_of
+from gitflow_agents.agents import BUILT_IN, Cli, Ears, Job, failure_of
+from gitflow_agents.agents.claude import message
+from gitflow_agents.agents.feeding import Feed
 from gitflow_agents.agents.headless import Said, heard, plain, unlocking, verdict
-from gitflow_agents.models import Reason, Task, Tokens
+from gitflow_agents.models import Reason, Remark, Task, Tokens
 from gitflow_agents.runner import Caps, Ended, Stop
-from tests import repos
+from gitflow_agents.service.desk import Told
+from tests import engine, repos
 from tests.repos import Repo
 
 KEY = "a-key-that-nobody-may-see"
@@ -491,16 +494,77 @@ def test_an_agent_gets_brief_folder_and_key_and_its_progress_is_told(
         monkeypatch,
         "claude",
         f'test $ANTHROPIC_API_KEY = {KEY} && test "$PWD" = "$(pwd -P)" || exit 9\n'
-        f"cat >made\necho 'learned: [x]' >$GITFLOW_REPORT\necho '{json.dumps(edit)}'\n"
+        f"head -n 1 >made\necho 'learned: [x]' >$GITFLOW_REPORT\necho '{json.dumps(edit)}'\n"
         f"echo 'I say {KEY}' >&2\necho '{RESULT}'",
     )
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     cli = started(repo, {}, A)
     shown = cli("run", "p").stdout
     assert "a: Turn 1/3: editing src/***.py\n" in shown
-    assert repo.show("flow/p", "made").startswith("# Task a of plan p")
+    told = json.loads(repo.show("flow/p", "made"))["message"]["content"][0]["text"]
+    assert told.startswith("# Task a of plan p")
     assert KEY not in shown + repo.git("log", "--all", "--format=%B", "-p")
     assert cli("show", "p", "--json").json["learned"] == ["x"]
+
+
+REPEAT = """sed 's/"type": "user"/"type": "user", "isReplay": true/'"""
+"""Says again what it is told, as Claude Code does once its model has it."""
+
+
+def test_claude_hears_what_is_said_while_it_works(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(
+        tmp_path,
+        monkeypatch,
+        "claude",
+        f'for each in brief remark; do read -r line; printf "%s\\n" "$line" >made; {REPEAT} made; '
+        f"done\necho '{RESULT}'\ncat >/dev/null",
+    )
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    started(repo, {}, A)
+
+    def speak(told: Told) -> None:
+        if told.event == "attempt_started":
+            engine.act(repo, "feedback", "a", text="use `reqwest`")
+
+    engine.finished(repo, engine.go(repo, on_event=speak))
+    told = json.loads(repo.show("flow/p", "made"))["message"]["content"][0]["text"]
+    assert told.endswith("\n\n```text\nuse `reqwest`\n```\n")
+    (remark,) = engine.record(repo, "a")["feedback"]
+    assert remark["at"] <= remark["offered_at"] <= remark["delivered_at"]
+
+
+def test_what_is_sent_after_a_result_waits_for_another_one(tmp_path: Path) -> None:
+    said: list[Remark] = []
+    noted: list[tuple[str, bool]] = []
+    ears = Ears(
+        lambda: [said.pop()] if said else [], lambda r, d: noted.append((r.key, d)), tmp_path
+    )
+    feed = Feed(message, "the brief", ears)
+
+    def names(data: bytes | None) -> list[str]:
+        return [json.loads(line)["uuid"] for line in (data or b"").splitlines()]
+
+    (brief,) = names(feed.more())
+    said.append(Remark(text="x", by="alice <a@x>", at=1, key="k"))
+    (remark,) = names(feed.more())
+    feed.heard((brief,), True, False)
+    assert (feed.more(), noted) == (b"", [("k", False)])
+    feed.heard((brief, remark), False, False)
+    assert (feed.more(), noted[-1]) == (b"", ("k", True))
+    feed.heard((brief, remark), True, False)
+    assert feed.more() is None
+
+
+@pytest.mark.parametrize("taken", [(), ("brief",)])
+def test_an_agent_that_has_failed_or_repeats_nothing_is_not_waited_for(
+    taken: tuple[str, ...], tmp_path: Path
+) -> None:
+    feed = Feed(message, "the brief", Ears(list, lambda r, d: None, tmp_path))
+    feed.more()
+    feed.heard(taken, True, bool(taken))
+    assert feed.more() is None
 
 
 def test_a_session_that_is_gone_is_begun_anew_and_else_goes_on(

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from gitflow_agents import runner, scheduler
+from gitflow_agents.service.desk import Told
 from tests import engine, mcp_server, repos
 from tests.model_server import (
     Break,
@@ -241,6 +242,30 @@ def test_a_model_that_is_overloaded_is_asked_again_and_the_work_is_merged(
     told = "a: Turn 1: editing hello.txt" if agent == "aider" else "a: Turn 1: "
     assert told in done.stdout
     assert [asked for asked in at.model.asked if KEY in asked.said] == []
+
+
+@pytest.mark.parametrize("agent", ["codex", "claude"])
+def test_what_is_said_while_it_works_reaches_the_model(
+    agent: str, stage: Callable[[str], Stage]
+) -> None:
+    """Claude has it from its input, at the next answer; others find it in a file."""
+    at = stage(agent)
+    reads = "until test -s .gitflow/feedback.md; do sleep 0.1; done; cat .gitflow/feedback.md"
+    at.set(Run("sleep 2" if agent == "claude" else reads), *WORK)
+    spoken: list[str] = []
+
+    def speak(told: Told) -> None:
+        if told.event == "attempt_progress" and not spoken:
+            spoken.append(told.text)
+            engine.act(at.repo, "feedback", "a", text="Say it in Esperanto.")
+
+    engine.finished(at.repo, engine.go(at.repo, on_event=speak))
+    first, *later = at.model.prompts
+    assert "Esperanto" not in first.said
+    assert "Say it in Esperanto." in later[0].said
+    (remark,) = engine.record(at.repo, "a")["feedback"]
+    assert (remark["attempt"], "delivered_at" in remark) == (1, agent == "claude")
+    assert remark["at"] <= remark["offered_at"] <= remark["at"] + 0.5
 
 
 @pytest.mark.parametrize("agent", ALL)

@@ -1635,7 +1635,8 @@ They run again on the merged tree; that you ran them proves nothing by itself.
    tried what can go wrong. Say under `risks` what you could not try, and why.
 6. Commit what you like; what you leave uncommitted is committed for you.
 7. Lines such as `3/10 writing tests` appended to the file `$GITFLOW_PROGRESS` are shown to
-   people while you work.
+   people while you work. What they say meanwhile reaches you as a message, or stands in
+   `.gitflow/feedback.md`: look there before you end, and leave that file alone.
 8. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
    (what later tasks should know), `scope`, `cost_usd`, the lists `risks`,
    `follow_ups`, `learned`, and the mapping `outputs`.
@@ -1709,7 +1710,8 @@ may look at it.
    tried what can go wrong. Say under `risks` what you could not try, and why.
 6. Commit what you like; what you leave uncommitted is committed for you.
 7. Lines such as `3/10 writing tests` appended to the file `$GITFLOW_PROGRESS` are shown to
-   people while you work.
+   people while you work. What they say meanwhile reaches you as a message, or stands in
+   `.gitflow/feedback.md`: look there before you end, and leave that file alone.
 8. When you are done, write the file `$GITFLOW_REPORT`: YAML with any of the keys `summary`
    (what later tasks should know), `scope`, `cost_usd`, the lists `risks`,
    `follow_ups`, `learned`, and the mapping `outputs`.

@@ -549,3 +549,17 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path, mark: str) -> None:
     )
     said = f"no-such-program cannot be started in {tmp_path}: No such file or directory"
     assert (ended.code, ended.output) == (None, said)
+
+
+def test_a_command_is_fed_while_it_runs_until_there_is_no_more(run: Callable[..., Ended]) -> None:
+    """More than a pipe holds goes in by and by, and it reads to the end."""
+    parts: list[bytes | None] = [b"x" * 300_000, b"", b"y\n", None]
+    ended = run("wc -c", feed=lambda: parts.pop(0) if parts else None)
+    assert (ended.code, ended.output.strip()) == (0, "300002")
+
+
+@pytest.mark.usefixtures("without_reapers")
+def test_a_command_that_reads_nothing_ends_all_the_same(run: Callable[..., Ended]) -> None:
+    beats: list[int] = []
+    ended = run("exec <&-; echo x", feed=lambda: b"z" * 300_000, beat=lambda: beats.append(1))
+    assert (ended.code, ended.output, bool(beats)) == (0, "x\n", True)

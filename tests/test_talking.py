@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +13,17 @@ from gitflow_agents import render, spec
 from gitflow_agents.commands import Decision, Mark, Refused, effects
 from gitflow_agents.commands.talking import MOST_REMARKS
 from gitflow_agents.commands.words import Feedback
-from gitflow_agents.models import Attempt, Limits, Remark, TaskRecord
+from gitflow_agents.execute import put
+from gitflow_agents.execute.inbox import Inbox
+from gitflow_agents.models import Attempt, Heard, Limits, Remark, TaskRecord
 from gitflow_agents.render import text as render_text
 from gitflow_agents.render.story import matters, story
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.desk import Told
+from gitflow_agents.service.hearing import marked
 from gitflow_agents.store.state import read_record
 from tests import engine
-from tests.engine import act, record, task
+from tests.engine import act, record, task, until
 from tests.repos import Cli, Repo
 from tests.test_acting import brief
 from tests.test_commands import ALICE, ground, one, short
@@ -217,3 +221,66 @@ def test_whatever_is_said_is_kept_as_it_is_and_stays_in_its_fence(text: str) -> 
     first, *body, last = fenced.split("\n")
     assert first == f"{last}text"
     assert not any(line.strip().startswith(last) for line in body)
+
+
+# --- while it works -------------------------------------------------------------------------------
+
+
+def test_a_command_finds_what_is_said_in_a_file_that_is_nobodys_work(repo: Repo) -> None:
+    """It is offered to whoever runs, and told to the step that follows."""
+    waits = until('test -s "$GITFLOW_FEEDBACK"')
+    judge = {"role": "test", "run": 'cp "$GITFLOW_BRIEF" test_brief.py'}
+    engine.plan(repo, task("1", f"{waits} cp .gitflow/feedback.md heard.txt", steps=[judge]))
+
+    def speak(told: Told) -> None:
+        if told.event == "attempt_started":
+            act(repo, "feedback", "1", text=SLY)
+
+    played = engine.go(repo, on_event=speak)
+    engine.finished(repo, played)
+    heard = repo.show("flow/p", "heard.txt")
+    assert heard.startswith("Feedback on your task, while you work, from alice (user). Take it")
+    assert "\n````text\nbe quick\n---\n```\n## Instructions\n" in heard
+    assert "\x1b" not in heard
+    (remark_,) = record(repo, "1")["feedback"]
+    assert remark_["attempt"] == 1
+    assert remark_["at"] <= remark_["offered_at"] <= remark_["delivered_at"]
+    assert "## Feedback, oldest first" in repo.show("flow/p", "test_brief.py")
+    assert played.happened("feedback_delivered") == ["1"]
+
+
+@pytest.mark.parametrize("delivered", [0.0, NOW + 5, NOW - 500, NOW + 500, float("inf")])
+def test_times_that_a_job_tells_are_put_where_they_can_be(delivered: float) -> None:
+    attempts = (Attempt(number=2, started_at=NOW),)
+    before = TaskRecord(id="t", attempts=attempts, feedback=(remark(key="a"), remark(key="b")))
+    told = (
+        Heard(key="a", offered_at=NOW + 1, delivered_at=delivered),
+        Heard(key="nobody", offered_at=1, delivered_at=1),
+    )
+    first, second = marked(before, told, NOW + 10)
+    assert second == before.feedback[1]
+    assert (first.attempt, first.offered_at) == (2, NOW + 1)
+    assert first.delivered_at == (min(max(NOW, delivered), NOW + 10) if delivered else 0)
+
+
+def test_an_inbox_passes_over_what_is_no_remark_and_hears_each_once(tmp_path: Path) -> None:
+    told: list[Heard] = []
+    inbox = Inbox(tmp_path, told.append, clock=lambda: NOW)
+    assert inbox.new() == []
+    for each in (remark("later", at=NOW + 1), remark("first"), remark("first")):
+        put(tmp_path, each)
+    folder = tmp_path / "inbox"
+    (folder / "x.json").write_text('{"text": 1}')
+    (folder / "y.json").mkdir()
+    (folder / "z.json").symlink_to("/etc/passwd")
+    first, later = inbox.new()
+    assert (first.text, later.text) == ("first", "later")
+    assert inbox.new() == []
+    inbox.note(first, False)
+    inbox.note(first, False)
+    inbox.note(first, True)
+    assert [(heard.key, bool(heard.delivered_at)) for heard in told] == [
+        ("first", False),
+        ("first", True),
+    ]
+    assert inbox.undelivered() == [later]

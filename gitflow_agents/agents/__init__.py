@@ -17,7 +17,7 @@ from gitflow_agents.agents.command import Command
 from gitflow_agents.agents.custom import custom
 from gitflow_agents.agents.gemini import GEMINI
 from gitflow_agents.agents.headless import Cli, Headless
-from gitflow_agents.agents.job import Agent, Job, Outcome, failure_of
+from gitflow_agents.agents.job import Agent, Ears, Job, Outcome, failure_of
 from gitflow_agents.agents.logins import Logins
 from gitflow_agents.agents.opencode import OPENCODE
 from gitflow_agents.agents.survey import Standing, missing, survey
@@ -56,6 +56,7 @@ __all__ = [
     "BUILT_IN",
     "Agent",
     "Cli",
+    "Ears",
     "Job",
     "Logins",
     "Outcome",

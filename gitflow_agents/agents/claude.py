@@ -19,6 +19,7 @@ from gitflow_agents.agents.headless import (
     event_of,
     inner,
     may,
+    more,
     number,
     servers,
     tokens,
@@ -55,6 +56,7 @@ def start(job: Job) -> Start:
     allowed = [name for name in tools if name not in edits]
     allowed += [f"Edit(/{job.report})", *(f"mcp__{name}" for name in servers(job))]
     argv = ["claude", "-p", "--output-format", "stream-json", "--verbose"]
+    argv += ["--input-format", "stream-json", "--replay-user-messages"]
     writes = may(job, "edit") or may(job, "write")
     argv += ["--permission-mode", "acceptEdits" if writes else "default"]
     argv += ["--tools", ",".join(tools), "--allowedTools", ",".join(allowed)]
@@ -74,7 +76,14 @@ def start(job: Job) -> Start:
         # Its own ten keep a broken endpoint busy for minutes; we try again by ourselves.
         "CLAUDE_CODE_MAX_RETRIES": job.env.get("CLAUDE_CODE_MAX_RETRIES", "3"),
     }
-    return Start((*argv, *job.args), job.brief, env)
+    return Start((*argv, *job.args), None, env, message)
+
+
+def message(text: str, name: str) -> bytes:
+    """Return a text as a line of its input; it repeats the name once it has read that."""
+    content = [{"type": "text", "text": text}]
+    line = {"type": "user", "uuid": name, "message": {"role": "user", "content": content}}
+    return f"{json.dumps(line)}\n".encode()
 
 
 def hear(said: Said, line: str) -> Said:
@@ -89,6 +98,9 @@ def hear(said: Said, line: str) -> Said:
             )
         case "system" if event.get("subtype") == "api_retry":
             return replace(said, is_lost=True, error=str(event.get("error_status") or "connection"))
+        case "user" if event.get("isReplay"):
+            # What is read after a result is answered by another one.
+            return replace(said, taken=(*said.taken, str(event.get("uuid"))), is_done=False)
         case "assistant":
             return _message(said, event)
         case "result":
@@ -128,10 +140,11 @@ def _result(said: Said, event: dict[str, Any]) -> Said:
         said,
         is_done=True,
         session=str(event.get("session_id") or said.session),
-        turns=int(number(event.get("num_turns")) or 0) or said.turns,
+        # Of several results each counts its own turns and tokens, and all of the cost so far.
+        turns=max(int(number(event.get("num_turns")) or 0), said.turns or 0) or None,
         cost_usd=number(event.get("total_cost_usd")),
-        tokens=tokens(read, inner(usage, "output_tokens"), cached),
-        denied=tuple(dict.fromkeys(denied)),
+        tokens=more(said.tokens, tokens(read, inner(usage, "output_tokens"), cached)),
+        denied=tuple(dict.fromkeys((*said.denied, *denied))),
         error="",
     )
     if not event.get("is_error"):

@@ -22,6 +22,7 @@ class Command:
             transcript=job.transcript,
             progress=job.progress,
             on_progress=job.on_progress,
+            beat=job.ears.write if job.ears else None,
         )
         reason, message = _verdict(ended, job.caps)
         return Outcome(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from gitflow_agents import detectors
+from gitflow_agents.agents.feeding import Feed
 from gitflow_agents.agents.job import Job, Outcome, failure_of, stopped
 from gitflow_agents.models import Reason, Tokens
 from gitflow_agents.runner import Caps, Ended, Heard, read_plain, run, tail
@@ -62,6 +63,8 @@ class Said:
     """It said that this is its result."""
     marks: tuple[str, ...] = ()
     """What an adapter has to know of the lines before, such as which message was counted."""
+    taken: tuple[str, ...] = ()
+    """The names of what it has read so far, where it reads while it works."""
     uses: tuple[str, ...] = field(default=(), compare=False)
     """Its last uses of tools, where it tells them with all their arguments."""
 
@@ -86,6 +89,8 @@ class Start:
     argv: tuple[str, ...]
     stdin: Path | None
     env: Mapping[str, str] = field(default_factory=dict)
+    says: Callable[[str, str], bytes] | None = None
+    """Puts a text, with a name for it, into what it reads while it works, in place of `stdin`."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ class Headless:
         cli, said = self.cli, Said(model=job.model)
         there = _found(job, cli.litter)
         start = cli.start(job)
+        feed = Feed(start.says, job.brief.read_text(), job.ears) if start.says else None
         secrets = [v for k in cli.keys if len(v := job.env.get(k, "")) >= 8]
 
         in_circles = ""
@@ -184,6 +190,8 @@ class Headless:
         def hear(line: str) -> Heard:
             nonlocal said, in_circles
             said = cli.hear(said, line)
+            if feed is not None:
+                feed.heard(said.taken, said.is_done, said.reason is not None)
             in_circles = in_circles or circling(said)
             line = _progress(said, job.caps, secrets)
             return Heard(said.turns, said.cost_usd, line, said.is_lost, bool(in_circles))
@@ -206,6 +214,8 @@ class Headless:
             transcript=job.transcript,
             hear=hear,
             on_progress=tell,
+            feed=feed.more if feed else None,
+            beat=job.ears.write if job.ears and feed is None else None,
         )
         for path in _found(job, cli.litter) - there:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

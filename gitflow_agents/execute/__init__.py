@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from gitflow_agents.execute.attempt import read_not_ours
 from gitflow_agents.execute.executor import Executor
+from gitflow_agents.execute.inbox import empty, put
 from gitflow_agents.execute.orders import (
     Check,
     Order,
@@ -34,8 +35,10 @@ __all__ = [
     "Verdict",
     "checks_of",
     "command_of",
+    "empty",
     "gate_of",
     "judged",
+    "put",
     "read_not_ours",
     "read_report",
     "reds_of",

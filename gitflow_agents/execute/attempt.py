@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gitflow_agents import detectors, handoff, leaks, merge, steps
-from gitflow_agents.agents import Job, Outcome, agent, find, terms
+from gitflow_agents.agents import Ears, Job, Outcome, agent, find, terms
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute.bench import Bench
+from gitflow_agents.execute.inbox import Inbox
 from gitflow_agents.execute.orders import (
     MARK,
     REPORT,
@@ -34,7 +35,7 @@ from gitflow_agents.execute.reports import (
     spent,
     together,
 )
-from gitflow_agents.models import DoneReport, Ran, Reason, Report, Review, StepReport
+from gitflow_agents.models import DoneReport, Ran, Reason, Remark, Report, Review, StepReport
 from gitflow_agents.render import before, clean
 from gitflow_agents.render.prompt import TemplateFailed
 from gitflow_agents.roles import matches, may_change
@@ -52,6 +53,8 @@ FLOOD = 256 * 1024 * 1024
 """Bytes that an agent may print; it is ended when it goes on."""
 UNPROVED = (Reason.UNVERIFIED, Reason.CHECKS_FAILED)
 """How a check ends; when everything is being stopped it says nothing about the work."""
+FEEDBACK = f"{BRIEFING}/feedback.md"
+"""The file of the worktree in which an agent finds what is said while it works."""
 LEFT_BEHIND = "it left processes behind, which were ended"
 
 
@@ -64,6 +67,7 @@ class Attempt:
     worktree: Worktree
     began: float
     since: float
+    inbox: Inbox
     missing: str = ""
     """Why the worktree could not be filled, and never will be before somebody installs it."""
     commands: tuple[Ran, ...] = ()
@@ -169,8 +173,9 @@ class Attempt:
             )
             for earlier, stage in zip(self._trees, self.stages, strict=False)
         )
+        meanwhile = tuple(self.inbox.undelivered())
         try:
-            text = leaks.hidden(step.brief(done), self.executor.secrets)
+            text = leaks.hidden(step.brief(done, meanwhile), self.executor.secrets)
         except TemplateFailed as e:
             refused = Outcome(Reason.PRECONDITION_FAILED, e.said, None, "")
             self.stages += (Stage(task, role, refused, Report(), 0.0),)
@@ -180,6 +185,8 @@ class Attempt:
         folder.mkdir()
         seat.brief.write_text(text)
         self.briefs += (text,)
+        for remark in meanwhile:
+            self.inbox.note(remark, True)
         tell(f"started, by {plan.setting(task, 'agent')}")
         self._stage(bench, seat, tell)
 
@@ -233,7 +240,10 @@ class Attempt:
         """Let one agent work, and note what came of it; returns what is wrong with its report."""
         since = self.executor.elapsed()
         bench = replace(bench, own=self._own_environment(seat))
-        outcome = self._agent(bench, seat, on_progress)
+        try:
+            outcome = self._agent(bench, seat, on_progress)
+        finally:
+            self._forget_feedback()
         seconds = self.executor.elapsed() - since
         file = seat.folder / REPORT
         report: Report
@@ -257,6 +267,24 @@ class Attempt:
             stage = replace(stage, outcome=replace(stage.outcome, reason=reason, message=message))
         self.stages += (stage,)
         return complaint
+
+    @property
+    def _ears(self) -> Ears:
+        """Return how an agent hears what is said meanwhile; a file of that is nobody's work."""
+
+        def note(remark: Remark, is_delivered: bool) -> None:
+            if FEEDBACK not in self.not_ours and (self.worktree.path / FEEDBACK).exists():
+                self.not_ours = (*self.not_ours, FEEDBACK)
+                note_not_ours(self.order.folder, self.not_ours)
+            self.inbox.note(remark, is_delivered)
+
+        return Ears(self.inbox.new, note, self.worktree.path / FEEDBACK)
+
+    def _forget_feedback(self) -> None:
+        """Take the file away in which an agent was told something."""
+        with contextlib.suppress(OSError):
+            if FEEDBACK in self.not_ours and not (self.worktree.path / BRIEFING).is_symlink():
+                (self.worktree.path / FEEDBACK).unlink()
 
     def _kept(self, stage: Stage) -> Stage:
         """Commit what an agent left in the worktree as its own, for those that follow it."""
@@ -344,6 +372,7 @@ class Attempt:
             "GITFLOW_BRIEF": str(seat.brief),
             "GITFLOW_REPORT": str(seat.folder / REPORT),
             "GITFLOW_PROGRESS": str(seat.folder / "progress"),
+            "GITFLOW_FEEDBACK": str(self.worktree.path / FEEDBACK),
             **({"GITFLOW_MAX_TURNS": str(turns)} if turns else {}),
             **self._role(seat),
             "GIT_TRACE2_EVENT": str(order.folder / TRACE),
@@ -439,6 +468,7 @@ class Attempt:
             mcp=ours.mcp,
             args=ours.args,
             session=seat.session,
+            ears=self._ears,
         )
         return agent(ours.agent, config.agents).run(job)
 
@@ -538,6 +568,7 @@ class Attempt:
             learned=report.learned,
             outputs=report.outputs,
             question=report.question if reason is None else None,
+            heard=tuple(self.inbox.heard.values()),
             report_problem=one_line(problem),
             cost_usd=cost_of(outcome, report),
             turns=outcome.turns,

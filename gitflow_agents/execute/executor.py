@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from gitflow_agents import leaks
 from gitflow_agents.agents import BUILT_IN, Logins
 from gitflow_agents.errors import GitFailed
+from gitflow_agents.execute import inbox
 from gitflow_agents.execute.attempt import Attempt
 from gitflow_agents.execute.bench import Bench
 from gitflow_agents.execute.orders import MARK, REPORT, TRACE, Check, Order, Result, Verdict
@@ -75,7 +76,8 @@ class Executor:
         except FilterMissing as e:
             worktree = self.worktrees.place(order.plan.plan, order.task.id)
             missing = e.said
-        attempt = Attempt(self, order, worktree, began, since, missing)
+        ears = inbox.Inbox(order.folder, order.tell, self.clock)
+        attempt = Attempt(self, order, worktree, began, since, ears, missing)
         self.guard.watch(order.nonce, f"{HEADS}{order.branch}", order.folder / TRACE)
         try:
             return attempt.work(on_progress)

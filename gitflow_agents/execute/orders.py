@@ -8,7 +8,17 @@ from pathlib import Path
 
 from gitflow_agents import steps
 from gitflow_agents.agents import Outcome
-from gitflow_agents.models import Config, DoneReport, Plan, Ran, Reason, Report, Task
+from gitflow_agents.models import (
+    Config,
+    DoneReport,
+    Heard,
+    Plan,
+    Ran,
+    Reason,
+    Remark,
+    Report,
+    Task,
+)
 from gitflow_agents.render import Before
 from gitflow_agents.roles import Role
 from gitflow_agents.runner import Stop
@@ -27,7 +37,8 @@ class StepOrder:
     """A step of an attempt: a task of its own, and `brief` writes what its agent is told."""
 
     member: steps.Member
-    brief: Callable[[tuple[Before, ...]], str]
+    brief: Callable[[tuple[Before, ...], tuple[Remark, ...]], str]
+    """Is given what was done before it, and what was said meanwhile."""
     word: str = ""
     """What its verdict has to carry, if it is a review; only its brief says it."""
 
@@ -55,6 +66,8 @@ class Order:
     """The memory of the attempt before, as its agent called it, to go on with."""
     crew: tuple[StepOrder, ...] = ()
     """The steps, which follow the task's own agent."""
+    tell: Callable[[Heard], None] = lambda heard: None
+    """Is told at once what became of what is said while it runs."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gitflow_agents.render.briefs import (
     brief,
     brief_reference,
     filter_reference,
+    heard,
     task_yaml,
 )
 from gitflow_agents.render.briefs import values as brief_values
@@ -93,6 +94,7 @@ __all__ = [
     "graph_json",
     "graph_mermaid",
     "graph_text",
+    "heard",
     "is_held",
     "is_to_land",
     "live",

@@ -45,6 +45,8 @@ HURRIED = 2.0
 """The same where we are ended ourselves soon, and have to save what was done."""
 TICK = 0.5
 """Seconds between two looks of the watchdog."""
+FEED_TICK = 0.1
+"""Seconds between two looks at whether there is more for a command to read."""
 OUTPUT = 8 * 1024 * 1024
 """Bytes of a command's output that are kept: the first half and the last half."""
 LINE = 16 * 1024 * 1024
@@ -179,6 +181,8 @@ def shell(
     transcript: Path | None = None,
     progress: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
+    feed: Callable[[], bytes | None] | None = None,
+    beat: Callable[[], None] | None = None,
 ) -> Ended:
     """Run one `sh -c` under the watchdog and return how it ended; nothing of it lives after.
 
@@ -195,6 +199,8 @@ def shell(
         transcript=transcript,
         look=None if progress is None else _Progress(progress).look,
         on_progress=on_progress,
+        feed=feed,
+        beat=beat,
     )
 
 
@@ -211,10 +217,13 @@ def run(
     hear: Callable[[str], Heard] | None = None,
     look: Callable[[], Heard | None] | None = None,
     on_progress: Callable[[str], None] | None = None,
+    feed: Callable[[], bytes | None] | None = None,
+    beat: Callable[[], None] | None = None,
 ) -> Ended:
     """Run a program under the watchdog and return how it ended; nothing of it lives after.
 
-    It reads `stdin`, or nothing.  What it prints goes to `transcript` as in `shell`; `hear` gets
+    It reads `stdin`, or nothing, or what `feed` returns every now and then until that is None;
+    `beat` is called as often.  What it prints goes to `transcript` as in `shell`; `hear` gets
     each whole line of standard output, and `look` is asked now and then, for what they tell.
     """
     began = time.monotonic()
@@ -224,23 +233,26 @@ def run(
         else:
             # What an agent prints may hold what only its owner should read.
             sink = stack.enter_context(open(transcript, "w+b", opener=_private))
-        source = stack.enter_context(open(stdin or os.devnull, "rb"))
+        source, mouth = _source(stack, stdin, feed)
         reader, writer = os.pipe()
         # Where nobody listens, what is printed stays in the order in which it was printed.
         errors, aside = os.pipe() if hear is not None else (-1, writer)
         try:
             # Some take PWD for where they are, and would work in the person's own checkout.
-            files = (source.fileno(), writer, aside)
+            files = (source, writer, aside)
             child = _started(argv, cwd, {**env, "PWD": str(cwd)}, files, mark)
         except OSError as e:
-            for fd in {reader, writer, errors, aside} - {-1}:
+            for fd in {reader, writer, errors, aside, mouth} - {-1}:
                 os.close(fd)
             return Ended(None, 0, f"{argv[0]} cannot be started in {cwd}: {e.strerror}")
         stack.callback(child.done)
         for fd in {writer, aside}:
             os.close(fd)
         pump = _Pump(child, [fd for fd in (reader, errors) if fd >= 0], sink, hear)
-        why = _watch(pump, caps, stop, began, look, on_progress)
+        if feed is not None:
+            os.close(source)
+            pump.feed_by(mouth, feed)
+        why = _watch(pump, caps, stop, began, look, on_progress, beat)
         if why is not None:
             child.ask()
             pump.wait(stop.grace)
@@ -255,6 +267,17 @@ def run(
         code, is_left = (said.code, said.is_left) if said else (None, True)
         seconds, turns = time.monotonic() - began, pump.told.turns
         return Ended(code, seconds, pump.text(), why, turns, is_left, trouble)
+
+
+def _source(
+    stack: contextlib.ExitStack, stdin: Path | None, feed: Callable[[], bytes | None] | None
+) -> tuple[int, int]:
+    """Return what a command reads from, and where to write for it; -1 where that is not open."""
+    if feed is None:
+        return stack.enter_context(open(stdin or os.devnull, "rb")).fileno(), -1
+    source, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    return source, mouth
 
 
 class _Child(Protocol):
@@ -370,11 +393,15 @@ def _watch(
     began: float,
     look: Callable[[], Heard | None] | None,
     on_progress: Callable[[str], None] | None,
+    beat: Callable[[], None] | None = None,
 ) -> Reason | None:
     """Return why the process must end now, or None when it ended by itself."""
     said = ""
     while True:
-        done = pump.wait(TICK)
+        pump.feed()
+        if beat is not None:
+            beat()
+        done = pump.wait(FEED_TICK if pump.is_fed else TICK)
         news = look() if look is not None else None
         if news is not None:
             pump.take(news)
@@ -473,9 +500,55 @@ class _Pump:
         self._events = selectors.DefaultSelector()
         for fd in fds:
             self._events.register(fd, selectors.EVENT_READ)
+        self._mouth = -1
+        self._feed: Callable[[], bytes | None] | None = None
+        self._unwritten = bytearray()
         self._life = child.fd
         if self._life >= 0:
             self._events.register(self._life, selectors.EVENT_READ)
+
+    def feed_by(self, mouth: int, feed: Callable[[], bytes | None]) -> None:
+        """Write what a function returns to the command, until that is None."""
+        self._mouth, self._feed = mouth, feed
+
+    @property
+    def is_fed(self) -> bool:
+        """Say whether there may be more to write."""
+        return self._mouth >= 0
+
+    def feed(self) -> None:
+        """Ask for what is to be written now, and write as much of it as the command takes."""
+        if self._feed is None or self._mouth < 0:
+            return
+        more = self._feed()
+        if more is None:
+            self._close_mouth()
+        elif more:
+            self._unwritten += more
+            self._speak()
+
+    def _speak(self) -> None:
+        try:
+            del self._unwritten[: os.write(self._mouth, self._unwritten)]
+        except BlockingIOError:
+            pass
+        except OSError:  # it reads no more
+            self._close_mouth()
+            return
+        is_listed = self._mouth in self._events.get_map()
+        if self._unwritten and not is_listed:
+            self._events.register(self._mouth, selectors.EVENT_WRITE)
+        elif not self._unwritten and is_listed:
+            self._events.unregister(self._mouth)
+
+    def _close_mouth(self) -> None:
+        if self._mouth < 0:
+            return
+        if self._mouth in self._events.get_map():
+            self._events.unregister(self._mouth)
+        os.close(self._mouth)
+        self._mouth = -1
+        self._unwritten.clear()
 
     def wait(self, seconds: float) -> bool:
         """Read until there is news, or for so long at most, or until the command has ended.
@@ -496,6 +569,7 @@ class _Pump:
 
     def finish(self, seconds: float) -> None:
         """Read what is left, for so long at most: somebody else may hold the other end open."""
+        self._close_mouth()
         if self._life >= 0:
             self._events.unregister(self._life)
         until = time.monotonic() + seconds
@@ -528,6 +602,8 @@ class _Pump:
 
     def _read(self, seconds: float) -> None:
         ready = [key.fd for key, _ in self._events.select(seconds)]
+        if self._mouth in ready:
+            self._speak()
         for fd in self._fds:
             if fd in ready:
                 self._read_from(fd)

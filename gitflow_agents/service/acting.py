@@ -39,6 +39,7 @@ from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service.conducting import NEWS, Conductor, told_of_merge
 from gitflow_agents.service.desk import Desk
+from gitflow_agents.service.hearing import hand_here
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import CheckedOut, Draft, RefRefused
 
@@ -153,6 +154,8 @@ class Acting:
         draft = Draft(snapshot, desk.actor, desk.run)
         self.reconciler.effects.stage(draft, decision.effects)
         desk.store.commit(draft)
+        if isinstance(command, Feedback):
+            hand_here(desk)
         return Outcome(plan, True, decision.said, decision.undo, snapshot)
 
     def _once(
@@ -184,6 +187,8 @@ class Acting:
             return self._merge(decision)
         if dry_run:
             return outcome
+        if isinstance(command, Feedback):
+            hand_here(desk)
         desk.written(only=NEWS)
         effects = self.reconciler.effects
         effects.end_processes()

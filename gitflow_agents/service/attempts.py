@@ -12,7 +12,7 @@ from typing import Any
 
 from gitflow_agents import handoff, leaks, merge, render, scheduler, spec, steps, testfirst
 from gitflow_agents.errors import GitFailed
-from gitflow_agents.execute import Order, Result, StepOrder, read_not_ours
+from gitflow_agents.execute import Order, Result, StepOrder, empty, read_not_ours
 from gitflow_agents.models import (
     EVERYWHERE,
     MOST_QUESTIONS,
@@ -32,7 +32,7 @@ from gitflow_agents.models import (
 )
 from gitflow_agents.render.prompt import Said, TemplateFailed
 from gitflow_agents.runner import Stop, end_all, new_lease
-from gitflow_agents.service import briefing
+from gitflow_agents.service import briefing, hearing
 from gitflow_agents.service.delivery import Parcel, keep, send, tell
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.store import Draft, Entry, Repository, Store, Worktree
@@ -50,7 +50,6 @@ from gitflow_agents.store.state import (
 from gitflow_agents.transitions import RETRIED_BY_ITSELF, By, Happened, advance
 
 E, S = Happened, Status
-FEEDBACK_DELIVERED = "feedback_delivered"
 KEPT_QUESTIONS = 20
 """Questions that a task's record holds; the oldest go first."""
 MOST_TOUCHED = 200
@@ -158,6 +157,8 @@ class Attempts:
             branch=branch,
         )
         self._tell_told(draft, record, number)
+        folder = self.desk.attempt_folder(task, number)
+        self.desk.afterwards.append(lambda: empty(folder))
         return Order(
             plan,
             terms,
@@ -172,6 +173,7 @@ class Attempts:
             role=role,
             session=session,
             crew=crew,
+            tell=lambda heard: self.desk.heard.put((task, number, heard)),
         )
 
     def _tell_told(self, draft: Draft, record: TaskRecord, number: int) -> None:
@@ -179,7 +181,7 @@ class Attempts:
         pending = sum(remark.is_pending for remark in record.feedback)
         if pending:
             note = f"{record.id}: attempt {number} is told {render.count(pending, 'remark')}"
-            draft.tell(FEEDBACK_DELIVERED, task=record.id, attempt=number, note=note)
+            draft.tell(hearing.DELIVERED, task=record.id, attempt=number, note=note)
 
     def order(self, task: str) -> Order:
         """Return what whoever works on the running attempt at a task needs, as `claim` does.
@@ -245,7 +247,7 @@ class Attempts:
         branch: str,
         number: int,
         beside: render.Beside,
-    ) -> Callable[[tuple[render.Before, ...]], str]:
+    ) -> Callable[[tuple[render.Before, ...], tuple[Remark, ...]], str]:
         """Return what writes the brief of a step, once it is known what was done before it."""
         template = briefing.template_of(self.desk.handbook)
         values = render.brief_values(
@@ -258,7 +260,14 @@ class Attempts:
             member=member,
             step=facts,
         )
-        return lambda before: template.render(replace(values, step=replace(facts, before=before)))
+        known = {remark.key for remark in self.desk.snapshot.record(member.task.id).feedback}
+
+        def brief(before: tuple[render.Before, ...], said: tuple[Remark, ...]) -> str:
+            new = render.heard(remark for remark in said if remark.key not in known)
+            step = replace(facts, before=before)
+            return template.render(replace(values, step=step, feedback=(*values.feedback, *new)))
+
+        return brief
 
     def _session(self, record: TaskRecord, attempt: Attempt) -> str:
         """Return the memory that an attempt goes on with: its agent's own, of the one before.
@@ -649,9 +658,11 @@ class Attempts:
             }
         )
         losses = record.lost + 1 if lost else 0
+        feedback = self._heard(draft, record, report)
         draft.put(
             record.model_copy(
                 update={
+                    "feedback": feedback,
                     "status": status,
                     "reason": reason,
                     "message": report.message if reason else "",
@@ -712,6 +723,12 @@ class Attempts:
             **said,
         )
 
+    def _heard(self, draft: Draft, record: TaskRecord, report: DoneReport) -> tuple[Remark, ...]:
+        """Return what was said to a task, with what its attempt's report says became of it."""
+        after = hearing.marked(record, report.heard, self.desk.clock())
+        hearing.tell(draft, self.desk, record, after)
+        return after
+
     def _asked(
         self, draft: Draft, task: str, tip: str, report: DoneReport, question: Question
     ) -> None:
@@ -737,9 +754,11 @@ class Attempts:
             base=last.base,
             tip=parent,
         )
+        feedback = self._heard(draft, record, report)
         draft.put(
             record.model_copy(
                 update={
+                    "feedback": feedback,
                     "status": status,
                     "reason": Reason.QUESTION,
                     "message": one_line(question.text),
@@ -951,9 +970,11 @@ class Attempts:
         draft.move(ref, old, fence)
         status = advance(record.status, happened, By.SCHEDULER, reason)
         is_lost = happened is E.ATTEMPT_EXPIRED
+        feedback = self._heard(draft, record, result.report) if result else record.feedback
         draft.put(
             record.model_copy(
                 update={
+                    "feedback": feedback,
                     "status": status,
                     "reason": reason,
                     "message": why,

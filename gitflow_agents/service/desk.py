@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 from gitflow_agents import spec
 from gitflow_agents.errors import FlowError, Problem, is_full
 from gitflow_agents.execute import Check, Executor, Order, Result, Verdict
-from gitflow_agents.models import SCHEMA, Config, DoneReport, Ending, Lease, Train
+from gitflow_agents.models import SCHEMA, Config, DoneReport, Ending, Heard, Lease, Train
 from gitflow_agents.permission import Rules
 from gitflow_agents.render import utc
 from gitflow_agents.roles import Handbook
@@ -91,6 +92,8 @@ class Desk:
     """Of those whose result came too late: the commit of their work, and the ref that keeps it."""
     failures: dict[str, FlowError] = field(default_factory=dict)
     """Those that git or the disk let down."""
+    heard: queue.SimpleQueue[tuple[str, int, Heard]] = field(default_factory=queue.SimpleQueue)
+    """What became of what was said to attempts of this process: task, attempt, and that."""
     tests: dict[str, Verdict] = field(default_factory=dict)
     """Verdicts of this process by the train's tip."""
     testing: TestJob | None = None

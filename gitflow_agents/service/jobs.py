@@ -29,6 +29,7 @@ from gitflow_agents.service.delivery import keep, send
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.dispatching import Dispatcher, forge_lease
 from gitflow_agents.service.ending import Ends
+from gitflow_agents.service.hearing import hand
 from gitflow_agents.service.permitting import Permitting
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reverts import Reverts
@@ -338,7 +339,13 @@ class Jobs:
         lacks = [broken] if broken else [*crew.lacking(desk.snapshot, (task,), *known)]
         if lacks:
             return _nothing(desk, order, Reason.PRECONDITION_FAILED, "; ".join(lacks))
-        with self._watched(desk, order.stop, lambda: self._lease(desk, task, claim)):
+
+        def lease() -> Lease | None:
+            hand(desk, task)  # what was said since
+            return self._lease(desk, task, claim)
+
+        hand(desk, task)
+        with self._watched(desk, order.stop, lease):
             return desk.executor.execute(order, self._progress(desk, order))
 
     def _progress(self, desk: Desk, order: Order) -> Callable[[str], None]:

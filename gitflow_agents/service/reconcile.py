@@ -17,6 +17,7 @@ from gitflow_agents.execute import Order
 from gitflow_agents.models import LOCAL, ZERO, Lease, Limits, Reason, Status, Train
 from gitflow_agents.runner import is_ours, lease_is_lost
 from gitflow_agents.scheduler import Seen
+from gitflow_agents.service import hearing
 from gitflow_agents.service.accept import proposal_of, revise
 from gitflow_agents.service.attempts import Attempts, is_result
 from gitflow_agents.service.delivery import deliver_unsent
@@ -369,6 +370,7 @@ class Reconciler:
             try:
                 alarms = tuple(self.desk.executor.alarms)
                 self._let_go(draft)
+                hearing.note(self.desk, draft)
                 if alarms:
                     self.hold(draft, "; ".join(alarms))
                     self.desk.afterwards.append(lambda: self.desk.executor.heard(len(alarms)))
@@ -419,6 +421,8 @@ class Reconciler:
             self.desk.own[order.task.id] = order
         if work.test is not None:
             self.desk.testing = work.test
+        for task in self.desk.own:
+            hearing.hand(self.desk, task)
         return work
 
     def due(

@@ -39,7 +39,7 @@ _HOME = re.compile(r"~(/[A-Za-z0-9_.@+-]+)+/?")
 OWN_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
     for name in (
-        "ATTEMPT BRIEF CLAIM MAX_TURNS MODEL PLAN PROGRESS REPORT REQUIRE ROLE TASK TOOLS "
+        "ATTEMPT BRIEF CLAIM FEEDBACK MAX_TURNS MODEL PLAN PROGRESS REPORT REQUIRE ROLE TASK TOOLS "
         "WEBHOOK".split()
     )
 )
