@@ -344,7 +344,6 @@ class Jobs:
             hand(desk, task)  # what was said since
             return self._lease(desk, task, claim)
 
-        hand(desk, task)
         with self._watched(desk, order.stop, lease):
             return desk.executor.execute(order, self._progress(desk, order))
 
