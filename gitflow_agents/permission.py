@@ -26,14 +26,16 @@ from gitflow_agents.commands import (
     Unapprove,
     select,
 )
-from gitflow_agents.models import PERSON, CommandPermission, Config, Gate, Status
+from gitflow_agents.models import PERSON, CommandPermission, Config, Gate, Level, Status
 from gitflow_agents.owners import Owners
 from gitflow_agents.scheduler import Snapshot
 
 CODEOWNERS = "codeowners"
 """Stands among approvers for the owners of the task's paths."""
-TRUSTED = "write"
+TRUSTED: Level = "write"
 """What whom the config lets in counts as at least, and what an approver has to have."""
+APPROVING: Level = "maintain"
+"""What somebody has to have who approves and is not named, if the config does not say it."""
 FOR_PEOPLE = (Approve, Unapprove, Skip, Revert)
 """What no bot does, whoever lets it in."""
 HOUR = 3600.0
@@ -168,6 +170,19 @@ def who_can(command: Act, rules: Rules, snapshot: Snapshot | None) -> str:
     return "who can: " + "; ".join(dict.fromkeys(map(_who, demands)))
 
 
+def approvers(snapshot: Snapshot, task: str, level: Level | None) -> tuple[frozenset[str], Level]:
+    """Return whom the plan names to approve a task, folded, and what they have to have as well.
+
+    `level` is what the config wants of whoever approves, if it says it.  Where nobody is named it
+    is anybody who has that.
+    """
+    named = _folded(snapshot.plan.setting(snapshot.plan.by_id[task], "approvers"))
+    gate: Gate = "task" if snapshot.status(task) is Status.PENDING else "merge"
+    # What only the plan asks for it may leave to whom it likes, of those who can write.
+    is_plans = bool(named) and gate not in snapshot.approval and level is None
+    return named, TRUSTED if is_plans else level or APPROVING
+
+
 def doubt(asker: Asker | None, rules: Rules) -> str:
     """Return why a text that somebody proposes waits for an approval, whatever it says itself.
 
@@ -243,18 +258,15 @@ def _demands(
         yield _Demand(level, users)
         return
     for task in tasks:
-        chosen = _approvers(snapshot, task) if isinstance(command, Approve | Reject) else ()
-        gate: Gate = "task" if snapshot.status(task) is Status.PENDING else "merge"
-        if not chosen:
+        chosen, needed = approvers(snapshot, task, said.level)
+        if not chosen or not isinstance(command, Approve | Reject):
             for owners in _owners(rules, snapshot, task) if said.codeowners else [frozenset()]:
                 yield _Demand(level, users, owners, of=task)
             continue
-        is_plans = gate not in snapshot.approval and said.level is None
-        needed = TRUSTED if is_plans else level
-        people = _folded(name for name in chosen if name.casefold() != CODEOWNERS)
-        is_owners = len(people) < len(_folded(chosen))
-        for owners in _owners(rules, snapshot, task) if is_owners else [frozenset()]:
-            yield _Demand(needed, frozenset() if is_plans else users, only=people | owners, of=task)
+        people = chosen - {CODEOWNERS}
+        lent = users if needed == level else frozenset()
+        for owners in _owners(rules, snapshot, task) if CODEOWNERS in chosen else [frozenset()]:
+            yield _Demand(needed, lent, only=people | owners, of=task)
 
 
 def _meant(command: Act, snapshot: Snapshot) -> list[str]:
@@ -271,11 +283,6 @@ def _gave(command: Unapprove, asker: Asker, snapshot: Snapshot) -> bool:
     if not command.targets or command.targets == ("plan",):
         given = [snapshot.state.approved] if snapshot.state.approved else []
     return bool(given) and all(asker.is_(one.by) for one in given)
-
-
-def _approvers(snapshot: Snapshot, task: str) -> tuple[str, ...]:
-    chosen: tuple[str, ...] = snapshot.plan.setting(snapshot.plan.by_id[task], "approvers")
-    return chosen
 
 
 def _owners(rules: Rules, snapshot: Snapshot, task: str) -> list[frozenset[str]]:
@@ -378,6 +385,7 @@ def _names(names: Iterable[str]) -> str:
 
 
 __all__ = [
+    "APPROVING",
     "CODEOWNERS",
     "FOR_PEOPLE",
     "HOUR",
@@ -386,6 +394,7 @@ __all__ = [
     "Asker",
     "Rules",
     "Work",
+    "approvers",
     "doubt",
     "permit",
     "reaches",

@@ -128,6 +128,9 @@ def revise(snapshot: Snapshot, new: Plan, actor: str) -> Revision:
         )
     if back_to := [task for task in changed if snapshot.record(task).instead]:
         said.append(f"{names(back_to)}: who does it, and within what, is what the new text says")
+    open_ = (task for task in changed if snapshot.status(task) is not S.COMPLETED)
+    if lost := [task for task in open_ if snapshot.record(task).approvals]:
+        said.append(f"{names(lost)}: approved no more, as the text is another one")
     again = [task for task in changed if snapshot.status(task) in (S.FAILED, S.CANCELLED)]
     if again:
         said.append(f"{names(again)}: the new text counts when it is tried again: retry")

@@ -27,6 +27,7 @@ from gitflow_agents.models import (
     Approval,
     Config,
     Gate,
+    Level,
     Limits,
     Plan,
     PlanState,
@@ -83,6 +84,10 @@ class Snapshot:
     given: frozenset[str] = frozenset()
     approval: frozenset[str] = frozenset()
     """What the config wants approved beside what the plan says."""
+    approver: Level | None = None
+    """The level that the config wants of whoever approves, where it says one."""
+    by_oneself: bool = False
+    """The config lets those approve who wrote or started it."""
     seen: Seen = Seen()
     authority: str = LOCAL
     """What decides on the plan: `local`, or what the remote is called here."""
@@ -187,6 +192,22 @@ class Snapshot:
         digest, sha = self.plan.by_id[task].digest, self.approvable(task)
         given = (a for a in self.record(task).approvals if a.gate == gate)
         return next((a for a in given if a.digest == digest and a.sha == sha), None)
+
+    def still_approved(self, record: TaskRecord) -> tuple[Approval, ...]:
+        """Return the approvals in a record that are still of what is there; of a merged task all.
+
+        The others are over for good: no later result, and no later text, is what was looked at.
+        """
+        task = self.plan.by_id.get(record.id)
+        if task is None or record.status is Status.COMPLETED:
+            return record.approvals
+        is_there = record.attempt is not None and record.status is Status.REVIEW
+        result = record.attempt.report if record.attempt and is_there else ""
+        return tuple(
+            one
+            for one in record.approvals
+            if one.digest == task.digest and (one.gate == "task" or one.sha == result)
+        )
 
     def is_for_review(self, task: str) -> bool:
         """Say whether a task is merged only when its pull request, or its result, is approved."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from gitflow_agents.commands import Approve, Ground, Refused, effects
 from gitflow_agents.commands.approving import seen
-from gitflow_agents.models import Approval, Attempt, Limits
+from gitflow_agents.models import Approval, Attempt, Home, Limits
+from gitflow_agents.render import approvals as approvals_in_words
+from gitflow_agents.render.facts import waiting
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
 from tests import engine
@@ -18,6 +21,8 @@ from tests.repos import Cli, Repo
 from tests.test_scheduler import plan_of, snapshot
 
 ONE = task("1", "echo 1 > a.txt", verify=["test -s a.txt"])
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+HOME = Home(pull=1)
 TWO = task("2", "echo 2 > b.txt", depends_on=["1"], verify=["test -s b.txt"])
 
 
@@ -31,6 +36,17 @@ def waits(repo: Repo) -> engine.Played:
     assert played.code == 4
     assert played.message.startswith("the plan waits for your approval")
     return played
+
+
+def ended(repo: Repo) -> list[str]:
+    """Return what was said of approvals that ended."""
+    said = repo.git("log", "--format=%b", "gitflow/state/p").splitlines()
+    lines = [line.removeprefix("- ") for line in said if "approved any more" in line]
+    return [re.sub(": .* approved", ": somebody approved", line) for line in lines]
+
+
+def approvals(repo: Repo, task: str) -> list[str]:
+    return [one["gate"] for one in engine.record(repo, task).get("approvals", ())]
 
 
 def test_nothing_starts_before_the_text_of_the_plan_is_approved(repo: Repo, cli: Cli) -> None:
@@ -53,6 +69,8 @@ def test_a_new_text_has_to_be_approved_again(repo: Repo) -> None:
     act(repo, "approve")
     engine.plan(repo, ONE, TWO, task("3", "echo 3 > c.txt"), approval="plan")
     waits(repo)
+    assert ended(repo) == ["not approved any more: somebody approved another text"]
+    assert "approved" not in engine.state(repo)
     assert set(statuses(repo).values()) == {"pending"}
     act(repo, "approve")
     engine.finished(repo, engine.go(repo))
@@ -91,6 +109,7 @@ def test_a_yes_to_a_task_dies_with_what_the_plan_says_of_it(repo: Repo) -> None:
     changed = {**TWO, "approval": ["task"], "run": "echo other > b.txt"}
     engine.plan(repo, ONE, changed)
     waits(repo)
+    assert ended(repo) == ["2 is not approved any more: somebody approved something else"]
     act(repo, "approve", "2")
     engine.finished(repo, engine.go(repo))
     assert repo.show("flow/p", "b.txt") == "other\n"
@@ -104,8 +123,12 @@ def test_a_result_is_merged_when_exactly_it_was_approved(repo: Repo) -> None:
     with pytest.raises(Refused) as refused:
         act(repo, "approve", "1", sha="1234567")
     assert refused.value.reason_code == "stale-approval"
-    act(repo, "reject", "1", reason="say it better")
-    act(repo, "retry", "1")
+    act(repo, "approve", "1")
+    assert approvals(repo, "1") == ["merge"]
+    said = act(repo, "retry", "1").said
+    assert said == ("1 is tried again by the next run; the approval of its result ends",)
+    assert ended(repo) == ["1 is not approved any more: somebody approved something else"]
+    assert approvals(repo, "1") == []
     waits(repo)
     with pytest.raises(Refused):
         act(repo, "approve", "1", sha=first)
@@ -158,9 +181,36 @@ def test_a_text_in_doubt_waits_for_an_approval_whatever_it_says(repo: Repo, cli:
     assert "doubt" not in engine.state(repo)
 
 
-# --- on a forge somebody may not have seen what is there ------------------------------------------
+def test_what_is_waited_for_on_a_forge_is_told_with_from_whom_and_for_what() -> None:
+    def told(config: dict[str, Any], home: Home | None = HOME, **about: Any) -> list[str]:
+        plan = plan_of({"id": "t", "approval": ["merge"], **about})
+        records = {"t": {"attempts": (Attempt(number=1, report=A),)}}
+        of = snapshot(plan, "r", records=records, home=home, **config.pop("state", {}))
+        of.approver, of.approval = config.get("level"), frozenset(config.get("gates", ()))
+        of.by_oneself = config.get("by_oneself", False)
+        lines = [f"{one.what}: {one.why}" for one in waiting(of, Limits(), 1000)]
+        return [approvals_in_words(of), *lines]
 
-A, B, C = "a" * 40, "b" * 40, "c" * 40
+    merge = "waits for an approval of each merge"
+    may = "t may be merged only with your approval: "
+    assert told({}) == [merge, f"{may}from anybody with maintain"]
+    assert told({}, None) == [merge, may]
+    assert told({"level": "admin"}) == [merge, f"{may}from anybody with admin"]
+    named: dict[str, Any] = {"approvers": ["Bob", "shop/core", "codeowners"]}
+    whom = "bob or team shop/core or the owners of its files"
+    assert told({}, **named) == [merge, f"{may}from {whom} with write"]
+    assert told({"gates": ["merge"]}, **named) == [merge, f"{may}from {whom} with maintain"]
+    alone = f"{merge}, also from who wrote or started it"
+    assert told({"by_oneself": True}) == [alone, f"{may}from anybody with maintain"]
+    doubted = told({"state": {"doubt": "eve proposed it", "commit": B}})
+    assert doubted[:2] == [
+        "waits for an approval of its text and each merge",
+        "v1 of the plan needs your approval (eve proposed it): from anybody with maintain, for "
+        f"{B[:12]}: 1 task across 1 wave, about 10m with 3 at once",
+    ]
+
+
+# --- on a forge somebody may not have seen what is there ------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,11 @@ def retry(command: Retry, ground: Ground) -> Decision:
             "conflicts": 0,
         }
         done.append(Move(task, E.TASK_RETRIED, record.reason, record.message, changes))
-    told = [f"{task} is tried again by the next run" for task in again]
+    told = [
+        f"{task} is tried again by the next run"
+        + ("; the approval of its result ends" if snapshot.permission(task, "merge") else "")
+        for task in again
+    ]
     for task in chosen:
         record = snapshot.record(task)
         if record.status is not S.PENDING or not record.attempts:

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from gitflow_agents.models import SCHEMA, Limits, Reason, Status
 from gitflow_agents.render.facts import (
     choices,
+    from_whom,
     is_still,
     last_line,
     lasting,
@@ -140,7 +141,8 @@ def _alerts(snapshot: Snapshot, limits: Limits, now: float) -> Iterator[Alert]:
 def _approvals(snapshot: Snapshot) -> Iterator[Alert]:
     name, state = snapshot.plan.plan, snapshot.state
     if snapshot.awaits():
-        text = f"v{state.revision} of plan {name} needs an approval"
+        whom = from_whom(snapshot)
+        text = f"v{state.revision} of plan {name} needs an approval{whom and f' from {whom}'}"
         key, typed = f"plan {state.digest[:12]}", f"gitflow-agents approve {name}"
         yield Alert(key, "approval_needed", text, commands=(typed,))
         return
@@ -151,7 +153,8 @@ def _approvals(snapshot: Snapshot) -> Iterator[Alert]:
             what = "may start" if gate == "task" else "may be merged"
             key = f"{gate} {task} {(sha or snapshot.plan.by_id[task].digest)[:12]}"
             typed = f"gitflow-agents approve {name}/{task}" + (f" --sha {sha[:12]}" if sha else "")
-            text = f"{task} {what} only with an approval"
+            whom = from_whom(snapshot, task)
+            text = f"{task} {what} only with an approval{whom and f' from {whom}'}"
             attempt = snapshot.record(task).attempt
             number = attempt.number if attempt else 0
             yield Alert(key, "approval_needed", text, task, number, commands=(typed,))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gitflow_agents import permission
 from gitflow_agents.graph import schedule
 from gitflow_agents.handoff import letter_of
 from gitflow_agents.models import (
@@ -440,6 +441,8 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
         waves = count(len(set(snapshot.graph.wave.values())), "wave")
         tasks = count(len(snapshot.plan.tasks), "task")
         why = f"{tasks} across {waves}, about {length} with {slots} at once"
+        if whom := from_whom(snapshot):
+            why = f"from {whom}, for {state.commit[:12]}: {why}"
         look = f"gitflow-agents show {name}"
         doubt = f" ({one_line(state.doubt)})" if state.doubt else ""
         yield Waiting(
@@ -457,7 +460,9 @@ def waiting(snapshot: Snapshot, limits: Limits, now: float, *, file: str = "") -
             look = f"gitflow-agents diff {name}/{task}"
             typed = [look, f"{approve} --sha {sha[:12]}"] if sha else [approve]
             pull = snapshot.record(task).pull if gate == "merge" else 0
-            where = f"in pull request {pull}, or" if pull else ""
+            whom = from_whom(snapshot, task)
+            told = [f"from {whom}" if whom else "", f"in pull request {pull}, or" if pull else ""]
+            where = ", ".join(filter(None, told))
             yield Waiting(f"{task} {what} only with your approval", where, tuple(typed))
     if state.refused:
         what = f"the new text on plan/{name} was refused"
@@ -530,17 +535,39 @@ def taken_by(snapshot: Snapshot) -> str:
     return ", ".join(some) + (f" and {len(tasks) - 5} more" if tasks[5:] else "")
 
 
+def from_whom(snapshot: Snapshot, task: str = "") -> str:
+    """Return in words who can approve the plan, or a task of it, on the forge that tells of it.
+
+    Empty where there is no forge: then it is whoever is at a terminal.
+    """
+    if snapshot.state.home is None:
+        return ""
+    named, level = frozenset[str](), snapshot.approver or permission.APPROVING
+    if task:
+        named, level = permission.approvers(snapshot, task, snapshot.approver)
+    if not named:
+        return f"anybody with {level}"
+    people = sorted(name for name in named if name != permission.CODEOWNERS)
+    told = [f"team {name}" if "/" in name else name for name in people]
+    if permission.CODEOWNERS in named:
+        told.append("the owners of its files")
+    return f"{' or '.join(told)} with {level}"
+
+
 def approvals(snapshot: Snapshot) -> str:
     """Return in words, for a sentence about the plan, what of it waits for approvals."""
     said = {*snapshot.plan.approval, *snapshot.approval}
     said |= {gate for task in snapshot.plan.tasks for gate in task.approval}
     if any(snapshot.is_for_review(task.id) for task in snapshot.plan.tasks):
         said.add("merge")
+    if snapshot.state.doubt:
+        said.add("plan")
     if not said:
         return "runs by itself, without approvals"
     words = {"plan": "its text", "task": "each start", "merge": "each merge"}
     some = [words[gate] for gate in ("plan", "task", "merge") if gate in said]
-    return f"waits for an approval of {' and '.join(some)}"
+    alone = ", also from who wrote or started it" if snapshot.by_oneself else ""
+    return f"waits for an approval of {' and '.join(some)}{alone}"
 
 
 def retries_by_itself(snapshot: Snapshot, task: str, limits: Limits | None = None) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gitflow_agents import render, replan, spec, steps
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.execute import command_of
-from gitflow_agents.models import ZERO, Config, Plan, PlanState
+from gitflow_agents.models import ZERO, Config, Plan, PlanState, person
 from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.effects import Effects
@@ -171,6 +171,13 @@ def revise(
     new = store.snapshot(plan, snapshot.state, snapshot.tip, snapshot.tree, snapshot.records)
     new.seen = snapshot.seen
     draft.snapshot = new
+    for task in revision.changed:
+        if new.record(task).approvals:
+            draft.put(new.record(task))
+    if state.approved is not None:
+        draft.set(approved=None)
+        who = person(state.approved.by)
+        draft.tell("plan_unapproved", note=f"not approved any more: {who} approved another text")
     if state.status == "finished" and not new.is_over:
         draft.set(status="live")
     note = f"plan accepted as v{state.revision + 1}: {'; '.join(revision.said)}"

@@ -75,7 +75,7 @@ class Authorities:
         """Return the store of a plan on which a remote decides."""
         if (remote, plan) not in self._stores:
             store = Store(self.local.repository, Remote(self.local.refs, remote, plan))
-            store.approval = self.local.approval
+            store.config = self.local.config
             tip = store.refs.resolve(state_ref(plan))
             state = self._state(tip) if tip else {}
             if {"flow", "base"} <= state.keys():  # so that one look reads these, too

@@ -116,7 +116,7 @@ class Service:
         self._config_aside = ""
         """What is to be said of a config in the checkout that does not count."""
         self.store = Store(self.repository)
-        self.store.approval = lambda: frozenset(self.config.approval)
+        self.store.config = lambda: self.config
         self.authorities = Authorities(self.store)
         self.doubt: Callable[[], str] = str
         """Says why what is proposed now waits for an approval; at a terminal it does not."""

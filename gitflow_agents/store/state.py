@@ -28,6 +28,7 @@ from gitflow_agents.models import (
     LOCAL,
     SCHEMA,
     ZERO,
+    Config,
     Event,
     Model,
     Plan,
@@ -36,6 +37,7 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
     fold,
+    person,
 )
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.store.refs import Refs
@@ -114,7 +116,12 @@ class Draft:
         )
 
     def put(self, record: TaskRecord) -> None:
-        """Take a task's new record."""
+        """Take a task's new record; an approval of what is there no more ends, and that is told."""
+        if record.approvals and (kept := self.snapshot.still_approved(record)) != record.approvals:
+            by = " and ".join({person(one.by): 0 for one in record.approvals if one not in kept})
+            record = record.model_copy(update={"approvals": kept})
+            note = f"{record.id} is not approved any more: {by} approved something else"
+            self.tell("task_unapproved", task=record.id, note=note)
         self.records[record.id] = record
         self.snapshot.apply(record)
 
@@ -159,8 +166,8 @@ class Store:
     def __init__(self, repository: Repository, refs: Refs | None = None) -> None:
         self.repository = repository
         self.refs = refs or Refs(repository)
-        self.approval: Callable[[], frozenset[str]] = frozenset
-        """Returns what the config wants approved."""
+        self.config: Callable[[], Config] = Config
+        """Returns what the repository decides, of which approvals matter here."""
         self._rendered: dict[str, float] = {}
         self.stale: set[str] = set()
         """Plans whose STATUS.md does not show their last commit."""
@@ -233,13 +240,20 @@ class Store:
             data = self.repository.read(tree, record_path(task.id))
             if data is not None:
                 records[task.id] = read_record(data)
-        approval = self.approval()
         state = _read_state(head)
         self._is_no_copy(state)
-        graph, authority = Graph.of(found), self.refs.name
-        return Snapshot(
-            found, graph, state, tip, tree, records, approval=approval, authority=authority
-        )
+        return Snapshot(found, Graph.of(found), state, tip, tree, records, **self._decided())
+
+    def _decided(self) -> dict[str, Any]:
+        """Return what every snapshot knows beside what the state holds."""
+        config = self.config()
+        said = config.command_permissions.get("approve")
+        return {
+            "approval": frozenset(config.approval),
+            "approver": said.level if said else None,
+            "by_oneself": config.allow_self_approval,
+            "authority": self.refs.name,
+        }
 
     def _is_no_copy(self, state: PlanState) -> None:
         """Raise FlowError where somebody pushed what another clone decides on."""
@@ -276,10 +290,7 @@ class Store:
             before = {**self.provided_before(state.accepting, but=plan.plan), **gone(plan, records)}
             given = frozenset(before.keys() - graph.providers.keys())
             graph = Graph.of(plan, given)
-        approval = self.approval()
-        return Snapshot(
-            plan, graph, state, tip, tree, records, given, approval, authority=self.refs.name
-        )
+        return Snapshot(plan, graph, state, tip, tree, records, given, **self._decided())
 
     def provided_before(self, commit: str, but: str = "") -> dict[str, str]:
         """Return the folded capabilities that earlier plans left at a commit, with their plan."""
