@@ -739,6 +739,11 @@ class Config(Model):
     allow_bots: BotNames = ()
     """Bots that are heard, as if they could write here."""
     allow_self_approval: Annotated[bool, Field(strict=True)] = False
+    reviews: Annotated[
+        tuple[Literal["plan", "merge"], ...],
+        BeforeValidator(_listed),
+    ] = ("merge",)
+    """What a review on a forge approves, as a command does."""
     command_permissions: dict[Verb, _Permission] = {}
     command_prefix: Literal["none", "required"] = "none"
     ignore_commands: Verbs = ()
@@ -1216,6 +1221,8 @@ class PlanState(Model):
     """Attempts at once, as whoever started it said; plan and config can only allow fewer."""
     approved: Approval | None = None
     """The yes to the text of the plan."""
+    unapproved: float = 0
+    """When one was withdrawn last; a review that is older counts no more."""
     refused: str = ""
     """The commit of the plan branch whose text was not accepted as the next revision."""
     refusal: str = ""

@@ -390,6 +390,7 @@ def test_what_people_said_last_of_a_pull_request_is_known_with_what_they_may(
 @pytest.mark.slow  # that such a result waits for an approval is fast
 def test_a_result_is_merged_when_its_pull_request_is_approved(repo: Repo, tmp_path: Path) -> None:
     up = repos.init(tmp_path / "up.git", bare=True)
+    engine.config(repo, approval=["plan"], reviews=["plan", "merge"])
     repo.git("push", "--quiet", str(up.path), "main")
     repo.git("switch", "--quiet", "--create", "plan/p")
     engine.plan(repo, task("1", "echo a > a.txt", verify=["grep a a.txt"], merge="pr"))
@@ -397,13 +398,23 @@ def test_a_result_is_merged_when_its_pull_request_is_approved(repo: Repo, tmp_pa
     repo.git("push", "--quiet", str(up.path), "plan/p")
     forge = Near(up, tmp_path)
     forge.finish()
+    # The plan itself is approved, and that is taken back, in the pull request of its flow branch.
+    assert "from anybody with maintain, for" in forge.stories[101]
+    seen = 1, up.sha("flow/p")
+    yes = ("bob <2+bob@users.noreply.github.com>",)
+    for told, people in ({}, None), ({seen: yes}, "bob"), ({}, None), ({seen: yes}, "bob"):
+        forge.yes = dict(told)
+        forge.reconcile()
+        found = engine.state(up).get("approved")
+        assert (found and found["by"].split()[0]) == people
+    forge.finish()
     branch = "task/p/1-task-1"
     assert list(forge.pulls) == ["flow/p", branch]
     assert forge.pulls[branch][0] == "p/1: Task 1"
     assert "in pull request 2" in forge.stories[101]
     asked = list(forge.asked)
     forge.reconcile()
-    assert forge.asked[len(asked) :] == ["reviews"]
+    assert forge.asked[len(asked) :] == ["reviews", "reviews"]
     yes = forge.yes[2, up.sha(branch)] = ("bob <2+bob@users.noreply.github.com>",)
 
     def stands() -> tuple[int, bool]:

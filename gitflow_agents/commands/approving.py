@@ -74,7 +74,8 @@ def unapprove(command: Unapprove, ground: Ground) -> Decision:
     if not command.targets or tuple(command.targets) == ("plan",):
         if snapshot.state.approved is None:
             return Decision((), (f"plan {plan} is not approved",))
-        mark = MarkPlan("plan_unapproved", f"approval {by}", {"approved": None})
+        withdrawn: dict[str, object] = {"approved": None, "unapproved": ground.now}
+        mark = MarkPlan("plan_unapproved", f"approval {by}", withdrawn)
         said = f"plan {plan} is not approved any more; what runs goes on"
         return Decision((mark,), (said,), f"approve {plan}")
     chosen = select(snapshot, command.targets)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from gitflow_agents.commands import Act, Approve, DropTrain, Refused, Reject
+from gitflow_agents.commands import Act, Approve, DropTrain, Refused, Reject, Unapprove
+from gitflow_agents.commands.approving import LOOKING_SECONDS
 from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused, Review
 from gitflow_agents.models import Approval, Status, TaskRecord, person
@@ -36,6 +37,57 @@ class Reviewing:
 
     def hear(self) -> None:
         """Take what was said there since the last pass: approvals, and that one holds no more."""
+        counts = self.reconciler.desk.config.reviews
+        if "plan" in counts:
+            self._hear_of_plan()
+        if "merge" in counts:
+            self._hear_of_results()
+
+    def _hear_of_plan(self) -> None:
+        """Take what was said of the text of the plan, in the pull request of its flow branch."""
+        state, home = self._snapshot.state, self._snapshot.state.home
+        given = state.approved
+        is_asked = self._snapshot.awaits() == "plan" or (given is not None and given.pull)
+        if home is None or not home.pull or not is_asked:
+            return
+        try:
+            reviews = self.forge.reviews(home.pull)
+            if given is not None:
+                is_no = any(self._may(Unapprove(), one) for one in reviews if not one.is_yes)
+                is_yes = any(one.is_yes and one.actor == given.by for one in reviews)
+                by = given.by if is_yes and not is_no else ""
+            else:
+                shown = state.revised_at + LOOKING_SECONDS if state.revised_at else 0.0
+                since = max(state.accepted_at, state.unapproved, shown)
+                people = agreed(
+                    reviews,
+                    state.flow_sha,
+                    since,
+                    lambda one: self._may(Approve() if one.is_yes else Unapprove(), one),
+                )
+                by = people[0] if people else ""
+        except (ForgeDown, ForgeRefused, Unasked) as e:
+            self._warn(f"reviews of the plan do not count: {e.message}")
+            return
+        if bool(by) != (given is not None):
+            self._write(lambda draft: self._note_of_plan(draft, state.digest, by, home.pull))
+
+    def _note_of_plan(self, draft: Draft, digest: str, by: str, pull: int) -> None:
+        """Stage what people said of a text that is still the one that they saw."""
+        desk, state = self.reconciler.desk, self._snapshot.state
+        if state.digest != digest:
+            return
+        where, yes = f"in pull request {pull}", None
+        event, note = "plan_unapproved", f"the plan is not approved any more {where}"
+        if by:
+            at, sha = desk.clock(), state.commit
+            yes = Approval(gate="plan", by=by, at=at, sha=sha, digest=digest, pull=pull)
+            event, note = "plan_approved", f"v{state.revision} approved {where} by {person(by)}"
+        draft.set(approved=yes)
+        draft.tell(event, note=note)
+        desk.say(event, note)
+
+    def _hear_of_results(self) -> None:
         heard: dict[str, tuple[TaskRecord, tuple[str, ...]]] = {}
         for task, record, sha in self._looked_at():
             try:

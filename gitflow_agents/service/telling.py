@@ -8,6 +8,7 @@ ever read back as the truth, and nothing that fails here fails a pass.
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import dataclass
 
 from gitflow_agents.errors import LostRace
@@ -46,7 +47,7 @@ class Telling:
         try:
             home = self._settled(home, is_new=is_new)
             if is_new or not self._is_shown(home):
-                home = self.forge.tell(home, self._page())
+                home = self.forge.tell(home, self._page(home))
                 home = home.model_copy(update={"told": now})
             # Also when the pass that saw the end did not live to say so.
             if home.pull and self._is_late(home):
@@ -59,8 +60,10 @@ class Telling:
             return why
         return self._mention(home.number)
 
-    def _page(self) -> Page:
-        snapshot, now = self._snapshot, self.reconciler.desk.clock()
+    def _page(self, home: Home) -> Page:
+        """Return what is told there; what is waited for depends on there being a place."""
+        snapshot, now = copy(self._snapshot), self.reconciler.desk.clock()
+        snapshot.state = snapshot.state.model_copy(update={"home": home})
         text = story(snapshot, self.limits, now)
         return Page(marker(snapshot.plan.plan), text, check(snapshot, self.limits, now))
 

@@ -215,6 +215,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "allow_bots": "Bots that are heard on GitHub, as if they could write; none of them "
         "approves, skips or reverts.",
         "allow_self_approval": "`true` lets those approve who wrote or started it.",
+        "reviews": "What a review on GitHub approves: `plan`, by one of the flow branch's pull "
+        "request at its head; `merge`, by one of the task's. `merge` if left out, `[]` is none.",
         "command_permissions": "Who may give a command on GitHub, by its verb: a level, or "
         "`level`, `users` and `codeowners`.",
         "command_prefix": "`required`: only `/gitflow retry` is heard, and `/retry` is not.",
