@@ -251,9 +251,13 @@ def _demands(
         yield _Demand(max(level, command.needs_level, key=LEVELS.index))
         return
     users = _folded(said.users)
+    try:
+        tasks = _meant(command, snapshot) if snapshot else []
+    except Refused:
+        yield _Demand(level, users)  # whoever may not give it learns nothing of the plan
+        raise
     if isinstance(command, Unapprove) and snapshot and asker and _gave(command, asker, snapshot):
         return
-    tasks = _meant(command, snapshot) if snapshot else []
     if snapshot is None or not tasks:
         yield _Demand(level, users)
         return

@@ -106,7 +106,7 @@ def test_what_anybody_can_cause_is_done_in_nobodys_name() -> None:
     bot = "github-actions[bot] <github-actions[bot]@users.noreply.github.com>"
     events = ("push", "schedule", "pull_request", "pull_request_review", "issue_comment")
     bob = "bob <12+bob@users.noreply.github.com>"
-    assert [job(GITHUB_EVENT_NAME=one).actor for one in events] == [bob, bob, bot, bot, bot]
+    assert [job(GITHUB_EVENT_NAME=one).actor for one in events] == [bob, bot, bot, bot, bot]
 
 
 @pytest.mark.parametrize("name", ["GITHUB_REPOSITORY", "GITHUB_API_URL", "GITHUB_RUN_ID"])

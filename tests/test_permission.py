@@ -164,6 +164,12 @@ def test_whom_the_config_lets_in_counts_as_one_who_can_write_and_not_as_more() -
     assert standing(Asker("renovate", 9), here) == ""
 
 
+def test_who_may_not_give_a_command_does_not_learn_which_tasks_there_are() -> None:
+    of = snapshot(plan_of({"id": "t"}))
+    for level, expected in ("read", "not-allowed"), ("write", "no-such-task"):
+        assert code(command("hold", "x"), Asker("eve", 6, level), rules(), of) == expected
+
+
 OWNED = "* @shop/core\n/pay/ @bob @carol\n/pay/log.py\n*.md @dave\n"
 
 

@@ -22,10 +22,8 @@ from gitflow_agents.forge import OWN, Comment
 
 MOST_OF_A_PAYLOAD = 32 * 1024 * 1024
 """Bytes of an event's payload that are read."""
-OF_WRITERS = ("push", "workflow_dispatch", "schedule")
-"""Events that nobody can cause who may not write here."""
-OF_PEOPLE = ("push", "workflow_dispatch")
-"""Those of them that tell who has caused them."""
+OF_WRITERS = ("push", "workflow_dispatch")
+"""Events that nobody can cause who may not write here, and that tell who it was."""
 BOT = "github-actions[bot]"
 OUTPUT_VARIABLE, SUMMARY_VARIABLE = "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"
 MOST_OF_A_SUMMARY = 1024 * 1024
@@ -149,7 +147,7 @@ def _comment(environ: Mapping[str, str]) -> Comment | None:
 def _actor(environ: Mapping[str, str]) -> str:
     """Return who the event is about, as git writes people, at GitHub's address for no mail.
 
-    What anybody can cause, such as a review, is done in nobody's name.
+    What anybody can cause, such as a review, and what only the clock does, is in nobody's name.
     """
     name = environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR") or ""
     if environ.get("GITHUB_EVENT_NAME") not in OF_WRITERS:
@@ -167,7 +165,7 @@ def _who(environ: Mapping[str, str]) -> tuple[str, int]:
     name = environ.get("GITHUB_TRIGGERING_ACTOR") or environ.get("GITHUB_ACTOR") or ""
     event = environ.get("GITHUB_EVENT_NAME")
     # A run that a bot asks for is one job of ours calling the next, for whoever it was.
-    if event not in OF_PEOPLE or (event != "push" and name.endswith("[bot]")):
+    if event not in OF_WRITERS or (event != "push" and name.endswith("[bot]")):
         return "", 0
     number = environ.get("GITHUB_ACTOR_ID", "") if name == environ.get("GITHUB_ACTOR") else ""
     return name, int(number) if number.isdecimal() else 0

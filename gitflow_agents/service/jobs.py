@@ -30,7 +30,7 @@ from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.dispatching import Dispatcher, forge_lease
 from gitflow_agents.service.ending import Ends
 from gitflow_agents.service.hearing import hand
-from gitflow_agents.service.permitting import Permitting
+from gitflow_agents.service.permitting import permitting_of
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reverts import Reverts
 from gitflow_agents.service.run import interruptible
@@ -133,7 +133,7 @@ class Jobs:
         """Hear what was said, do it, and answer; what a process left that died is done, too."""
         desk = reconciler.desk
         limits = limits_now(desk.snapshot, self.service.config)
-        permitting = Permitting(forge, desk.rules())
+        permitting = permitting_of(desk, forge)
 
         def act(
             command: Act,

@@ -16,6 +16,8 @@ from gitflow_agents.errors import FlowError
 from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused
 from gitflow_agents.permission import Asker, Rules
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service.desk import Desk
+from gitflow_agents.store import journal
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -36,8 +38,8 @@ class Permitting:
 
     forge: Forge
     rules: Rules
-    starters: frozenset[str] = frozenset()
-    """Actors who started the plan, beside who is known to the state."""
+    starters: Callable[[], frozenset[str]] = frozenset
+    """Returns the actors who said `start`, beside who is known to the state."""
     _levels: dict[tuple[str, int], str] = field(default_factory=dict)
     _teams: dict[tuple[str, str], bool] = field(default_factory=dict)
     _authors: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
@@ -119,11 +121,17 @@ class Permitting:
             return frozenset()
         work, flow = permission.work(command, snapshot), snapshot.state.flow_sha
         spans = [*((sha, "") for sha in work.commits), *((sha, flow) for sha in work.results)]
-        found = {*work.actors, *(self.starters if work.commits else ())}
+        found = {*work.actors, *(self.starters() if work.commits else ())}
         for span in spans:
             people = _asked(self._authors, span, partial(self.forge.authors, *span))
             found |= {*people}
         return frozenset(found)
+
+
+def permitting_of(desk: Desk, forge: Forge) -> Permitting:
+    """Return who asks a forge about the people of one plan."""
+    repository = desk.store.repository
+    return Permitting(forge, desk.rules(), lambda: journal.starters(repository, desk.snapshot.tree))
 
 
 def _asked(known: dict[K, T], key: K, ask: Callable[[], T]) -> T:
@@ -136,4 +144,4 @@ def _asked(known: dict[K, T], key: K, ask: Callable[[], T]) -> T:
     return known[key]
 
 
-__all__ = ["Permitting", "Unasked"]
+__all__ = ["Permitting", "Unasked", "permitting_of"]

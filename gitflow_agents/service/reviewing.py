@@ -19,7 +19,7 @@ from gitflow_agents.render import done_report
 from gitflow_agents.render.story import looked_at
 from gitflow_agents.render.text import fit
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service.permitting import Permitting, Unasked
+from gitflow_agents.service.permitting import Permitting, Unasked, permitting_of
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
 
@@ -125,7 +125,7 @@ class Reviewing:
 
     @cached_property
     def _permitting(self) -> Permitting:
-        return Permitting(self.forge, self.reconciler.desk.rules())
+        return permitting_of(self.reconciler.desk, self.forge)
 
     def _note(self, draft: Draft, heard: Mapping[str, tuple[TaskRecord, tuple[str, ...]]]) -> None:
         """Stage what people said of results that nothing has happened to since they were asked."""

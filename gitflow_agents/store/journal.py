@@ -34,9 +34,17 @@ def read(repository: Repository, tree: str, names: list[str]) -> list[Spoken]:
     return [read_spoken(data) for data in repository.blobs(shas)]
 
 
+def starters(repository: Repository, tree: str) -> frozenset[str]:
+    """Return who has had the plan started by a command."""
+    done = (one for one in read(repository, tree, [*keys(repository, tree)]) if not one.dry_run)
+    return frozenset(
+        one.by for one in done if one.status == "done" and one.command.get("verb") == "start"
+    )
+
+
 def put(draft: Draft, spoken: Spoken) -> None:
     """Write a command down with a decision."""
     draft.files[path(spoken.key)] = write_record(spoken)
 
 
-__all__ = ["JOURNAL", "keys", "path", "put", "read"]
+__all__ = ["JOURNAL", "keys", "path", "put", "read", "starters"]
