@@ -1145,6 +1145,8 @@ class Spoken(Model):
     """The comment's id, or `form-` and the run's, then `-` and the number of the line."""
     line: str
     """What was typed."""
+    synonym: str = ""
+    """The other name of the command that was typed, if one was."""
     command: dict[str, Any] = {}
     dry_run: bool = False
     by: str = ""

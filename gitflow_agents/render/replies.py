@@ -110,7 +110,7 @@ def _line(entry: Spoken) -> Line:
         why = Refused(entry.code, message, hint=hint)
     verb = str(entry.command.get("verb", ""))
     number = int(entry.key.rpartition("-")[2])
-    return Line(number, entry.line, verb, command, why, dry_run=entry.dry_run)
+    return Line(number, entry.line, verb, command, why, entry.synonym, entry.dry_run)
 
 
 __all__ = ["marker", "reply", "sign"]

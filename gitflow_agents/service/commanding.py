@@ -9,7 +9,7 @@ and change nothing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -37,6 +37,8 @@ HOUR = 3600.0
 MOST_LOOKED_AT = 200
 """Commands of the journal, from the newest, among which those of the last hour are counted."""
 MOST_GIVEN = 5
+MOST_AT_ONCE = 50
+"""Comments that one commit writes down."""
 RACES = 20
 """Times that what was heard is written down when somebody else moves the plan."""
 SOON = 30.0
@@ -109,6 +111,10 @@ class Commanding:
     """Keys of what this process has carried out, and replies."""
     signs: dict[int, int] = field(default_factory=dict)
     """Our sign under a comment, by the comment."""
+    recent: dict[str, list[float]] = field(default_factory=dict)
+    """When people gave the commands of the last hour, by actor."""
+    replied: dict[int, frozenset[str]] = field(default_factory=dict)
+    """The first lines of what the tool wrote before, by the pull request or issue."""
     ending: tuple[str, ...] = ()
     """How runs end that were stopped, in sentences."""
 
@@ -130,12 +136,21 @@ class Commanding:
         heard = {comment.id: comment for comment in self._listed()} if words.listens else {}
         # As it came it is as it was written; what is listed may have been edited since.
         heard |= {comment.id: comment for comment in words.comments}
-        for _, comment in sorted(heard.items()):
-            self._take(str(comment.id), comment)
+        texts = {str(comment.id): comment for _, comment in sorted(heard.items())}
+        is_dry = False
         if words.typed is not None:
-            typed = words.typed
-            where = Comment(0, 0, typed.text, typed.login, typed.author, typed.at)
-            self._take(typed.key, where, dry_run=typed.dry_run)
+            typed, is_dry = words.typed, words.typed.dry_run
+            texts[typed.key] = Comment(0, 0, typed.text, typed.login, typed.author, typed.at)
+        batch: dict[str, list[Spoken]] = {}
+        try:
+            for key, comment in texts.items():
+                if entries := self._entries(key, comment, is_dry):
+                    batch[key] = entries
+                if len(batch) == MOST_AT_ONCE:
+                    self._keep(batch)
+                    batch = {}
+        finally:
+            self._keep(batch)
 
     def _listed(self) -> Iterator[Comment]:
         state = self._snapshot.state
@@ -143,42 +158,43 @@ class Commanding:
             since = state.listened.get(number, state.accepted_at) - OVERLAP
             yield from self.talk.comments(number, since)
 
-    def _take(self, key: str, comment: Comment, *, dry_run: bool = False) -> None:
-        """Write the commands of one text down, unless they are."""
-        if comment.is_own or self._is_known(key):
-            return
-        desk = self.reconciler.desk
-        config = desk.config
-        heard = understood(comment, config)
+    def _entries(self, key: str, comment: Comment, is_dry: bool) -> list[Spoken]:
+        """Return what is to be written down of a text: nothing where that was done, or need not."""
+        if comment.is_own or f"{key}-1" in self._known():
+            return []
+        heard = understood(comment, self.reconciler.desk.config)
         if not heard.lines:
-            return
+            return []
         if comment.id and self._now - comment.at < SOON:
             self._sign(comment.id, "eyes")
-        lines = [replace(line, dry_run=line.dry_run or dry_run) for line in heard.lines]
-        entries = self._judged(key, lines, comment)
+        lines = [replace(line, dry_run=line.dry_run or is_dry) for line in heard.lines]
+        return self._judged(key, lines, comment)
+
+    def _keep(self, batch: Mapping[str, Sequence[Spoken]]) -> None:
+        """Write the commands of some texts down, those that nobody else has written."""
+        if not batch:
+            return
 
         def stage(draft: Draft) -> None:
-            if self._is_known(key):
-                return
-            for entry in entries:
+            known, listened = self._known(), {**draft.snapshot.state.listened}
+            new = [one for key, some in batch.items() if f"{key}-1" not in known for one in some]
+            for entry in new:
                 journal.put(draft, entry)
                 self._note(draft, entry)
-            state = draft.snapshot.state
-            untold = tuple(entry.key for entry in entries)
-            listened = state.listened
-            if comment.number:
-                last = max(comment.at, listened.get(comment.number, 0.0))
-                listened = {**listened, comment.number: last}
-            draft.set(commands=(*state.commands, *untold), listened=listened)
-            # What only asks has been done by being heard; what is refused is answered by us, too.
-            draft_keys = {entry.key for entry in entries if entry.status != "open"}
-            desk.afterwards.append(lambda: self.fresh.update(draft_keys))
+                if entry.number:
+                    listened[entry.number] = max(entry.at, listened.get(entry.number, 0.0))
+            if not new:
+                return
+            waiting = (*draft.snapshot.state.commands, *(entry.key for entry in new))
+            draft.set(commands=waiting, listened=listened)
+            # What only asks is done by being heard; so is what is refused. We answer them, too.
+            over = {entry.key for entry in new if entry.status != "open"}
+            self.reconciler.desk.afterwards.append(lambda: self.fresh.update(over))
 
         self._write(stage)
 
-    def _is_known(self, key: str) -> bool:
-        known = journal.keys(self.reconciler.desk.store.repository, self._snapshot.tree)
-        return f"{key}-1" in known
+    def _known(self) -> frozenset[str]:
+        return journal.keys(self.reconciler.desk.store.repository, self._snapshot.tree)
 
     def _judged(self, key: str, lines: Sequence[grammar.Line], comment: Comment) -> list[Spoken]:
         """Return what is written down of a text: all of it is accepted, or none."""
@@ -192,9 +208,10 @@ class Commanding:
         recent = self._recent(asker)
         for turn, line in enumerate(lines):
             try:
-                self._permit(line, asker, comment, [*recent, *[self._now] * turn])
+                self._permit(line, asker, comment, recent)
             except Refused as e:
                 refused.setdefault(turn, e)
+            recent.append(self._now)
         entries = []
         for turn, line in enumerate(lines):
             no = refused.get(turn)
@@ -209,6 +226,7 @@ class Commanding:
                 Spoken(
                     key=f"{key}-{turn + 1}",
                     line=line.text[:MOST_OF_A_LINE],
+                    synonym=line.synonym,
                     command=command,
                     dry_run=line.dry_run,
                     by=asker.actor,
@@ -243,12 +261,15 @@ class Commanding:
             raise
 
     def _recent(self, asker: Asker) -> list[float]:
-        """Return when somebody gave the commands of the last hour."""
+        """Return when somebody gave the commands of the last hour; what they give now is added."""
+        if asker.actor in self.recent:
+            return self.recent[asker.actor]
         repository, tree = self.reconciler.desk.store.repository, self._snapshot.tree
         known = sorted(journal.keys(repository, tree), key=_age)[-MOST_LOOKED_AT:]
         since = self._now - HOUR
         entries = journal.read(repository, tree, known)
-        return [entry.at for entry in entries if entry.by == asker.actor and entry.at > since]
+        times = [entry.at for entry in entries if entry.by == asker.actor and entry.at > since]
+        return self.recent.setdefault(asker.actor, times)
 
     def _note(self, draft: Draft, entry: Spoken) -> None:
         who, said = person(entry.by), f"`{entry.line}`"
@@ -409,11 +430,11 @@ class Commanding:
         return any(entry.key not in self.fresh for entry in entries)
 
     def _has_reply(self, number: int, comment: int) -> bool:
-        since = self._snapshot.state.accepted_at
-        mark = replies.marker(comment)
-        return any(
-            one.is_own and one.text.startswith(mark) for one in self.talk.comments(number, since)
-        )
+        if number not in self.replied:
+            own = self.talk.comments(number, self._snapshot.state.accepted_at)
+            marks = (one.text.partition("\n")[0] for one in own if one.is_own)
+            self.replied[number] = frozenset(marks)
+        return replies.marker(comment) in self.replied[number]
 
     def _sign(self, comment: int, sign: Reaction) -> None:
         with contextlib.suppress(ForgeRefused):
