@@ -46,6 +46,7 @@ def test_an_agent_is_told_who_it_is_and_where_its_papers_are(repo: Repo, tmp_pat
         "GITFLOW_ATTEMPT": "1",
         "GITFLOW_BRIEF": str(worktree / ".gitflow" / "brief.md"),
         "GITFLOW_CLAIM": kept["nonce"],
+        "GITFLOW_FEEDBACK": str(worktree / ".gitflow" / "feedback.md"),
         "GITFLOW_MAX_TURNS": "7",
         "GITFLOW_PLAN": "p",
         "GITFLOW_PROGRESS": str(papers / "progress"),
