@@ -16,12 +16,13 @@ from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import ForgeDown, ForgeRefused
 from gitflow_agents.models import Limits, Reason
 from gitflow_agents.render.alerts import alerts
-from gitflow_agents.service import Service, dispatching, handover
+from gitflow_agents.service import Service, dispatching, handover, jobs
 from gitflow_agents.service.jobs import ClaimOver, Jobs
 from tests import engine, near_forge, repos
 from tests.engine import task
 from tests.near_forge import Near
 from tests.repos import Repo
+from tests.test_questions import ASKS, asking
 
 ONE = task("1", "echo a > a.txt", provides=["a"], verify=["grep a a.txt"])
 BY_MINE = {**{key: value for key, value in ONE.items() if key != "run"}, "agent": "mine"}
@@ -565,3 +566,35 @@ def test_a_secret_in_the_work_is_not_handed_over(propose: Propose, forge: Near) 
     assert published is not None
     assert published.report.reason is Reason.SECRET_FOUND
     assert key not in (folder / handover.PAPER).read_text()
+
+
+# --- what people say ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_job_hears_what_is_said_and_asks_by_its_report(
+    propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its token can only read: what became of a remark, and the question, come with the result."""
+    monkeypatch.setattr(jobs, "LOOK_SECONDS", 0.1)
+    hears = engine.until('test -s "$GITFLOW_FEEDBACK"')
+    propose(task("1", asking(ASKS, "echo b > a.txt", f"{hears} echo a > a.txt")))
+    forge.reconcile()
+    (one,) = forge.waiting
+    with ThreadPoolExecutor(1) as pool:
+        folder = pool.submit(forge.execute, one)
+        said = forge.act(commands.Feedback(targets=("1",), text="be quick"))
+        assert said.changed
+        forge.publish(one, folder.result())
+    one.conclusion = "success"
+    forge.reconcile()
+    record = engine.record(up, "1", "p")
+    (remark,) = record["feedback"]
+    assert ("status" in record, record["reason"]) == (False, "question")
+    assert (remark["attempt"], "offered_at" in remark, "delivered_at" in remark) == (1, True, False)
+    forge.act(commands.Answer(targets=("1",), choice="b"))
+    forge.finish()
+    record = engine.record(up, "1", "p")
+    assert [attempt["number"] for attempt in record["attempts"]] == [1]
+    assert record["feedback"][0]["delivered_at"] > remark["offered_at"]
+    assert merged(up) == ["1"]
