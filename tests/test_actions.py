@@ -301,7 +301,13 @@ def test_a_task_with_a_pull_request_is_merged_when_that_is_approved(shop: Shop) 
     assert forge.ask(shop.hub, stranger, asked, {"event": "APPROVE"}).status == 200
     (run,) = shop.actions.drain()
     assert (run.conclusion, shop.merged()) == ("skipped", [])
+    # It is the plan of who pushed it, and nobody's own work is approved by themselves.
     assert forge.ask(shop.hub, shop.alice, asked, {"event": "APPROVE"}).status == 200
+    (run,) = shop.actions.drain()
+    assert (run.conclusion, shop.merged()) == ("success", [])
+    assert "an approval does not count: `alice` wrote or started it" in run.jobs[0].log
+    dora = shop.hub.person("dora", (shop.there, "maintain"))
+    assert forge.ask(shop.hub, dora, asked, {"event": "APPROVE"}).status == 200
     runs = shop.actions.drain()
     assert ("reconcile / reconcile", "success") in ends(runs)
     assert (shop.merged(), own.state, flow.state) == (["1"], "closed", "open")
