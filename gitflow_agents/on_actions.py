@@ -180,7 +180,6 @@ def command(
         app.note(f"{one.line}: {one.code or one.status}: {'; '.join(one.said)}")
     if not words.came:
         app.fail(f"`{render.one_line(text)[:200]}` is not a command", "help lists them")
-    job.around.add_summary(words.reply)
     is_done = words.came and all(one.status == "done" for one in words.came)
     return code or (ExitCode.DONE if is_done else ExitCode.FAILED)
 
@@ -227,6 +226,8 @@ def _pass(
             app.write({"schema": SCHEMA, **about, "progress": snapshot.progress})
         limits, now = limits_of(snapshot.plan, job.jobs.service.config), job.jobs.service.clock()
         app.note(standing(snapshot, limits, now))
+        if words is not None and words.reply:  # who asked reads that first
+            job.around.add_summary(f"{words.reply}\n")
         job.around.add_summary(summary(snapshot, limits, now))
     if len(names) == 1 and done:
         job.around.set_outputs(_outputs(done[0]))

@@ -241,6 +241,27 @@ def test_a_form_that_is_wrong_or_only_asks_what_would_happen_writes_nothing(shop
 
 
 @pytest.mark.slow
+def test_the_form_takes_what_a_comment_takes_and_its_summary_answers(shop: Shop) -> None:
+    shop.configure("runners: {gpu: [gpu]}\n")  # there is none, so its run waits
+    shop.propose({**ONE, "runner": "gpu"})
+    shop.actions.drain()
+    shop.submit(plan="p", command="stop 1")
+    runs = shop.actions.drain()
+    assert set(ends(runs)) >= {
+        ("reconcile / reconcile", "success"),
+        ("reconcile / stopped", "success"),
+    }
+    (job,) = (one for run in runs for one in run.jobs if one.name == "reconcile / reconcile")
+    assert job.summary.startswith("`stop 1`:\n\n- 1 is cancelled; what it did is kept\n"), job.log
+    assert "/retry 1" in job.summary
+    assert engine.record(shop.up, "1", "p")["status"] == "cancelled"
+    assert "ending" not in engine.state(shop.up, "p")
+    shop.submit(plan="p", command="retyr 1")
+    (run,) = shop.actions.drain()
+    assert (run.conclusion, "did you mean `/retry`?" in run.jobs[0].summary) == ("failure", True)
+
+
+@pytest.mark.slow
 def test_start_at_a_terminal_makes_the_plan_there_and_asks_for_a_pass(shop: Shop, cli: Cli) -> None:
     shop.configure(WRITER)
     person = {"GH_TOKEN": shop.alice.text, "GITHUB_API_URL": shop.hub.api}
