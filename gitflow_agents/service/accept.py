@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gitflow_agents import render, replan, spec, steps
-from gitflow_agents.errors import FlowError, UsageError
+from gitflow_agents.errors import FlowError, LostRace, UsageError
 from gitflow_agents.execute import command_of
 from gitflow_agents.models import ZERO, Config, Plan, PlanState, person
 from gitflow_agents.roles import Handbook
@@ -289,6 +289,9 @@ def _our_accepting_commit(store: Store, plan: Plan, tip: str, blob: str) -> str:
     """Return the flow tip when it is this plan's accepting commit, of a run that was cut off."""
     if not tip:
         return ""
+    if store.repository.resolve(f"{tip}^{{commit}}") is None:
+        # It was made since the remote was read, by somebody who was quicker.
+        raise LostRace(f"{plan.flow_branch} has just been made", hint="run the command again")
     commit = store.repository.commit(tip)
     is_ours = any(
         event.event == ACCEPTED and event.plan == plan.plan for event in events_of(commit)
