@@ -173,7 +173,8 @@ def command(
     if why := spec.bad_plan_name(plan):
         return _failed(app, spec.wrong("plan", why), aloud)
     around = job.around
-    typed = Typed(f"form-{around.run}", text, *around.who, job.jobs.service.clock(), dry_run)
+    now = job.jobs.service.clock()
+    typed = Typed(f"form-{around.run}", text, *around.who, now, dry_run, around.first)
     words = Words(typed=typed, listens=False)
     code = _pass(app, job, [plan], aloud, words=words)
     for one in words.came:

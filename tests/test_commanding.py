@@ -13,7 +13,7 @@ import pytest
 from gitflow_agents.errors import FlowError
 from gitflow_agents.forge import Comment
 from gitflow_agents.render import replies
-from gitflow_agents.service.commanding import Words
+from gitflow_agents.service.commanding import Typed, Words
 from tests import engine, forge, repos
 from tests.engine import task
 from tests.near_forge import Near
@@ -122,6 +122,20 @@ def test_who_may_not_is_refused_and_prose_is_left_alone(near: Near) -> None:
     assert near.signs == {no.id: "-1", edited.id: "confused", bot.id: "-1"}
     assert len(near.said) == 2, "no program is answered, so that two of them never talk for ever"
     assert {prose.id, own.id}.isdisjoint(near.signs)
+
+
+def test_a_form_that_another_one_sends_again_needs_both(near: Near) -> None:
+    near.people |= {"eve": "read", "bob": "write"}
+
+    def sent(key: str, first: str) -> str:
+        typed = Typed(f"form-{key}", "hold t1", "alice", 7, near.now, first=(first, 9))
+        with near.jobs() as jobs:
+            words = Words(typed=typed, listens=False)
+            jobs.reconcile("p", near, words=words, talk=near)
+        (one,) = words.came
+        return one.code or one.status
+
+    assert [sent("1", "eve"), sent("2", "bob"), sent("2", "eve")] == ["not-allowed", "done", "done"]
 
 
 def test_where_nobody_can_tell_who_may_what_nothing_is_lost(

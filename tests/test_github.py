@@ -102,6 +102,11 @@ def test_a_comment_is_read_as_it_was_written_and_nothing_else_is_one(tmp_path: P
             heard(**garbled)
 
 
+def test_who_started_a_run_is_known_where_another_one_starts_it_again() -> None:
+    assert job(GITHUB_TRIGGERING_ACTOR="bob").first == ("", 0)
+    assert job(GITHUB_TRIGGERING_ACTOR="eve").first == ("bob", 12)
+
+
 def test_what_anybody_can_cause_is_done_in_nobodys_name() -> None:
     bot = "github-actions[bot] <github-actions[bot]@users.noreply.github.com>"
     events = ("push", "schedule", "pull_request", "pull_request_review", "issue_comment")

@@ -52,6 +52,8 @@ class Surroundings:
     summary: str = ""
     event: str = ""
     """What started the run, in GitHub's word."""
+    first: tuple[str, int] = ("", 0)
+    """Login and id of who has started the run, where another one starts it again."""
     comment: Comment | None = None
     """The comment that was written, if that is what happened."""
 
@@ -115,8 +117,17 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
         output=environ.get(OUTPUT_VARIABLE, ""),
         summary=environ.get(SUMMARY_VARIABLE, ""),
         event=environ.get("GITHUB_EVENT_NAME", ""),
+        first=_first(environ),
         comment=_comment(environ),
     )
+
+
+def _first(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Return who has started a run that another one starts again, and nobody otherwise."""
+    actor, number = environ.get("GITHUB_ACTOR", ""), environ.get("GITHUB_ACTOR_ID", "")
+    if environ.get("GITHUB_TRIGGERING_ACTOR", "") in ("", actor):
+        return "", 0
+    return actor, int(number) if number.isascii() and number.isdecimal() else 0
 
 
 def _comment(environ: Mapping[str, str]) -> Comment | None:

@@ -62,6 +62,8 @@ class Typed:
     author: int
     at: float
     dry_run: bool = False
+    first: tuple[str, int] = ("", 0)
+    """Who filled the form in, where another one starts its run again: both have to be allowed."""
 
 
 @dataclass
@@ -115,6 +117,8 @@ class Commanding:
     """When people gave the commands of the last hour, by actor."""
     replied: dict[int, frozenset[str]] = field(default_factory=dict)
     """The first lines of what the tool wrote before, by the pull request or issue."""
+    first: tuple[str, int] = ("", 0)
+    """Who filled in the form that is done again by another one."""
     ending: tuple[str, ...] = ()
     """How runs end that were stopped, in sentences."""
 
@@ -139,7 +143,7 @@ class Commanding:
         texts = {str(comment.id): comment for _, comment in sorted(heard.items())}
         is_dry = False
         if words.typed is not None:
-            typed, is_dry = words.typed, words.typed.dry_run
+            typed, is_dry, self.first = words.typed, words.typed.dry_run, words.typed.first
             texts[typed.key] = Comment(0, 0, typed.text, typed.login, typed.author, typed.at)
         batch: dict[str, list[Spoken]] = {}
         try:
@@ -199,15 +203,17 @@ class Commanding:
     def _judged(self, key: str, lines: Sequence[grammar.Line], comment: Comment) -> list[Spoken]:
         """Return what is written down of a text: all of it is accepted, or none."""
         asker, refused = Asker(comment.login, comment.author), dict[int, Refused]()
+        first: Asker | None = None
         try:
-            asker = self.permitting.asker(comment.login, comment.author, is_bot=comment.is_bot)
+            asker = self._asker((comment.login, comment.author), is_bot=comment.is_bot)
+            first = self._asker(self.first) if self.first[0] and not comment.id else None
         except Unasked as e:
-            if isinstance(e.__cause__, ForgeDown):
-                raise e.__cause__ from e
             refused = dict.fromkeys(range(len(lines)), e)
         recent = self._recent(asker)
         for turn, line in enumerate(lines):
             try:
+                if first is not None:
+                    self._permit(line, first, comment, recent)
                 self._permit(line, asker, comment, recent)
             except Refused as e:
                 refused.setdefault(turn, e)
@@ -242,6 +248,15 @@ class Commanding:
                 )
             )
         return entries
+
+    def _asker(self, who: tuple[str, int], *, is_bot: bool = False) -> Asker:
+        """Return somebody with what they may do; ForgeDown where it is to be asked again later."""
+        try:
+            return self.permitting.asker(*who, is_bot=is_bot)
+        except Unasked as e:
+            if isinstance(e.__cause__, ForgeDown):
+                raise e.__cause__ from e
+            raise
 
     def _permit(
         self, line: grammar.Line, asker: Asker, comment: Comment, recent: Sequence[float]
