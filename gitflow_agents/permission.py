@@ -66,7 +66,8 @@ class Asker:
     @property
     def actor(self) -> str:
         """Return who it is, as git writes people, at the forge's address for no mail."""
-        return f"{self.login} <{self.id}+{self.login}@users.noreply.{self.host}>"
+        number = f"{self.id}+" if self.id else ""
+        return f"{self.login} <{number}{self.login}@users.noreply.{self.host}>"
 
     @property
     def names(self) -> frozenset[str]:
@@ -74,12 +75,22 @@ class Asker:
         return frozenset(name.casefold() for name in (self.login, *self.teams))
 
     def is_(self, actor: str) -> bool:
-        """Say whether an actor is this one: by the number where there is one, else by the login."""
+        """Say whether an actor is this one: by number where both have one, else by the login."""
         found = _NO_MAIL.search(actor)
         if found is None or found[3] != self.host:
             return False
-        number, login = found[1], found[2]
-        return int(number) == self.id if number else login.casefold() == self.login.casefold()
+        number, login = int(found[1] or 0), found[2]
+        if number and self.id:
+            return number == self.id
+        return login.casefold() == self.login.casefold()
+
+    @classmethod
+    def called(cls, actor: str, level: str, *, is_bot: bool = False) -> Asker:
+        """Return who an `Asker.actor` was, with what they might do then."""
+        found = _NO_MAIL.search(actor)
+        if found is None:
+            return cls(actor, is_bot=is_bot)
+        return cls(found[2], int(found[1] or 0), level, is_bot, host=found[3])
 
 
 TERMINAL = Asker("", level="admin", is_local=True)
@@ -143,7 +154,7 @@ def permit(
         return
     verb = _verb(command)
     _is_heard(command, asker, rules)
-    _has_time(asker, rules, recent, now)
+    has_time(asker, rules, recent, now)
     level = standing(asker, rules)
     for demand in _demands(command, asker, rules, snapshot):
         if not demand.is_met(asker.names, level):
@@ -342,8 +353,8 @@ def _is_heard(command: Act, asker: Asker, rules: Rules) -> None:
         )
 
 
-def _has_time(asker: Asker, rules: Rules, recent: Sequence[float], now: float) -> None:
-    """Refuse those who have given as many commands within the hour as one person may."""
+def has_time(asker: Asker, rules: Rules, recent: Sequence[float], now: float) -> None:
+    """Raise Refused for who has given as many commands within the hour as one person may."""
     most = rules.config.command_limit
     last = sorted(at for at in recent if now - HOUR < at)
     if len(last) < most:
@@ -400,6 +411,7 @@ __all__ = [
     "Work",
     "approvers",
     "doubt",
+    "has_time",
     "permit",
     "reaches",
     "standing",

@@ -485,3 +485,12 @@ def test_what_is_no_rule_for_commands_is_told_with_its_place(
         spec.read_config(text.encode(), file="c.yml")
     (problem,) = error.value.problems
     assert (problem.key, problem.mend) == (key, mend)
+
+
+def test_who_does_a_run_again_is_known_by_the_login_where_the_number_is_not() -> None:
+    bob, again = Asker("bob", 2, "write"), Asker("Bob", 0, "write")
+    assert again.actor == f"Bob <Bob@{HOST}>"
+    assert [one.is_(other.actor) for one in (bob, again) for other in (bob, again)] == [True] * 4
+    assert not bob.is_(Asker("bob", 3).actor)
+    assert not Asker("", 0).is_(Asker("", 0).actor)
+    assert Asker.called(bob.actor, "write") == bob
