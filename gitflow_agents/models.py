@@ -1111,7 +1111,7 @@ class Home(Model):
 
     pull: int = 0
     issue: int = 0
-    """Stands in for a pull request where none may be opened."""
+    """Stands in for a pull request where none may be opened, or did so before there was one."""
     comment: int = 0
     node: str = ""
     repository: str = ""

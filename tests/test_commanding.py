@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gitflow_agents.commands import Act, Refused
 from gitflow_agents.errors import FlowError
-from gitflow_agents.forge import Comment
+from gitflow_agents.forge import Comment, ForgeRefused
+from gitflow_agents.permission import Asker
 from gitflow_agents.render import replies
 from gitflow_agents.service.commanding import Typed, Words
+from gitflow_agents.service.permitting import Permitting
 from tests import engine, forge, repos
 from tests.engine import task
 from tests.near_forge import Near
@@ -112,7 +117,10 @@ def test_who_may_not_is_refused_and_prose_is_left_alone(near: Near) -> None:
     edited = said(near, "/hold", is_edited=True)
     bot = said(near, "/hold", "helper[bot]", is_bot=True)
     own = said(near, "/hold", "tool[bot]", is_bot=True, is_own=True)
-    hear(near, no)
+    before = engine.state(near.up, "p")["accepted_at"] - 3600
+    older = replace(said(near, "/hold"), at=before)
+    near.written[-1] = replace(older, id=next(_ids))  # which a sign under it brought up again
+    hear(near, no, older)
     assert came(near) == {
         f"{no.id}-1": ("refused", "not-allowed"),
         f"{edited.id}-1": ("refused", "edited"),
@@ -149,9 +157,15 @@ def test_where_nobody_can_tell_who_may_what_nothing_is_lost(
     near.is_down = False
     hear(near)
     assert came(near) == {f"{one.id}-1": ("done", "")}
+    near.refuses = {"comments"}  # as of a place that was deleted
+    hear(near, two := said(near, "/hold t1"))
+    assert came(near)[f"{two.id}-1"] == ("done", "")
+    assert "what was said in 1 is not heard: nobody may comments" in [t.text for t in near.told]
 
 
-def test_who_was_not_answered_is_answered_by_the_next_pass_and_once(near: Near) -> None:
+def test_who_was_not_answered_is_answered_by_the_next_pass_and_once(
+    near: Near, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = said(near, "/status"), said(near, "/hold")
     near.refuses = {"say"}
     hear(near, one, two)
@@ -167,14 +181,59 @@ def test_who_was_not_answered_is_answered_by_the_next_pass_and_once(near: Near) 
         jobs.reconcile("p", near, talk=near)
     assert len(near.said) == 1
 
+    def gone(number: int, text: str) -> None:
+        raise ForgeRefused("it was deleted", status=410)
 
-def test_what_one_person_says_in_an_hour_has_an_end(near: Near) -> None:
-    for _ in range(31):
-        said(near, "/explain t1", "bob")
+    monkeypatch.setattr(near, "say", gone)
+    hear(near, said(near, "/status"))
+    assert "commands" not in engine.state(near.up, "p"), "who is gone is not answered for ever"
+
+
+def test_what_one_person_says_in_an_hour_has_an_end_and_is_told_so_once(near: Near) -> None:
+    for turn in range(33):
+        said(near, "/explain t1" if turn % 2 else "/gitflow nothing", "bob")
+        # Heard late, but said in three hours.
+        late = said(near, "/waves", "carol")
+        near.written[-1] = replace(late, at=late.at + 330 * turn)
     other = said(near, "/hold", "alice")
     hear(near)
     codes = [code for _, code in came(near).values()]
-    assert (codes.count("rate-limited"), came(near)[f"{other.id}-1"]) == (1, ("done", ""))
+    assert (codes.count("rate-limited"), came(near)[f"{other.id}-1"]) == (3, ("done", ""))
+    assert [("within an hour" in one) for one in near.said].count(True) == 1
+    assert len(near.said) == 31 + 33
+
+
+def test_what_is_done_is_permitted_as_it_is_by_then(
+    near: Near, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Asker] = []
+
+    def permit(self: Permitting, command: Act, asker: Asker, *about: Any, **more: Any) -> None:
+        asked.append(asker)
+        if len(asked) == 2:
+            raise Refused("not-allowed", "that is for others by now")
+
+    monkeypatch.setattr(Permitting, "permit", permit)
+    one = said(near, "/hold", "bob")
+    hear(near, one)
+    assert came(near) == {f"{one.id}-1": ("refused", "not-allowed")}
+    assert "held" not in engine.state(near.up, "p")
+    assert asked[0] == asked[1] == Asker("bob", 7, "maintain")
+
+
+def test_a_closed_plan_is_looked_at_until_everybody_was_answered(near: Near) -> None:
+    one = said(near, "/stop plan")
+    near.refuses = {"say"}
+    hear(near, one)
+    near.reconcile()  # the run that was stopped has ended by now
+    state = engine.state(near.up, "p")
+    with near.jobs() as jobs:
+        assert (state["status"], "ending" in state, jobs.plans()) == ("closed", False, ["p"])
+    near.refuses = set()
+    with near.jobs(clock=lambda: time.time() + 600) as jobs:
+        jobs.reconcile("p", near, talk=near)
+    with near.jobs() as jobs:
+        assert (len(near.said), jobs.plans()) == (1, [])
 
 
 def test_orders_are_kept_and_what_is_asked_for_is_answered_in_one_reply(near: Near) -> None:

@@ -60,15 +60,20 @@ class Authorities:
             state = spec.from_yaml(data or b"{}")
             if isinstance(state, dict):
                 texts = {key: value for key, value in state.items() if isinstance(value, str)}
-                if state.get("ending"):
-                    texts["ending"] = "still"
+                for name in ("ending", "commands"):
+                    if state.get(name):
+                        texts[name] = "still"
                 return self._states.setdefault(tip, texts)
         return {}
 
     def is_over(self, tip: str | None, proposed: str | None) -> bool:
-        """Say whether a plan has landed or was closed, with no new text for it and no run left."""
+        """Say whether a plan has landed or was closed, with no new text for it and no run left.
+
+        Nor anybody left who gave a command and was not told what came of it.
+        """
         state = self._state(tip) if tip else {}
-        is_over = state.get("status") in ("landed", "closed") and "ending" not in state
+        is_over = state.get("status") in ("landed", "closed")
+        is_over &= state.keys().isdisjoint(("ending", "commands"))
         return is_over and proposed in (None, state.get("commit"))
 
     def store(self, remote: str, plan: str) -> Store:

@@ -20,7 +20,7 @@ from gitflow_agents.commands import KINDS, Act, Refused, within
 from gitflow_agents.errors import ExitCode, FlowError, LostRace
 from gitflow_agents.forge import Comment, ForgeDown, ForgeRefused, Reaction, Talk
 from gitflow_agents.models import Config, Given, Limits, Spoken, person
-from gitflow_agents.permission import Asker
+from gitflow_agents.permission import HOUR, Asker, has_time
 from gitflow_agents.render import replies
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.acting import Outcome
@@ -33,9 +33,8 @@ OVERLAP = 600.0
 
 Not every server of a forge knows of a comment at once.
 """
-HOUR = 3600.0
 MOST_LOOKED_AT = 200
-"""Commands of the journal, from the newest, among which those of the last hour are counted."""
+"""Commands of comments, and of forms, from the newest, among which those of an hour are counted."""
 MOST_GIVEN = 5
 MOST_AT_ONCE = 50
 """Comments that one commit writes down."""
@@ -43,6 +42,8 @@ RACES = 20
 """Times that what was heard is written down when somebody else moves the plan."""
 SOON = 30.0
 """Seconds within which a comment is shown that it was seen, before it is clear what comes of it."""
+GONE = (404, 410)
+"""What a forge answers where there is no place any more in which to answer."""
 LATER = 120.0
 """Seconds after which what another process carried out is answered by whoever comes."""
 MOST_OF_A_LINE = 300
@@ -89,13 +90,14 @@ class Acts(Protocol):
         actor: str,
         at: float,
         *,
+        permit: Callable[[Act, Snapshot], None],
         dry_run: bool,
         also: Callable[[Draft, Outcome], None],
         unless: Callable[[Snapshot], bool],
     ) -> Outcome:
         """Carry a command out for an actor, with what `also` stages; not at all if `unless`.
 
-        `at` is when it was given.
+        `at` is when it was given; `permit` is asked again, of the plan as it is by then.
         """
         ...
 
@@ -160,12 +162,22 @@ class Commanding:
         state = self._snapshot.state
         for number in places(self._snapshot):
             since = state.listened.get(number, state.accepted_at) - OVERLAP
-            yield from self.talk.comments(number, since)
+            try:
+                listed = self.talk.comments(number, since)
+            except ForgeRefused as e:
+                # A place that was deleted, or moved away, must not keep the plan from going on.
+                said = f"what was said in {number} is not heard: {e.message}"
+                self.reconciler.desk.say("warning", said)
+                continue
+            # A sign under an old comment makes it new for some forges; it was heard in its time.
+            yield from (one for one in listed if one.at >= int(since))
 
     def _entries(self, key: str, comment: Comment, is_dry: bool) -> list[Spoken]:
         """Return what is to be written down of a text: nothing where that was done, or need not."""
         if comment.is_own or f"{key}-1" in self._known():
             return []
+        if comment.at < int(self._snapshot.state.accepted_at - OVERLAP):
+            return []  # a run that is done again, of a comment to whatever was there before
         heard = understood(comment, self.reconciler.desk.config)
         if not heard.lines:
             return []
@@ -205,8 +217,10 @@ class Commanding:
         asker, refused = Asker(comment.login, comment.author), dict[int, Refused]()
         first: Asker | None = None
         try:
-            asker = self._asker((comment.login, comment.author), is_bot=comment.is_bot)
-            first = self._asker(self.first) if self.first[0] and not comment.id else None
+            with _or_down():
+                asker = self.permitting.asker(comment.login, comment.author, is_bot=comment.is_bot)
+                is_twice = bool(self.first[0]) and not comment.id
+                first = self.permitting.asker(*self.first) if is_twice else None
         except Unasked as e:
             refused = dict.fromkeys(range(len(lines)), e)
         recent = self._recent(asker)
@@ -217,7 +231,7 @@ class Commanding:
                 self._permit(line, asker, comment, recent)
             except Refused as e:
                 refused.setdefault(turn, e)
-            recent.append(self._now)
+            recent.append(comment.at)
         entries = []
         for turn, line in enumerate(lines):
             no = refused.get(turn)
@@ -249,15 +263,6 @@ class Commanding:
             )
         return entries
 
-    def _asker(self, who: tuple[str, int], *, is_bot: bool = False) -> Asker:
-        """Return somebody with what they may do; ForgeDown where it is to be asked again later."""
-        try:
-            return self.permitting.asker(*who, is_bot=is_bot)
-        except Unasked as e:
-            if isinstance(e.__cause__, ForgeDown):
-                raise e.__cause__ from e
-            raise
-
     def _permit(
         self, line: grammar.Line, asker: Asker, comment: Comment, recent: Sequence[float]
     ) -> None:
@@ -266,24 +271,20 @@ class Commanding:
             why = "it was edited before it was read, so nothing of it was done"
             raise Refused("edited", why, hint="write it in a new comment")
         if line.command is None:
+            # Who only ever garbles them is not answered without end, either.
+            has_time(asker, self.permitting.rules, recent, comment.at)
             raise line.refused or Refused("unknown-verb", "that is not a command")
         about = within(line.command, self._snapshot), asker, self._snapshot
-        try:
-            self.permitting.permit(*about, recent=recent, now=self._now)
-        except Unasked as e:
-            if isinstance(e.__cause__, ForgeDown):
-                raise e.__cause__ from e
-            raise
+        with _or_down():
+            self.permitting.permit(*about, recent=recent, now=comment.at)
 
     def _recent(self, asker: Asker) -> list[float]:
-        """Return when somebody gave the commands of the last hour; what they give now is added."""
+        """Return when somebody gave their last commands; what they give now is added."""
         if asker.actor in self.recent:
             return self.recent[asker.actor]
         repository, tree = self.reconciler.desk.store.repository, self._snapshot.tree
-        known = sorted(journal.keys(repository, tree), key=_age)[-MOST_LOOKED_AT:]
-        since = self._now - HOUR
-        entries = journal.read(repository, tree, known)
-        times = [entry.at for entry in entries if entry.by == asker.actor and entry.at > since]
+        entries = journal.read(repository, tree, _newest(journal.keys(repository, tree)))
+        times = [entry.at for entry in entries if entry.by == asker.actor]
         return self.recent.setdefault(asker.actor, times)
 
     def _note(self, draft: Draft, entry: Spoken) -> None:
@@ -332,11 +333,11 @@ class Commanding:
         def close(draft: Draft, outcome: Outcome) -> None:
             self._end(draft, entry, "done", outcome=outcome)
 
-        command = KINDS[entry.command["verb"]].model_validate(entry.command)
-        is_over = partial(self._is_over, entry.key)
+        is_over, permit = partial(self._is_over, entry.key), partial(self._permit_again, entry)
         try:
+            command = KINDS[entry.command["verb"]].model_validate(entry.command)
             about = command, entry.by, entry.at
-            self.acts(*about, dry_run=entry.dry_run, also=close, unless=is_over)
+            self.acts(*about, permit=permit, dry_run=entry.dry_run, also=close, unless=is_over)
         except Refused as e:
             self._fail(entry, e.reason_code, e)
         except FlowError as e:
@@ -347,6 +348,15 @@ class Commanding:
             # It must not keep those behind it waiting for ever; the log has the traceback.
             self._fail(entry, "failed", FlowError(f"the tool failed: {type(e).__name__}"))
             raise
+
+    def _permit_again(self, entry: Spoken, command: Act, snapshot: Snapshot) -> None:
+        """Raise Refused where what a command comes to by now is not for who gave it.
+
+        Between two decisions a group of tasks can become another, or another gate be waited at.
+        """
+        asker = Asker.called(entry.by, entry.level, is_bot=entry.is_bot)
+        with _or_down():
+            self.permitting.permit(command, asker, snapshot)
 
     def _is_over(self, key: str, snapshot: Snapshot) -> bool:
         (now,) = journal.read(self.reconciler.desk.store.repository, snapshot.tree, [key])
@@ -388,8 +398,7 @@ class Commanding:
         """Put signs under comments, and reply where somebody asked or was refused.
 
         Who filled a form in reads it in `words`; `ending` says of runs that were stopped how they
-        end.  Returns in a sentence why somebody cannot be
-        answered; nothing is lost by it.
+        end.  Returns in a sentence why somebody cannot be answered; nothing is lost by it.
         """
         self.ending = tuple(ending)
         if words is not None and words.typed is not None:
@@ -400,7 +409,7 @@ class Commanding:
         over = [one for one in known if one.status != "open" and one.comment not in waiting]
         mine = [one for one in over if one.key in self.fresh or self._now - one.ended_at > LATER]
         told: list[str] = []
-        why = ""
+        why, broken = "", None
         for comment, entries in groupby(sorted(mine, key=_order), key=lambda one: one.comment):
             some = [*entries]
             try:
@@ -409,8 +418,16 @@ class Commanding:
                 told += [one.key for one in some]
             except (ForgeDown, ForgeRefused) as e:
                 why = e.message
+                if isinstance(e, ForgeRefused) and e.status in GONE:
+                    told += [one.key for one in some]
+            except Exception as e:
+                # It would fail every pass from now on, and the plan would go on no more.
+                broken = e
+                told += [one.key for one in some]
         if told:
             self._write(lambda draft: self._tell(draft, told))
+        if broken is not None:
+            raise broken
         return why
 
     def _of(self, key: str) -> list[Spoken]:
@@ -430,9 +447,25 @@ class Commanding:
         text = self._words(entries)
         if entries[0].is_bot and all(entry.status == "refused" for entry in entries):
             text = ""  # two programs that answer each other never end
+        if self._was_limited(entries):
+            text = ""
         if text and not (self._is_resumed(entries) and self._has_reply(number, comment)):
             self.talk.say(number, f"{replies.marker(comment)}\n{text}")
         self._sign(comment, replies.sign(entries))
+
+    def _was_limited(self, entries: Sequence[Spoken]) -> bool:
+        """Say whether somebody is refused for giving too many, and was within the hour before."""
+        first = entries[0]
+        if all(one.code != "rate-limited" for one in entries):
+            return False
+        repository, tree = self.reconciler.desk.store.repository, self._snapshot.tree
+        known = journal.read(repository, tree, _newest(journal.keys(repository, tree)))
+        return any(
+            one.code == "rate-limited"
+            and (one.by, one.comment < first.comment) == (first.by, True)
+            and first.at - HOUR < one.at
+            for one in known
+        )
 
     def _words(self, entries: Sequence[Spoken]) -> str:
         config = self.reconciler.desk.config
@@ -468,9 +501,10 @@ class Commanding:
 
 
 def places(snapshot: Snapshot) -> list[int]:
-    """Return the pull requests, or the issue, in which commands for a plan are given."""
+    """Return the pull requests, and the issue, in which commands for a plan are given."""
     home = snapshot.state.home
-    own = [home.number] if home is not None and home.number else []
+    # An issue that stood in for the pull request is where somebody may still write.
+    own = [number for number in (home.pull, home.issue) if number] if home is not None else []
     return own + [record.pull for record in snapshot.records.values() if record.pull]
 
 
@@ -486,6 +520,24 @@ def _prefix(config: Config) -> grammar.Prefix:
 
 def _order(entry: Spoken) -> tuple[float, int, int]:
     return entry.at, entry.comment, int(entry.key.rpartition("-")[2])
+
+
+def _newest(keys: Iterable[str]) -> list[str]:
+    """Return the newest keys of comments, and of forms; their numbers cannot be compared."""
+    old = sorted(keys, key=_age)
+    forms = [key for key in old if key.startswith("form-")]
+    return [key for key in old if key not in {*forms}][-MOST_LOOKED_AT:] + forms[-MOST_LOOKED_AT:]
+
+
+@contextlib.contextmanager
+def _or_down() -> Iterator[None]:
+    """Raise ForgeDown in place of Unasked where that is why: the next process asks again."""
+    try:
+        yield
+    except Unasked as e:
+        if isinstance(e.__cause__, ForgeDown):
+            raise e.__cause__ from e
+        raise
 
 
 def _age(key: str) -> tuple[int, int]:

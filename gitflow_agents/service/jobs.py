@@ -140,12 +140,12 @@ class Jobs:
             actor: str,
             at: float,
             *,
+            permit: Permit,
             dry_run: bool,
             also: Also,
             unless: Callable[[Snapshot], bool],
         ) -> Outcome:
-            # Whoever asks has been permitted before it was written down.
-            how = _permitted, dry_run, also, unless
+            how = permit, dry_run, also, unless
             return self._act(reconciler, command, actor, at, *how)
 
         commanding = Commanding(reconciler, talk, limits, permitting, act)
@@ -516,10 +516,6 @@ class _Watch:
         self._done.set()
         # Whoever is ended in ten seconds has no time for a slow line.
         self._thread.join(1 if self._stop.is_set() else None)
-
-
-def _permitted(command: Act, snapshot: Snapshot) -> None:
-    """Permit what was permitted before it was written down."""
 
 
 def _nothing(desk: Desk, order: Order, reason: Reason, message: str) -> Result:

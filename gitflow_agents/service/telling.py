@@ -102,7 +102,7 @@ class Telling:
         if issue is not None:
             self.forge.say(issue.issue, moved(self._snapshot, found.pull))
             self.forge.close(issue.issue)
-            names = ("check", "unchecked", "unchecked_at")
+            names = ("issue", "check", "unchecked", "unchecked_at")
             kept = {name: getattr(issue, name) for name in names}
             found = found.model_copy(update=kept)
         return found
