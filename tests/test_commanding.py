@@ -136,7 +136,8 @@ def test_a_form_that_another_one_sends_again_needs_both(near: Near) -> None:
     near.people |= {"eve": "read", "bob": "write"}
 
     def sent(key: str, first: str) -> str:
-        typed = Typed(f"form-{key}", "hold t1", "alice", 7, near.now, first=(first, 9))
+        now = engine.state(near.up, "p")["accepted_at"]
+        typed = Typed(f"form-{key}", "hold t1", "alice", 7, now, first=(first, 9))
         with near.jobs() as jobs:
             words = Words(typed=typed, listens=False)
             jobs.reconcile("p", near, words=words, talk=near)
