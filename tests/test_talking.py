@@ -230,7 +230,14 @@ def test_a_command_finds_what_is_said_in_a_file_that_is_nobodys_work(repo: Repo)
     """It is offered to whoever runs, and told to the step that follows."""
     waits = until('test -s "$GITFLOW_FEEDBACK"')
     judge = {"role": "test", "run": 'cp "$GITFLOW_BRIEF" test_brief.py'}
-    engine.plan(repo, task("1", f"{waits} cp .gitflow/feedback.md heard.txt", steps=[judge]))
+    engine.plan(
+        repo,
+        task(
+            "1",
+            f"{waits} cp .gitflow/feedback.md heard.txt; git add -A; git commit -qm all",
+            steps=[judge],
+        ),
+    )
 
     def speak(told: Told) -> None:
         if told.event == "attempt_started":

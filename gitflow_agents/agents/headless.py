@@ -182,7 +182,10 @@ class Headless:
         cli, said = self.cli, Said(model=job.model)
         there = _found(job, cli.litter)
         start = cli.start(job)
-        feed = Feed(start.says, job.brief.read_text(), job.ears) if start.says else None
+        feed = None
+        if start.says is not None:
+            brief = job.brief.read_bytes().decode(errors="replace")
+            feed = Feed(start.says, brief, job.ears)
         secrets = [v for k in cli.keys if len(v := job.env.get(k, "")) >= 8]
 
         in_circles = ""

@@ -35,8 +35,8 @@ class Ears:
         if self.file.parent.is_symlink():
             return
         for remark in self.new():
-            with contextlib.suppress(OSError), open(self.file, "a", opener=_not_through) as file:
-                file.write(f"{wording(remark)}\n")
+            with contextlib.suppress(OSError), open(self.file, "ab", opener=_not_through) as file:
+                file.write(f"{wording(remark)}\n".encode())
                 self.note(remark, False)
 
 

@@ -7,7 +7,7 @@ elsewhere.  `orders` has the values, `executor` the front, `attempt` the one thi
 
 from __future__ import annotations
 
-from gitflow_agents.execute.attempt import read_not_ours
+from gitflow_agents.execute.attempt import FEEDBACK, read_not_ours
 from gitflow_agents.execute.executor import Executor
 from gitflow_agents.execute.inbox import empty, put
 from gitflow_agents.execute.orders import (
@@ -25,6 +25,7 @@ from gitflow_agents.execute.orders import (
 from gitflow_agents.execute.reports import REPORT_BYTES, judged, read_report
 
 __all__ = [
+    "FEEDBACK",
     "REPORT_BYTES",
     "Check",
     "Executor",

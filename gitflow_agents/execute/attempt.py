@@ -667,7 +667,10 @@ class Attempt:
         saved = self.worktree.save(claim, self.not_ours, limits=limits)
         changes = repository.diff(claim_tree, saved.tree)
         if any(change.new and change.new.mode == SUBMODULE for change in changes):
-            return self.worktree.save(claim, self.not_ours, limits=limits, thorough=True)
+            saved = self.worktree.save(claim, self.not_ours, limits=limits, thorough=True)
+        if FEEDBACK in self.not_ours and repository.find(saved.tree, FEEDBACK) is not None:
+            # It committed everything that was there, what it was told included.
+            return saved._replace(tree=repository.graft(saved.tree, {FEEDBACK: None}))
         return saved
 
     def _tip(self) -> str:

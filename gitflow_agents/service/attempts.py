@@ -12,7 +12,7 @@ from typing import Any
 
 from gitflow_agents import handoff, leaks, merge, render, scheduler, spec, steps, testfirst
 from gitflow_agents.errors import GitFailed
-from gitflow_agents.execute import Order, Result, StepOrder, empty, read_not_ours
+from gitflow_agents.execute import FEEDBACK, Order, Result, StepOrder, empty, read_not_ours
 from gitflow_agents.models import (
     EVERYWHERE,
     MOST_QUESTIONS,
@@ -336,7 +336,7 @@ class Attempts:
         if goes_on or (former and former != flow_tree):
             last = number if goes_on else number - 1
             claim = repository.write_commit(
-                repository.graft(former, entries),
+                repository.graft(former, {**entries, FEEDBACK: None}),
                 [claim, tip] if goes_on and tip else [claim],
                 f"bring back the work of attempt {last} of {task}",
             )
@@ -565,10 +565,10 @@ class Attempts:
         What the one itself did before it asked something counts as such.
         """
         record = self.desk.snapshot.record(task)
-        done = [(a.number, a.base, a.tip) for a in record.attempts if a.number < before]
-        done += [(q.attempt, q.base, q.tip) for q in record.questions if q.attempt <= before]
-        in_order = sorted(done, key=lambda each: each[0])
-        return tuple(dict.fromkeys((base, tip) for _, base, tip in in_order if base and tip))
+        done = [(a.number, 1, a.base, a.tip) for a in record.attempts if a.number < before]
+        done += [(q.attempt, 0, q.base, q.tip) for q in record.questions if q.attempt <= before]
+        in_order = sorted(done, key=lambda each: each[:2])
+        return tuple(dict.fromkeys((base, tip) for *_, base, tip in in_order if base and tip))
 
     def _unproved(self, order: Order, result: Result) -> merge.Refused | None:
         """Return what the steps and the quality of a task ask for and its result has not."""
