@@ -265,9 +265,11 @@ def crowd(talk: Talk, dice: random.Random) -> dict[int, tuple[str, str]]:
         ("bob", "/resume t{n}", ("done", "")),
         ("carol", '/feedback t{n} "use {k}"', ("done", "")),
         ("carol", "/explain t{n}", ("done", "")),
+        ("alice", "LGTM {k}\n\n> /stop t{n}", ("", "")),
+        ("eve", "```\n/stop t{n}\n```", ("", "")),
+        ("mallory", "<!-- /stop t{n} --> {k}", ("", "")),
         ("eve", "/stop t{n}", ("refused", "not-allowed")),
         ("mallory", '/skip t{n} "$(touch owned) `id` {k}"', ("refused", "not-allowed")),
-        ("bob", "/hold t{n}\n/nothing-of-the-kind t{n}", ("done", "")),
         ("carol", "thanks, t{n} looks good {k}", ("", "")),
         ("bob", "/retyr t{n}", ("refused", "unknown-verb")),
     ]

@@ -60,11 +60,19 @@ class Authorities:
             state = spec.from_yaml(data or b"{}")
             if isinstance(state, dict):
                 texts = {key: value for key, value in state.items() if isinstance(value, str)}
+                home = state.get("home")
+                said = home if isinstance(home, dict) else {}
+                texts |= {name: str(said[name]) for name in ("pull", "issue") if said.get(name)}
                 for name in ("ending", "commands"):
                     if state.get(name):
                         texts[name] = "still"
                 return self._states.setdefault(tip, texts)
         return {}
+
+    def home(self, tip: str) -> tuple[int, ...]:
+        """Return the pull request, and the issue, in which a plan with this state is told of."""
+        state = self._state(tip)
+        return tuple(int(state[name]) for name in ("pull", "issue") if name in state)
 
     def is_over(self, tip: str | None, proposed: str | None) -> bool:
         """Say whether a plan has landed or was closed, with no new text for it and no run left.

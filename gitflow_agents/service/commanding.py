@@ -44,6 +44,10 @@ SOON = 30.0
 """Seconds within which a comment is shown that it was seen, before it is clear what comes of it."""
 GONE = (404, 410)
 """What a forge answers where there is no place any more in which to answer."""
+OF_STRANGERS = frozenset({"not-allowed", "fork", "rate-limited"})
+"""Codes of commands that are not shown among the last ones: anybody could fill those."""
+MANY = 300
+"""Comments of one place from which on it is noted that they were heard, whatever they say."""
 LATER = 120.0
 """Seconds after which what another process carried out is answered by whoever comes."""
 MOST_OF_A_LINE = 300
@@ -121,6 +125,8 @@ class Commanding:
     """The first lines of what the tool wrote before, by the pull request or issue."""
     first: tuple[str, int] = ("", 0)
     """Who filled in the form that is done again by another one."""
+    long: dict[int, float] = field(default_factory=dict)
+    """Up to when places were heard in which much was said."""
     ending: tuple[str, ...] = ()
     """How runs end that were stopped, in sentences."""
 
@@ -157,6 +163,7 @@ class Commanding:
                     batch = {}
         finally:
             self._keep(batch)
+        self._note_heard()
 
     def _listed(self) -> Iterator[Comment]:
         state = self._snapshot.state
@@ -169,8 +176,25 @@ class Commanding:
                 said = f"what was said in {number} is not heard: {e.message}"
                 self.reconciler.desk.say("warning", said)
                 continue
+            if len(listed) >= MANY:
+                self.long[number] = max(one.at for one in listed)
             # A sign under an old comment makes it new for some forges; it was heard in its time.
             yield from (one for one in listed if one.at >= int(since))
+
+    def _note_heard(self) -> None:
+        """Write down up to where long conversations were heard: they are not listed whole again."""
+        new = {n: at for n, at in self.long.items() if at > self._listened.get(n, 0) + OVERLAP}
+        if new:
+
+            def stage(draft: Draft) -> None:
+                draft.set(listened={**draft.snapshot.state.listened, **new})
+                draft.tell("comments_heard", note="what was said so far is heard")
+
+            self._write(stage)
+
+    @property
+    def _listened(self) -> dict[int, float]:
+        return self._snapshot.state.listened
 
     def _entries(self, key: str, comment: Comment, is_dry: bool) -> list[Spoken]:
         """Return what is to be written down of a text: nothing where that was done, or need not."""
@@ -240,7 +264,7 @@ class Commanding:
             asked = line.command
             if asked is not None and no is None:
                 asked = within(asked, self._snapshot)
-            command = asked.model_dump(mode="json") if asked is not None else {}
+            command = asked.model_dump(mode="json") if asked is not None and no is None else {}
             is_asking = line.command is not None and line.command.reads
             entries.append(
                 Spoken(
@@ -261,7 +285,9 @@ class Commanding:
                     ended_at=self._now if no or is_asking else 0,
                 )
             )
-        return entries
+        # Who says more than one person may is not written down line for line.
+        over = next((one for one in entries if one.code == "rate-limited"), None)
+        return [over.model_copy(update={"key": f"{key}-1"})] if over else entries
 
     def _permit(
         self, line: grammar.Line, asker: Asker, comment: Comment, recent: Sequence[float]
@@ -291,7 +317,8 @@ class Commanding:
         who, said = person(entry.by), f"`{entry.line}`"
         if entry.status == "refused":
             draft.tell("command_refused", note=f"{who} said {said}: {entry.code}")
-            self._show(draft, entry)
+            if entry.code not in OF_STRANGERS:
+                self._show(draft, entry)
         else:
             what = "asked" if entry.status == "done" else "said"
             draft.tell("command_accepted", note=f"{who} {what} {said}")
@@ -336,6 +363,8 @@ class Commanding:
         is_over, permit = partial(self._is_over, entry.key), partial(self._permit_again, entry)
         try:
             command = KINDS[entry.command["verb"]].model_validate(entry.command)
+            if "key" in command.unasked:
+                command = command.model_copy(update={"key": entry.key})
             about = command, entry.by, entry.at
             self.acts(*about, permit=permit, dry_run=entry.dry_run, also=close, unless=is_over)
         except Refused as e:
@@ -451,6 +480,10 @@ class Commanding:
             text = ""
         if text and not (self._is_resumed(entries) and self._has_reply(number, comment)):
             self.talk.say(number, f"{replies.marker(comment)}\n{text}")
+        if comment not in self.signs:
+            self._sign(
+                comment, "eyes"
+            )  # who died over it may have put that, and it comes back as ours
         self._sign(comment, replies.sign(entries))
 
     def _was_limited(self, entries: Sequence[Spoken]) -> bool:

@@ -182,11 +182,17 @@ class Jobs:
     def plan_at(self, number: int) -> str:
         """Return the plan that is told of in a pull request or an issue, or nothing."""
         tracking = f"refs/remotes/{self.remote}/{state_ref('').removeprefix(HEADS)}"
-        for ref in self.service.repository.tips(tracking):
+        tips = self.service.repository.tips(tracking)
+        # Anybody can make us look: first where it costs little, and what was fetched is enough.
+        for ref, tip in tips.items():
+            if number in self.service.authorities.home(tip):
+                return ref.removeprefix(tracking)
+        for ref, tip in tips.items():
             plan = ref.removeprefix(tracking)
-            snapshot = self._store(plan).load(plan)
-            if snapshot is not None and number in places(snapshot):
-                return plan
+            if not self.service.authorities.is_over(tip, None):
+                snapshot = self.service.authorities.store(self.remote, plan).load(plan)
+                if snapshot is not None and number in places(snapshot):
+                    return plan
         return ""
 
     def _ring(self, reconciler: Reconciler) -> None:
