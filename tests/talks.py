@@ -30,6 +30,7 @@ MAY = {
     "issues": "write",
     "pull-requests": "write",
 }
+LATER = Path(__file__).parent / "later"
 PASSED_ON = ("PATH", "COVERAGE_PROCESS_START", "TMPDIR", "GIT_CONFIG_NOSYSTEM")
 
 
@@ -121,10 +122,11 @@ class Talk:
 
     # --- what jobs do -----------------------------------------------------------------------------
 
-    def hear(self, comment: Comment | None = None, *, dies_at: int = 0) -> str:
+    def hear(self, comment: Comment | None = None, *, dies_at: int = 0, minutes: float = 0) -> str:
         """Do the job that a comment starts, or the sweep without one; return what it printed.
 
-        With `dies_at` it is killed when it makes its request of that number.
+        With `dies_at` it is killed when it makes its request of that number, with `minutes` it is
+        done so much later.
         """
         self.runs += 1
         place = self.folder / f"job {self.runs}"
@@ -144,6 +146,8 @@ class Talk:
             "GITHUB_EVENT_NAME": name,
             "GITHUB_EVENT_PATH": str(place.with_suffix(".json")),
             "GITHUB_ACTOR": "alice",
+            "PYTHONPATH": str(LATER),
+            "LATER": str(minutes * 60),
             "GITHUB_TOKEN": self.hub.mint(self.there, MAY).text,
         }
         self.points, self.dies_at = 0, dies_at
