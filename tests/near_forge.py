@@ -107,6 +107,8 @@ class Near:
     """The comments that notify somebody."""
     written: list[Comment] = field(default_factory=list)
     """What people wrote, and what we replied."""
+    heads: dict[int, str] = field(default_factory=dict)
+    """The repository of each pull request that comes from another one; empty for an issue."""
     signs: dict[int, str] = field(default_factory=dict)
     """The sign under each comment."""
     ready: set[int] = field(default_factory=set)
@@ -239,7 +241,7 @@ class Near:
     def head(self, number: int) -> str:
         """Return where a pull request comes from."""
         self._ask("head")
-        return "alice/shop"
+        return self.heads.get(number, "alice/shop")
 
     def close(self, issue: int) -> None:
         """Close an issue."""

@@ -247,6 +247,33 @@ def test_orders_are_kept_and_what_is_asked_for_is_answered_in_one_reply(near: Ne
     assert near.signs == {first.id: "+1"}
 
 
+def test_where_no_plan_is_told_of_a_stranger_is_answered_once_and_nothing_is_done(
+    near: Near,
+) -> None:
+    near.heads = {8: "eve/shop", 9: ""}
+    before = engine.refs(near.up)
+
+    def answered(number: int, text: str, **about: Any) -> str:
+        one = replace(said(near, text, "eve", **about), number=number)
+        with near.jobs() as jobs:
+            assert jobs.plan_at(number) == ""
+            return jobs.answer_stranger(one, near, "alice/shop")
+
+    assert answered(7, "/retry t1") == "", "it may be for another program"
+    assert answered(7, "/gitflow retry t1") == "that was said"
+    assert answered(7, "/gitflow retry t1") == "it was said before"
+    assert answered(8, "/stop") == "that was said"
+    assert answered(8, "/approve") == "it was said before"
+    assert answered(8, "/stop", is_bot=True) == ""
+    assert answered(9, "what a /stop") == ""
+    assert [text.partition(" 7 -->")[0] for text in near.said] == [
+        "<!-- gitflow-agents not-a-flow",
+        "<!-- gitflow-agents fork",
+    ]
+    assert "A pull request from a fork takes no commands" in near.said[1]
+    assert engine.refs(near.up) == before
+
+
 # --- a crowd, and processes that die --------------------------------------------------------------
 
 
