@@ -121,7 +121,8 @@ def _act(
     except ValidationError as e:
         first = e.errors()[0]
         what = "--" + str(first["loc"][-1]).replace("_", "-")
-        raise UsageError(f"{what}: {first['msg'].lower()}") from None
+        hint = f"{NAME} {kind.model_fields['verb'].default} --help says what it takes"
+        raise UsageError(f"{what}: {first['msg'].lower()}", hint=hint) from None
 
     def tell(told: Told) -> None:
         if told.event in TOLD:

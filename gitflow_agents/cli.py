@@ -1346,7 +1346,9 @@ def reconcile(
         other = "--verdict" if verdict else "--command"
         raise UsageError(f"{other} is for a pass, and --end-runs does none")
     if dry_run and not command:
-        raise UsageError("--dry-run says what --command would do", hint="start PLAN --dry-run")
+        raise UsageError(
+            "--dry-run says what --command would do", hint=f"{NAME} start PLAN --dry-run"
+        )
     with on_actions.hushed(app) as aloud:
         if command:
             plan = plans[0] if len(plans) == 1 else ""

@@ -147,9 +147,7 @@ def test_a_form_that_another_one_sends_again_needs_both(near: Near) -> None:
     assert [sent("1", "eve"), sent("2", "bob"), sent("2", "eve")] == ["not-allowed", "done", "done"]
 
 
-def test_where_nobody_can_tell_who_may_what_nothing_is_lost(
-    near: Near, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_nobody_can_tell_who_may_what_nothing_is_lost(near: Near) -> None:
     one = said(near, "/hold")
     near.is_down = True
     with pytest.raises(FlowError, match="the forge is down"):
@@ -272,6 +270,17 @@ def test_where_no_plan_is_told_of_a_stranger_is_answered_once_and_nothing_is_don
     ]
     assert "A pull request from a fork takes no commands" in near.said[1]
     assert engine.refs(near.up) == before
+
+
+def test_what_came_before_a_refused_listing_is_heard_when_there_is_one(near: Near) -> None:
+    start = engine.state(near.up, "p")["accepted_at"]
+    early, late = (replace(said(near, "/hold t1"), at=start + at) for at in (1, 3600))
+    near.refuses = {"comments"}
+    hear(near, late)
+    assert came(near) == {f"{late.id}-1": ("done", "")}
+    near.refuses, near.written = set(), [early, late]
+    hear(near)
+    assert came(near)[f"{early.id}-1"] == ("done", "")
 
 
 # --- a crowd, and processes that die --------------------------------------------------------------

@@ -125,6 +125,8 @@ class Commanding:
     """The first lines of what the tool wrote before, by the pull request or issue."""
     first: tuple[str, int] = ("", 0)
     """Who filled in the form that is done again by another one."""
+    unheard: set[int] = field(default_factory=set)
+    """Places that could not be listed."""
     long: dict[int, float] = field(default_factory=dict)
     """Up to when places were heard in which much was said."""
     ending: tuple[str, ...] = ()
@@ -175,6 +177,7 @@ class Commanding:
                 # A place that was deleted, or moved away, must not keep the plan from going on.
                 said = f"what was said in {number} is not heard: {e.message}"
                 self.reconciler.desk.say("warning", said)
+                self.unheard.add(number)
                 continue
             if len(listed) >= MANY:
                 self.long[number] = max(one.at for one in listed)
@@ -221,7 +224,8 @@ class Commanding:
             for entry in new:
                 journal.put(draft, entry)
                 self._note(draft, entry)
-                if entry.number:
+                # Where nothing was listed, something that came earlier may still be to be heard.
+                if entry.number and entry.number not in self.unheard:
                     listened[entry.number] = max(entry.at, listened.get(entry.number, 0.0))
             if not new:
                 return
