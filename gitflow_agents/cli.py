@@ -614,8 +614,8 @@ def _self_test(app: App, fix: bool) -> int:
 def init(app: App, uses: str, upgrade: bool, dry_run: bool) -> None:
     """Make a repository ready for GitHub Actions.
 
-    It writes three workflows, a config and the schemas for your editor, and prints what is left to
-    do by hand. What is there already stays as it is, unless --upgrade; the config always does.
+    It writes the workflows, a config and the schemas for your editor, and prints what is left to do
+    by hand. What is there already stays as it is, unless --upgrade; the config always does.
     """
     from gitflow_agents.errors import FlowError
     from gitflow_agents.service import setup
@@ -629,6 +629,7 @@ def init(app: App, uses: str, upgrade: bool, dry_run: bool) -> None:
         uses,
         pushed=branch if app.service.config.start else "",
         is_told=setup.is_told(repository),
+        workflows=setup.wanted(app.service.config),
         upgrade=upgrade,
         dry_run=dry_run,
     )

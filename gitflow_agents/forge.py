@@ -15,8 +15,8 @@ from gitflow_agents.models import Home
 
 FORGE = "forge"
 """Stands in a lease for the host, where a run of the forge works."""
-Job = Literal["task", "train", "reconcile"]
-"""What a run is started for: one attempt, the test of one train, one pass."""
+Job = Literal["task", "train", "reconcile", "approval"]
+"""What a run is started for: one attempt, the test of one train, one pass, one approval."""
 
 
 class ForgeRefused(FlowError):
@@ -110,6 +110,17 @@ class Review:
     actor: str
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What a reviewer of an environment said to a run that waited for it."""
+
+    login: str
+    id: int
+    environment: str
+    is_yes: bool
+    text: str = ""
+
+
 OWN = "<!-- gitflow-agents "
 """Begins everything that the tool writes where people write."""
 
@@ -191,6 +202,10 @@ class Forge(Protocol):
 
         Nobody is left out for what they may do here.
         """
+        ...
+
+    def decisions(self, run: int) -> tuple[Decision, ...]:
+        """Return what reviewers of environments said to a run, nothing while it waits for them."""
         ...
 
     def level(self, login: str, id: int) -> str:
@@ -275,6 +290,7 @@ __all__ = [
     "OWN",
     "Check",
     "Comment",
+    "Decision",
     "Forge",
     "ForgeDown",
     "ForgeRefused",

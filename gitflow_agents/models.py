@@ -712,6 +712,14 @@ USUAL = "default"
 """The runner of tasks that name none, where a config has one of that name."""
 
 
+class Environments(Model):
+    """The environments of a forge whose reviewers are asked for an approval, by what it is of."""
+
+    plan: Line | None = None
+    task: Line | None = None
+    merge: Line | None = None
+
+
 class Config(Model):
     """What a repository decides for all its plans; read from the default branch only."""
 
@@ -744,6 +752,7 @@ class Config(Model):
         BeforeValidator(_listed),
     ] = ("merge",)
     """What a review on a forge approves, as a command does."""
+    environments: Environments = Environments()
     command_permissions: dict[Verb, _Permission] = {}
     command_prefix: Literal["none", "required"] = "none"
     ignore_commands: Verbs = ()
@@ -1179,6 +1188,20 @@ class Given(Model):
     undo: str = ""
 
 
+class AskedFor(Model):
+    """A run of a forge that waits in an environment for somebody's yes to exactly this."""
+
+    environment: str
+    sha: str
+    digest: str
+    at: float
+    run: int = 0
+    """0 until it is known which it is."""
+    url: str = ""
+    refused: str = ""
+    """Why no yes came of it; it is not asked for again."""
+
+
 class PlanState(Model):
     """What is known about a plan as a whole."""
 
@@ -1201,6 +1224,8 @@ class PlanState(Model):
     accepted_by: str = ""
     doubt: str = ""
     """Why this text waits for an approval, whatever it and the config say."""
+    asked_for: dict[str, AskedFor] = {}
+    """Approvals that environments are asked for: of the `plan`, or by a gate and a task."""
     revised_at: float = 0
     """When this text was accepted, of a later one than the first."""
     revised_from: str = ""

@@ -18,6 +18,7 @@ from gitflow_agents.commands import Act
 from gitflow_agents.forge import (
     Check,
     Comment,
+    Decision,
     ForgeDown,
     ForgeRefused,
     ForgeRun,
@@ -89,6 +90,8 @@ class Near:
     """Who has approved a pull request at which commit."""
     said_at: float = math.inf
     """When they did."""
+    decided: dict[int, list[Decision]] = field(default_factory=dict)
+    """What reviewers of environments said to a run that waits for them."""
     people: dict[str, str] = field(default_factory=dict)
     """The level of each person who is no maintainer."""
     teams: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -195,6 +198,11 @@ class Near:
             for n, (sha, by) in enumerate(given)
         )
 
+    def decisions(self, run: int) -> tuple[Decision, ...]:
+        """Return what reviewers said to a run."""
+        self._ask("decisions")
+        return tuple(self.decided.get(run, ()))
+
     def level(self, login: str, id: int) -> str:
         """Return what somebody may do."""
         return self.people.get(login, "maintain")
@@ -285,8 +293,13 @@ class Near:
 
     @property
     def waiting(self) -> list[Waiting]:
-        """Return the runs that were not done yet."""
-        return [one for one in self.started if not one.conclusion]
+        """Return the runs that were not done yet, and wait for nobody."""
+        return [one for one in self.started if not one.conclusion and one.job != "approval"]
+
+    @property
+    def asking(self) -> list[Waiting]:
+        """Return the runs that wait for an approval."""
+        return [one for one in self.started if not one.conclusion and one.job == "approval"]
 
     @contextmanager
     def jobs(self, **options: Any) -> Iterator[Jobs]:

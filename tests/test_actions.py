@@ -22,8 +22,10 @@ from gitflow_agents.github import GitHub
 from gitflow_agents.service import Service, setup
 from gitflow_agents.service.acting import at_terminal
 from gitflow_agents.service.jobs import Jobs
+from gitflow_agents.spec.config import read_config
 from tests import engine, forge
 from tests.engine import task
+from tests.forge import wire
 from tests.forge.jobs import Uses, Word
 from tests.model_server import Say, Write, serving
 from tests.repos import Cli, Repo
@@ -332,6 +334,39 @@ def test_a_task_with_a_pull_request_is_merged_when_that_is_approved(shop: Shop) 
     runs = shop.actions.drain()
     assert ("reconcile / reconcile", "success") in ends(runs)
     assert (shop.merged(), own.state, flow.state) == (["1"], "closed", "open")
+
+
+@pytest.mark.slow
+def test_a_run_that_waits_in_an_environment_is_the_approval_of_who_lets_it_in(shop: Shop) -> None:
+    shop.there.environments["gates"] = forge.Environment(reviewers=("dora", "eve"))
+    shop.hub.person("dora", (shop.there, "maintain"))
+    config = "environments: {plan: gates}\n"
+    for path, text in setup.files(
+        f"{TOOL}@{COMMIT}", workflows=setup.wanted(read_config(config.encode(), file="c"))
+    ).items():
+        shop.repo.write(path, text)
+    shop.configure(config)
+    shop.actions.drain()
+    shop.propose(ONE, approval=["plan"])
+    runs = shop.actions.drain()
+    assert shop.merged() == []
+    (waits,) = (run for run in shop.there.runs.values() if run.status == "waiting")
+    assert waits.name.startswith("p-approval of the plan ")
+    where = f"{shop.hub.base}/alice/shop/actions/runs/{waits.id}"
+    (pull,) = shop.there.issues.values()
+    (comment,) = shop.there.comments.values()
+    assert f"or in environment gates: {where}" in comment.body
+    shop.hub.engine.review(waits, "dora", "approved", "looks right")
+    runs = shop.actions.drain()
+    assert ends([waits]) == [
+        ("approval / approval", "success"),
+        ("approval / then / reconcile", "success"),
+    ]
+    assert (shop.merged(), pull.state) == (["1"], "open")
+    state = engine.state(shop.up, "p")
+    dora = wire.user(shop.hub, "dora")["id"]
+    assert state["approved"]["by"].startswith(f"dora <{dora}+dora@users.noreply.")
+    assert runs[0] is waits
 
 
 @pytest.mark.slow

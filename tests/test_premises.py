@@ -196,6 +196,18 @@ def test_a_commit_that_the_callers_name_and_nobody_has_is_named(ready: Ready) ->
 
 
 @pytest.mark.slow
+def test_an_environment_that_asks_nobody_is_named(ready: Ready) -> None:
+    ready.shop.environments["gates"] = forge.Environment(reviewers=("dora",))
+    ready.shop.environments["open"] = forge.Environment()
+    looked = look(
+        ready.there(ready.alice), Wanted("main", (), environments=("gates", "open", "a b"))
+    )
+    assert [one.message for one in looked.troubles if one.code == "environment-open"] == [
+        "environment open, which the config asks for approvals, asks nobody: it has no reviewers",
+        "environment a b, which the config asks for approvals, is not there",
+    ]
+
+
 def test_workflows_with_a_token_of_their_own_need_no_leave_to_open_pull_requests(
     ready: Ready,
 ) -> None:

@@ -36,6 +36,8 @@ MAY_READ_SECRETS = frozenset(
         "command.yml stopped",
         "reconcile.yml stopped",
         "gitflow-commands.yml command",
+        "approval.yml then",
+        "gitflow-approval.yml approval",
     }
 )
 
@@ -46,7 +48,9 @@ NOT_MEANT = frozenset({"anonymous-definition", "self-repository"})
 
 @pytest.fixture
 def written(repo: Repo, cli: Cli) -> list[Path]:
-    """Return the workflow files that `init` writes."""
+    """Return the workflow files that `init` writes where the config asks for all of them."""
+    repo.write(".github/gitflow-agents.yml", "environments: {plan: gates}\n")
+    repo.commit("config")
     cli("init", "--uses", f"{OURS}@{'a' * 40}")
     return sorted((repo.path / ".github" / "workflows").glob("*.yml"))
 
@@ -55,6 +59,8 @@ def written(repo: Repo, cli: Cli) -> list[Path]:
 def elsewhere(repo: Repo, cli: Cli) -> list[Path]:
     """Return those that it writes where `origin` is on a server of one's own."""
     repo.git("remote", "add", "origin", "git@git.example.com:alice/shop.git")
+    repo.write(".github/gitflow-agents.yml", "environments: {plan: gates}\n")
+    repo.commit("config")
     cli("init", "--uses", f"{OURS}@{'a' * 40}")
     return sorted((repo.path / ".github" / "workflows").glob("*.yml"))
 
@@ -86,7 +92,7 @@ def test_githubs_parser_takes_the_files(written: list[Path], called: dict[str, P
 def test_a_server_of_ones_own_is_told_what_github_tells_by_itself(elsewhere: list[Path]) -> None:
     said = [load(file.read_text())["jobs"] for file in elsewhere]
     given = [job["with"] for jobs in said for job in jobs.values()]
-    assert [(one["tool-repository"], one["tool-ref"]) for one in given] == [(OURS, "a" * 40)] * 4
+    assert [(one["tool-repository"], one["tool-ref"]) for one in given] == [(OURS, "a" * 40)] * 5
 
 
 @pytest.mark.slow  # the parser takes its time, and the same files without two lines are fast

@@ -22,6 +22,7 @@ from gitflow_agents.forge import (
     OWN,
     Check,
     Comment,
+    Decision,
     ForgeDown,
     ForgeRefused,
     ForgeRun,
@@ -36,6 +37,7 @@ WORKFLOWS: Mapping[Job, str] = {
     "task": "gitflow-task.yml",
     "train": "gitflow-train.yml",
     "reconcile": "gitflow.yml",
+    "approval": "gitflow-approval.yml",
 }
 """The files on the default branch that a dispatch starts."""
 WORK = ("test", "execute")
@@ -177,6 +179,28 @@ class GitHub:
             if e.status == 404:
                 return None
             raise
+
+    def decisions(self, run: int) -> tuple[Decision, ...]:
+        """Return what reviewers of environments said to a run."""
+        what = f"who let run {run} in could not be read"
+        try:
+            said = self._ask("GET", f"/actions/runs/{run}/approvals", what)
+        except ForgeRefused as e:
+            if e.status == 404:
+                return ()
+            raise
+        return tuple(
+            Decision(
+                login=str(one["user"]["login"]),
+                id=int(one["user"]["id"]),
+                environment=str(environment["name"]),
+                is_yes=one["state"] == "approved",
+                text=str(one["comment"] or ""),
+            )
+            for one in said
+            if one["state"] in ("approved", "rejected")
+            for environment in one["environments"]
+        )
 
     def cancel(self, run: int, *, force: bool = False) -> bool:
         """Cancel a run, and say whether GitHub took it: not of one that is over or gone."""

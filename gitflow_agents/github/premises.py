@@ -52,6 +52,8 @@ class Wanted:
     branch: str
     files: tuple[str, ...]
     called: str = ""
+    environments: tuple[str, ...] = ()
+    """Environments whose reviewers are asked for approvals."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ PERMISSIONS: Mapping[str, str] = {
     "/actions/variables": "Variables",
     "/actions/organization-variables": "Variables",
     "/actions/": "Actions",
+    "/environments/": "Actions",
     "/contents/": "Contents",
 }
 """What may be read with which permission; the first that fits."""
@@ -400,6 +403,22 @@ def _rules(asked: _Asked) -> Iterator[Trouble]:
         )
 
 
+def _environments(asked: _Asked) -> Iterator[Trouble]:
+    """Whether the environments that are asked for approvals have anybody to ask."""
+    for name in asked.wanted.environments:
+        about = asked.ask(f"/environments/{quote(name, safe='')}", "who reviews in an environment")
+        rules = (about or {}).get("protection_rules", ())
+        people = (one for one in rules if one["type"] == "required_reviewers")
+        if about is not None and any(one["reviewers"] for one in people):
+            continue
+        is_there = "asks nobody: it has no reviewers" if about is not None else "is not there"
+        yield Trouble(
+            "environment-open",
+            f"environment {name}, which the config asks for approvals, {is_there}",
+            f"add required reviewers: {asked.settings}/environments",
+        )
+
+
 QUESTIONS: tuple[Callable[[_Asked], Iterator[Trouble]], ...] = (
     _repository,
     _token,
@@ -409,6 +428,7 @@ QUESTIONS: tuple[Callable[[_Asked], Iterator[Trouble]], ...] = (
     _workflows,
     _called,
     _rules,
+    _environments,
 )
 """In this order: without the repository itself there is no other answer."""
 

@@ -542,6 +542,17 @@ def from_whom(snapshot: Snapshot, task: str = "") -> str:
     """
     if snapshot.state.home is None:
         return ""
+    whom = _from_whom(snapshot, task)
+    gate = snapshot.awaits(task)
+    asked = snapshot.state.asked_for.get(f"{gate} {task}" if task else "plan")
+    if asked is None or not asked.run or gate is None:
+        return whom
+    if asked.refused:
+        return f"{whom} (environment {asked.environment}: {one_line(asked.refused)})"
+    return f"{whom}, or in environment {asked.environment}: {asked.url}"
+
+
+def _from_whom(snapshot: Snapshot, task: str) -> str:
     named, level = frozenset[str](), snapshot.approver or permission.APPROVING
     if task:
         named, level = permission.approvers(snapshot, task, snapshot.approver)

@@ -14,13 +14,16 @@ from typing import Any
 from gitflow_agents import packaged, spec
 from gitflow_agents.errors import FlowError
 from gitflow_agents.forge import Looked, Trouble
+from gitflow_agents.models import Config
 from gitflow_agents.service import setup
-from gitflow_agents.service.setup import WORKFLOWS
+from gitflow_agents.service.setup import APPROVAL, WORKFLOWS
 from gitflow_agents.store import Repository
 from gitflow_agents.store.remote import settings_of
 from gitflow_agents.store.state import HEADS, plan_ref
 
 FOLDER = ".github/workflows/"
+FILES = (*WORKFLOWS, APPROVAL)
+_NEEDED = {APPROVAL: "an approval by an environment of the config"}
 PASS = f"{FOLDER}{WORKFLOWS[0]}"
 _WITHOUT = {
     ("contents", "write"): "nothing can be claimed or merged",
@@ -35,17 +38,14 @@ _RANK = {"none": 0, "read": 1, "write": 2}
 
 
 def troubles(
-    repository: Repository, branch: str, remote: str = "origin", *, on_push: bool = False
+    repository: Repository, branch: str, config: Config, remote: str = "origin"
 ) -> Iterator[Trouble]:
-    """Yield what is wrong, where a repository has any of the workflows; `branch` is the default.
-
-    `on_push` says that its plan files are to start by themselves.
-    """
+    """Yield what is wrong, where a repository has any of the workflows; `branch` is the default."""
     here, own, there = _places(repository, branch, remote)
     if not here and not own and not there:
         return
     committed = there if there is not None else own or {}
-    for name in WORKFLOWS:
+    for name in setup.wanted(config):
         if name in committed:
             yield from _rights(name, committed[name])
         elif own and name in own:
@@ -63,12 +63,13 @@ def troubles(
         else:
             yield Trouble(
                 "workflow-missing",
-                f"{FOLDER}{name} is missing, and a plan cannot get along without it",
+                f"{FOLDER}{name} is missing, and {_NEEDED.get(name, 'a plan')} cannot get along "
+                "without it",
                 "gitflow-agents init",
             )
     if PASS.removeprefix(FOLDER) in committed:
         yield from _dead_plans(repository, branch, remote)
-        if on_push and not _listens(committed[WORKFLOWS[0]], branch):
+        if config.start == "on-push" and not _listens(committed[WORKFLOWS[0]], branch):
             yield Trouble(
                 "push-unheard",
                 f"the config says `start: on-push`, and no push of {branch} starts {PASS}; a plan "
@@ -78,7 +79,11 @@ def troubles(
 
 
 def at_github(
-    repository: Repository, branch: str, environ: Mapping[str, str], remote: str = "origin"
+    repository: Repository,
+    branch: str,
+    environ: Mapping[str, str],
+    config: Config,
+    remote: str = "origin",
 ) -> Looked:
     """Return what GitHub says, where it is to work on plans; nothing where it is not.
 
@@ -104,7 +109,8 @@ def at_github(
     called = next(
         filter(None, (setup.says(text.decode(errors="replace")) for text in texts.values())), ""
     )
-    return look(found, Wanted(branch, tuple(there or ()), called))
+    environments = tuple(dict.fromkeys(name for _, name in config.environments if name))
+    return look(found, Wanted(branch, tuple(there or ()), called, environments))
 
 
 def _places(
@@ -112,7 +118,7 @@ def _places(
 ) -> tuple[dict[str, bytes], dict[str, bytes] | None, dict[str, bytes] | None]:
     """Return the workflows in the checkout, on the branch here, and on it there as last seen."""
     top = repository.top
-    files = {name: top / FOLDER / name for name in WORKFLOWS} if top is not None else {}
+    files = {name: top / FOLDER / name for name in FILES} if top is not None else {}
     here = {name: file.read_bytes() for name, file in files.items() if file.is_file()}
     own = _files(repository, f"{HEADS}{branch}")
     return here, own, _files(repository, f"refs/remotes/{remote}/{branch}")
@@ -124,7 +130,7 @@ def _files(repository: Repository, ref: str) -> dict[str, bytes] | None:
     if tip is None:
         return None
     tree = repository.commit(tip).tree
-    found = ((name, repository.read(tree, f"{FOLDER}{name}")) for name in WORKFLOWS)
+    found = ((name, repository.read(tree, f"{FOLDER}{name}")) for name in FILES)
     return {name: data for name, data in found if data is not None}
 
 

@@ -19,6 +19,7 @@ from gitflow_agents.forge import FORGE, Forge, ForgeDown, ForgeRefused, ForgeRun
 from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.ending import Ends
+from gitflow_agents.service.environments import Environments
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reviewing import Reviewing
 from gitflow_agents.service.telling import Telling
@@ -98,7 +99,9 @@ class Dispatcher:
     def _pass(self) -> None:
         desk = self.desk
         reviewing = Reviewing(self.reconciler, self.forge)
+        environments = Environments(self.reconciler, self.forge, self.limits)
         reviewing.hear()
+        environments.hear()
         Ends(self.reconciler, self.forge, own=self.heard.id if self.heard else 0).go()
         self._hear()
         self._catch_up()
@@ -112,6 +115,7 @@ class Dispatcher:
                 break
         self._note_refusal()
         reviewing.open()
+        environments.open()
         self.reconciler.end_run()
         if self._trouble is not None:
             raise self._trouble

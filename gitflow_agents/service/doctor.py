@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from gitflow_agents import commands
 from gitflow_agents.errors import FlowError, InvalidFile
 from gitflow_agents.forge import Looked
-from gitflow_agents.models import LOCAL, SCHEMA, ZERO, Status
+from gitflow_agents.models import LOCAL, SCHEMA, ZERO, Config, Status
 from gitflow_agents.render import count
 from gitflow_agents.runner import is_alive, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
@@ -129,7 +129,7 @@ class Doctor:
             branch = self.repository.default_branch()
         except FlowError:
             return Looked()
-        return at_github(self.repository, branch, self.service.environ)
+        return at_github(self.repository, branch, self.service.environ, self._config)
 
     # --- the machine and the settings -------------------------------------------------------------
 
@@ -429,14 +429,18 @@ class Doctor:
                     partial(self.store.refs.move, [(ref, ZERO, commit)]),
                 )
 
+    @property
+    def _config(self) -> Config:
+        """Return the config, or the usual one where there is something wrong with it."""
+        with contextlib.suppress(FlowError):
+            return self.service.config
+        return Config()
+
     def workflows(self) -> Iterator[Ailment]:
         """What GitHub Actions need, where they are to work on plans."""
-        on_push = False
-        with contextlib.suppress(FlowError):
-            on_push = self.service.config.start == "on-push"
         with contextlib.suppress(FlowError):
             branch = self.repository.default_branch()
-            for one in troubles(self.repository, branch, on_push=on_push):
+            for one in troubles(self.repository, branch, self._config):
                 yield Ailment(one.code, one.message, one.hint, one.plan)
 
     def leases(self) -> Iterator[Ailment]:

@@ -17,7 +17,7 @@ from typing import Any
 from gitflow_agents import packaged
 from gitflow_agents.commands import Retry
 from gitflow_agents.errors import FlowError
-from gitflow_agents.forge import ForgeRun, Job, Page, Review
+from gitflow_agents.forge import Decision, ForgeRun, Job, Page, Review
 from gitflow_agents.models import SCHEMA, DoneReport, Home, Reason, Status
 from gitflow_agents.render import count, one_line
 from gitflow_agents.scheduler import Snapshot
@@ -91,6 +91,9 @@ class _Near:
 
     def run(self, number: int) -> ForgeRun | None:
         return None
+
+    def decisions(self, run: int) -> tuple[Decision, ...]:
+        return ()
 
     def cancel(self, run: int, *, force: bool = False) -> bool:
         return False

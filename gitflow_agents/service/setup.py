@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 from gitflow_agents import packaged, spec
 from gitflow_agents.errors import FlowError, UsageError
-from gitflow_agents.models import SCHEMA
+from gitflow_agents.models import SCHEMA, Config
 from gitflow_agents.render import count
 from gitflow_agents.store import Repository
 from gitflow_agents.store.remote import settings_of
 
 WORKFLOWS = ("gitflow.yml", "gitflow-task.yml", "gitflow-train.yml", "gitflow-commands.yml")
+APPROVAL = "gitflow-approval.yml"
+"""The workflow of those whose config names an environment, beside these."""
 CONFIG = ".github/gitflow-agents.yml"
 CONFIG_SCHEMA = ".github/gitflow-agents/config.schema.json"
 HERE = "gitflow-agents"
@@ -60,7 +62,19 @@ def origin() -> str:
     return f"{found['repository']}@{commit}" if found and len(commit) == 40 else ""
 
 
-def files(uses: str, *, pushed: str = "", is_told: bool = True) -> dict[str, str]:
+def wanted(config: Config) -> tuple[str, ...]:
+    """Return the workflows that a repository needs by what its config says."""
+    asks = any(name for _, name in config.environments)
+    return (*WORKFLOWS, APPROVAL) if asks else WORKFLOWS
+
+
+def files(
+    uses: str,
+    *,
+    pushed: str = "",
+    is_told: bool = True,
+    workflows: Sequence[str] = WORKFLOWS,
+) -> dict[str, str]:
     """Return the texts of the files by their paths; UsageError when `uses` is no pinned commit.
 
     `pushed` is the branch whose plan files start by themselves, too.  Unless it `is_told` by the
@@ -73,7 +87,7 @@ def files(uses: str, *, pushed: str = "", is_told: bool = True) -> dict[str, str
             hint="it is OWNER/NAME@ and all 40 letters of a commit: what is pinned cannot change",
         )
     made = {}
-    for name in WORKFLOWS:
+    for name in workflows:
         text = packaged.text(f"templates/actions/{name}")
         text = text.replace("USES/", f"{found['repository']}/").replace(
             "@COMMIT", f"@{found['commit']}"
@@ -128,6 +142,7 @@ def write(
     *,
     pushed: str = "",
     is_told: bool = True,
+    workflows: Sequence[str] = WORKFLOWS,
     upgrade: bool,
     dry_run: bool,
 ) -> list[Written]:
@@ -142,7 +157,8 @@ def write(
             hint="gitflow-agents init --uses OWNER/NAME@COMMIT",
         )
     done = []
-    for path, text in files(uses, pushed=pushed, is_told=is_told).items():
+    made = files(uses, pushed=pushed, is_told=is_told, workflows=workflows)
+    for path, text in made.items():
         file = top / path
         if file.is_symlink():
             raise FlowError(f"{path} is a symlink, and is not written through")
@@ -213,5 +229,6 @@ __all__ = [
     "pinned",
     "says",
     "text",
+    "wanted",
     "write",
 ]

@@ -24,6 +24,7 @@ from gitflow_agents.models import (
     Decision,
     Defaults,
     Duration,
+    Environments,
     Limits,
     Output,
     Plan,
@@ -217,6 +218,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "allow_self_approval": "`true` lets those approve who wrote or started it.",
         "reviews": "What a review on GitHub approves: `plan`, by one of the flow branch's pull "
         "request at its head; `merge`, by one of the task's. `merge` if left out, `[]` is none.",
+        "environments": "Environments of GitHub whose reviewers are asked for an approval, by what "
+        "it is of: the plan's text, the start of a task, its merge.",
         "command_permissions": "Who may give a command on GitHub, by its verb: a level, or "
         "`level`, `users` and `codeowners`.",
         "command_prefix": "`required`: only `/gitflow retry` is heard, and `/retry` is not.",
@@ -229,6 +232,11 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "as an earlier one left them that worked in the same `working_directory`.",
         "runners": "The machines of GitHub Actions that plans may name, each with its labels, such "
         "as `gpu: [self-hosted, gpu]`; tasks that name none get `default`, if there is one.",
+    },
+    Environments: {
+        "plan": "Asked for the plan's text.",
+        "task": "Asked for each start of a task.",
+        "merge": "Asked for each merge of a result.",
     },
     CommandPermission: {
         "level": "`read`, `triage`, `write`, `maintain` or `admin`; more than usual, or less.",
@@ -310,6 +318,7 @@ def reference() -> str:
         ("An entry of `decisions`", Decision),
         ("The config", Config),
         ("The config's `limits`", ConfigLimits),
+        ("The config's `environments`", Environments),
         ("An entry of the config's `command_permissions`", CommandPermission),
         ("The config's `agents.command`", CommandConfig),
         ("The config's `agents.claude` and its like", AgentConfig),

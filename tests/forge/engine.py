@@ -314,6 +314,8 @@ class Engine:
                 " environment protection rules."
             )
             job.status, job.conclusion = "completed", "failure"
+        elif about and about.reviewers:
+            job.status = run.status = "waiting"
         run.jobs.append(job)
         run.repository.jobs[job.id] = job
         return job
@@ -462,6 +464,30 @@ class Engine:
             self._stop_jobs(job.node)
         self.advance(job.run)
 
+    def review(self, run: Run, login: str, state: str, comment: str = "") -> None:
+        """Let the jobs of a run that wait for an environment begin, or fail them.
+
+        Raises Refused where nothing waits for that person.
+        """
+        environments = run.repository.environments
+        waiting = [
+            job
+            for job in run.jobs
+            if job.status == "waiting" and login in environments[job.environment].reviewers
+        ]
+        if not waiting:
+            raise Refused(422, f"There are no pending deployment requests for {login} to review")
+        for name in dict.fromkeys(job.environment for job in waiting):
+            run.reviewed.append((name, login, state, comment))
+        for job in waiting:
+            if state == "approved":
+                job.status = "queued"
+            else:
+                job.status, job.conclusion, job.completed = "completed", "failure", self._hub.now()
+        if not any(job.status == "waiting" for job in run.jobs):
+            run.status = "queued"
+        self.advance(run)
+
     def cancel(self, run: Run, force: bool = False) -> None:
         """Cancel a run: what waits is cancelled, what runs is told to stop."""
         if run.status == "completed":
@@ -495,7 +521,7 @@ class Engine:
                 self._stop_jobs(one)
 
     def _stop(self, job: Job) -> None:
-        if job.status == "queued":
+        if job.status in ("queued", "waiting"):
             job.status, job.conclusion, job.completed = "completed", "cancelled", self._hub.now()
         elif job.status == "in_progress":
             job.stop.set()

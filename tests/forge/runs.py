@@ -137,6 +137,8 @@ class Run:
     inputs: dict[str, Any] = field(default_factory=dict)
     workflow_id: int = 0
     jobs: list[Job] = field(default_factory=list)
+    reviewed: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """What reviewers of environments said: environment, login, `approved` or `rejected`, comment."""
 
     @property
     def branch(self) -> str:

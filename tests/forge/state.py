@@ -69,6 +69,8 @@ class Environment:
     secrets: dict[str, str] = field(default_factory=dict)
     only: tuple[str, ...] = ()
     """The branches that may use it; none means all."""
+    reviewers: tuple[str, ...] = ()
+    """Who has to let a job in, one of them; with none it begins by itself."""
 
 
 @dataclass

@@ -107,6 +107,51 @@ def _(call: Call) -> Answer:
     return Answer({}, 201)
 
 
+@route("GET /repos/{owner}/{repo}/actions/runs/{run_id}/approvals", "actions: read")
+def _(call: Call) -> Answer:
+    shown = [
+        {
+            "state": state,
+            "comment": comment,
+            "user": wire.user(call.hub, login),
+            "environments": [_environment_shown(call, name)],
+        }
+        for name, login, state, comment in _run(call).reviewed
+    ]
+    return Answer(shown)
+
+
+@route("GET /repos/{owner}/{repo}/environments/{environment_name}", "actions: read")
+def _(call: Call) -> Answer:
+    name = call.params["environment_name"]
+    about = call.repo.environments.get(name)
+    if about is None:
+        raise Refused(404, NOT_FOUND)
+    people = [{"type": "User", "reviewer": wire.user(call.hub, login)} for login in about.reviewers]
+    rules = [
+        {
+            "id": 1,
+            "node_id": wire.node_id("GateRule", 1),
+            "type": "required_reviewers",
+            "reviewers": people,
+        }
+    ]
+    return Answer(_environment_shown(call, name) | {"protection_rules": rules if people else []})
+
+
+def _environment_shown(call: Call, name: str) -> wire.JSON:
+    id, now = 1 + list(call.repo.environments).index(name), wire.at(call.hub.now())
+    return {
+        "id": id,
+        "node_id": wire.node_id("Environment", id),
+        "name": name,
+        "url": f"{call.hub.api}/repos/{call.repo.name}/environments/{name}",
+        "html_url": f"{call.hub.base}/{call.repo.name}/deployments/activity_log?environment={name}",
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
 @route("GET /repos/{owner}/{repo}/actions/runs/{run_id}/jobs", "actions: read")
 def _(call: Call) -> Answer:
     run = _run(call)
