@@ -145,6 +145,20 @@ class Comment:
     is_edited: bool = False
 
 
+@dataclass(frozen=True)
+class Reacted:
+    """A sign that somebody put under a comment, in the forge's word for it.
+
+    `at` is seconds since the epoch.
+    """
+
+    login: str
+    author: int
+    sign: str
+    at: float
+    is_bot: bool = False
+
+
 Reaction = Literal["eyes", "rocket", "+1", "confused", "-1"]
 """Seen, accepted, done, not understood, refused."""
 
@@ -241,8 +255,23 @@ class Forge(Protocol):
         """
         ...
 
-    def say(self, number: int, text: str) -> None:
-        """Add a comment to a pull request or an issue; those whom it mentions are notified."""
+    def say(self, number: int, text: str) -> int:
+        """Add a comment to a pull request or an issue, and return its id.
+
+        Those whom it mentions are notified.
+        """
+        ...
+
+    def comments(self, number: int, since: float) -> tuple[Comment, ...]:
+        """Return what was written on a pull request or an issue since a time, the oldest first."""
+        ...
+
+    def rewrite(self, comment: int, text: str) -> None:
+        """Let a comment of ours say something else; one that is gone stays gone."""
+        ...
+
+    def reactions(self, comment: int) -> tuple[Reacted, ...]:
+        """Return what people put under a comment, the oldest first; nothing where it is gone."""
         ...
 
     def close(self, issue: int) -> None:
@@ -276,8 +305,11 @@ class Talk(Protocol):
         """
         ...
 
-    def say(self, number: int, text: str) -> None:
-        """Add a comment to a pull request or an issue; those whom it mentions are notified."""
+    def say(self, number: int, text: str) -> int:
+        """Add a comment to a pull request or an issue, and return its id.
+
+        Those whom it mentions are notified.
+        """
         ...
 
     def head(self, number: int) -> str:
@@ -298,6 +330,7 @@ __all__ = [
     "Job",
     "Looked",
     "Page",
+    "Reacted",
     "Reaction",
     "Review",
     "Talk",

@@ -945,6 +945,12 @@ class Asked(Question):
     note: str = ""
     answered_by: str = ""
     answered_at: float = 0
+    shown_at: float = 0
+    """When a forge was to show it in a comment of its own."""
+    comment: int = 0
+    """That comment, once it is known which it is."""
+    is_closed: bool = False
+    """The comment says what came of it."""
 
 
 class Remark(Model):

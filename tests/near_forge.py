@@ -23,6 +23,7 @@ from gitflow_agents.forge import (
     ForgeRefused,
     ForgeRun,
     Page,
+    Reacted,
     Reaction,
     Review,
 )
@@ -114,6 +115,8 @@ class Near:
     """The repository of each pull request that comes from another one; empty for an issue."""
     signs: dict[int, str] = field(default_factory=dict)
     """The sign under each comment."""
+    reacted: dict[int, list[Reacted]] = field(default_factory=dict)
+    """What people put under a comment."""
     ready: set[int] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
@@ -256,13 +259,26 @@ class Near:
         self._ask("close")
         del self.issues[issue]
 
-    def say(self, pull: int, text: str) -> None:
+    def say(self, pull: int, text: str) -> int:
         """Add a comment to a pull request."""
         self._ask("say")
         self.said.append(text)
         number = len(self.written) + REPLIES
         own = Comment(number, pull, text, "tool[bot]", 1, self.now, is_bot=True, is_own=True)
         self.written.append(own)
+        return number
+
+    def rewrite(self, comment: int, text: str) -> None:
+        """Let a comment say something else."""
+        self._ask("rewrite")
+        self.written = [
+            replace(one, text=text) if one.id == comment else one for one in self.written
+        ]
+
+    def reactions(self, comment: int) -> tuple[Reacted, ...]:
+        """Return what people put under a comment."""
+        self._ask("reactions")
+        return tuple(self.reacted.get(comment, ()))
 
     def offer(self, pull: int) -> bool:
         """Let a pull request be ready."""

@@ -13,11 +13,12 @@ import pytest
 
 from gitflow_agents import commands, scheduler
 from gitflow_agents.errors import LostRace
-from gitflow_agents.forge import ForgeDown, ForgeRefused
+from gitflow_agents.forge import ForgeDown, ForgeRefused, Reacted
 from gitflow_agents.models import Limits, Reason
 from gitflow_agents.render.alerts import alerts
 from gitflow_agents.service import Service, dispatching, handover, jobs
 from gitflow_agents.service.jobs import ClaimOver, Jobs
+from gitflow_agents.service.questioning import UNKNOWN_SECONDS
 from tests import engine, near_forge, repos
 from tests.engine import task
 from tests.near_forge import Near
@@ -598,3 +599,67 @@ def test_a_job_hears_what_is_said_and_asks_by_its_report(
     assert [attempt["number"] for attempt in record["attempts"]] == [1]
     assert record["feedback"][0]["delivered_at"] > remark["offered_at"]
     assert merged(up) == ["1"]
+
+
+@pytest.mark.slow
+def test_a_question_has_a_comment_of_its_own_and_a_sign_answers_it(
+    propose: Propose, forge: Near, up: Repo
+) -> None:
+    propose(task("1", asking(ASKS, "echo b > a.txt", "echo a > a.txt")))
+    forge.people["mallory"] = "read"
+    forge.reconcile()
+    forge.turn()
+    (comment,) = forge.written
+    assert comment.text.splitlines()[1:] == [
+        "`1` asks: Which one?",
+        "",
+        "- \N{ROCKET} a: argon2",
+        "- \N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16} b: bcrypt (it would take this)",
+        "",
+        "React to this comment with one of the signs (seen within minutes), or comment:",
+        "",
+        "```text",
+        "/answer 1 b",
+        "```",
+    ]
+    forge.reconcile()
+    assert forge.written == [comment]
+    forge.reacted[comment.id] = [
+        Reacted("mallory", 0, "rocket", 0.0),
+        Reacted("tool[bot]", 0, "rocket", 0.0, is_bot=True),
+        Reacted("bob", 0, "confused", 0.0),
+        Reacted("bob", 0, "heart", 0.0),
+        Reacted("alice", 0, "rocket", 0.0),
+    ]
+    forge.finish()
+    (asked,) = engine.record(up, "1", "p")["questions"]
+    assert asked["answer"] == "bcrypt"
+    assert asked["answered_by"].startswith("bob <bob@users.noreply")
+    assert merged(up) == ["1"]
+    (comment,) = forge.written
+    assert "Answered: bcrypt, by bob " in comment.text
+    assert "React" not in comment.text
+    assert engine.fsck(up, "p") == ()
+
+
+@pytest.mark.slow
+def test_the_comment_of_a_question_that_nobody_noted_is_found_and_not_written_twice(
+    propose: Propose, forge: Near, up: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose(task("1", asking(ASKS, "echo b > a.txt", "echo a > a.txt")))
+    forge.reconcile()
+    say, forge.now = forge.say, time.time()
+
+    def die(number: int, text: str) -> int:
+        say(number, text)
+        raise ForgeDown("the answer got lost")
+
+    monkeypatch.setattr(forge, "say", die)
+    forge.turn()
+    assert "a question is not shown: the answer got lost" in forge.texts()
+    (comment,) = forge.written
+    (asked,) = engine.record(up, "1", "p")["questions"]
+    forge.reconcile(clock=lambda: asked["shown_at"] + UNKNOWN_SECONDS + 1)
+    assert forge.written == [comment]
+    (asked,) = engine.record(up, "1", "p")["questions"]
+    assert asked["comment"] == comment.id

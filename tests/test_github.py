@@ -396,6 +396,28 @@ def test_a_run_is_cancelled_and_one_that_is_over_or_unknown_is_not(
         carol.cancel(one)
 
 
+@pytest.mark.slow
+def test_signs_under_a_comment_are_read_in_their_order_with_whose_they_are(
+    hub: forge.Hub, repo: Repo
+) -> None:
+    shop = hub.repository("alice/shop", repo)
+    alice, bob = hub.person("alice"), hub.person("bob", (shop, "read"))
+    made = forge.ask(hub, alice, "POST /repos/alice/shop/issues", {"title": "Plan"})
+    github = GitHub("alice/shop", alice.text, api=hub.api, server=hub.base, branch="main")
+    comment = github.say(made.value["number"], "Which one?")
+    under = f"POST /repos/alice/shop/issues/comments/{comment}/reactions"
+    for who, sign in ((bob, "heart"), (alice, "rocket")):
+        assert forge.ask(hub, who, under, {"content": sign}).status == 201
+    assert [(one.login, one.sign, one.is_bot) for one in github.reactions(comment)] == [
+        ("bob", "heart", False),
+        ("alice", "rocket", False),
+    ]
+    github.rewrite(comment, "Answered")
+    assert shop.comments[comment].body == "Answered"
+    github.rewrite(comment + 1, "gone")
+    assert github.reactions(comment + 1) == ()
+
+
 def test_a_pass_says_when_more_is_due() -> None:
     lost = {"status": "failed", "reason": "lease-lost", "lost": 2, "not_before": NOW + 60}
     snapshot = drawn(AUTH, [TaskRecord.model_validate({"id": "001", **lost})])

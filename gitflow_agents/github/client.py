@@ -28,6 +28,7 @@ from gitflow_agents.forge import (
     ForgeRun,
     Job,
     Page,
+    Reacted,
     Reaction,
     Review,
 )
@@ -386,10 +387,40 @@ class GitHub:
             now = now.model_copy(update={"is_over": bool(page.check.conclusion)})
         return home.model_copy(update={"check": now}), is_all
 
-    def say(self, number: int, text: str) -> None:
-        """Add a comment to a pull request or an issue."""
-        what = f"no comment could be added to {number}"
-        self._add(number, text, what)
+    def say(self, number: int, text: str) -> int:
+        """Add a comment to a pull request or an issue, and return its id."""
+        return int(self._add(number, text, f"no comment could be added to {number}")["id"])
+
+    def rewrite(self, comment: int, text: str) -> None:
+        """Let a comment of ours say something else; one that is gone stays gone."""
+        what = f"comment {comment} could not be changed"
+        try:
+            self._ask("PATCH", f"/issues/comments/{comment}", what, body={"body": text})
+        except ForgeRefused as e:
+            if e.status != 404:
+                raise
+
+    def reactions(self, comment: int) -> tuple[Reacted, ...]:
+        """Return what people put under a comment, of the first hundred signs, the oldest first."""
+        what = f"the signs under comment {comment} could not be read"
+        query = {"per_page": PER_PAGE}
+        try:
+            said = self._ask("GET", f"/issues/comments/{comment}/reactions", what, query=query)
+        except ForgeRefused as e:
+            if e.status == 404:
+                return ()
+            raise
+        return tuple(
+            Reacted(
+                login=str(one["user"]["login"]),
+                author=int(one["user"]["id"]),
+                sign=str(one["content"]),
+                at=datetime.fromisoformat(one["created_at"]).timestamp(),
+                is_bot=one["user"].get("type") != "User",
+            )
+            for one in sorted(said, key=lambda one: int(one["id"]))
+            if one["user"]
+        )
 
     def comments(self, number: int, since: float) -> tuple[Comment, ...]:
         """Return what was written on a pull request or an issue since a time, the oldest first.

@@ -102,6 +102,8 @@ def _ours(words: list[str], plan: str, kind: type[Act]) -> tuple[list[str], str]
             kept.append(_quoted(word))
         elif word.startswith("-") or target != word:
             kept.append(target)
+        elif kind.positional and len(kept) == kind.most_targets and place == len(words) - 1:
+            kept.append(_word(word))
         elif word != plan:
             return kept, " ".join(words[place:])
     return kept, ""

@@ -323,6 +323,28 @@ def choices(asked: Question) -> list[str]:
     return lines
 
 
+ANSWERS = ("rocket", "heart", "hooray", "laugh", "eyes")
+"""Signs that stand for the options of a question, in their order; further ones have none."""
+YES, NO = "+1", "-1"
+SHOWN: Mapping[str, str] = {
+    "rocket": "\N{ROCKET}",
+    "heart": "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}",
+    "hooray": "\N{PARTY POPPER}",
+    "laugh": "\N{SMILING FACE WITH OPEN MOUTH AND SMILING EYES}",
+    "eyes": "\N{EYES}",
+    YES: "\N{THUMBS UP SIGN}",
+    NO: "\N{THUMBS DOWN SIGN}",
+}
+"""What people see of a sign."""
+
+
+def meanings(asked: Question) -> dict[str, str]:
+    """Return what signs under a question answer, in the words of `answer`; none for free text."""
+    if asked.options:
+        return dict(zip(ANSWERS, asked.options, strict=False))
+    return {YES: "true", NO: "false"} if asked.type == "boolean" and not asked.pattern else {}
+
+
 def to_answer(plan: str, task: str, asked: Question) -> str:
     """Return what a person types to answer."""
     if not asked.options:

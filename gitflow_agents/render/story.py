@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from gitflow_agents.forge import Check
+from gitflow_agents.forge import OWN, Check
 from gitflow_agents.grammar import of_terminal
-from gitflow_agents.models import Limits, Status
+from gitflow_agents.handoff import letter_of
+from gitflow_agents.models import Asked, Limits, Status
 from gitflow_agents.render.facts import (
+    SHOWN,
     WORDS,
+    answer_line,
     approvals,
+    choices,
     cost,
     lasting,
+    meanings,
     percent,
     remark_line,
     said_lately,
     sentence,
+    to_answer,
     waiting,
     waits_for,
     word,
@@ -61,6 +67,37 @@ def marker(plan: str) -> str:
 def quiet(text: str) -> str:
     """Return text of somebody's for a line of markdown; nobody is pinged by it."""
     return inline(text).replace("@", "@\u200b")
+
+
+def question_marker(plan: str, task: str, asked: Asked) -> str:
+    """Return the hidden line by which the comment of a question is found again."""
+    return f"{OWN}question {plan}/{task} {asked.attempt} {asked.at:.0f} -->"
+
+
+def question(snapshot: Snapshot, task: str, asked: Asked) -> str:
+    """Return the comment in which people see a question, and answer it; later what came of it."""
+    plan = snapshot.plan.plan
+    lines = [
+        question_marker(plan, task, asked),
+        f"{code(task)} asks: {quiet(asked.text)}",
+        "",
+    ]
+    signs = {option: sign for sign, option in meanings(asked).items()}
+    for at, option in enumerate(asked.options):
+        sign = f"{SHOWN[signs[option]]} " if option in signs else ""
+        own = " (it would take this)" if option == asked.default else ""
+        lines.append(f"- {sign}{letter_of(at)}: {quiet(option)}{own}")
+    if not asked.options:
+        lines += [f"- {SHOWN[sign]} {option}" for sign, option in meanings(asked).items()]
+        lines += [f"- {quiet(line)}" for line in choices(asked)]
+    if asked.answered_at:
+        return "\n".join([*lines, "", f"Answered: {quiet(answer_line(asked))}", ""])
+    if snapshot.record(task).open_question != asked:
+        return "\n".join([*lines, "", "Nobody needs to answer any more.", ""])
+    react = "React to this comment with one of the signs (seen within minutes), or comment:"
+    how = react if signs else "Answer by a comment:"
+    typed, _ = of_terminal(to_answer(plan, task, asked), plan)
+    return "\n".join([*lines, "", how, "", fence(typed), ""])
 
 
 def title(snapshot: Snapshot) -> str:

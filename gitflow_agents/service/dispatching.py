@@ -20,6 +20,7 @@ from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.ending import Ends
 from gitflow_agents.service.environments import Environments
+from gitflow_agents.service.questioning import Questions
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reviewing import Reviewing
 from gitflow_agents.service.telling import Telling
@@ -102,6 +103,8 @@ class Dispatcher:
         environments = Environments(self.reconciler, self.forge, self.limits)
         reviewing.hear()
         environments.hear()
+        questions = Questions(self.reconciler, self.forge, self.limits)
+        questions.hear()
         Ends(self.reconciler, self.forge, own=self.heard.id if self.heard else 0).go()
         self._hear()
         self._catch_up()
@@ -116,6 +119,7 @@ class Dispatcher:
         self._note_refusal()
         reviewing.open()
         environments.open()
+        questions.show()
         self.reconciler.end_run()
         if self._trouble is not None:
             raise self._trouble

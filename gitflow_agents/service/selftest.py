@@ -17,7 +17,7 @@ from typing import Any
 from gitflow_agents import packaged
 from gitflow_agents.commands import Retry
 from gitflow_agents.errors import FlowError
-from gitflow_agents.forge import Decision, ForgeRun, Job, Page, Review
+from gitflow_agents.forge import Comment, Decision, ForgeRun, Job, Page, Reacted, Review
 from gitflow_agents.models import SCHEMA, DoneReport, Home, Reason, Status
 from gitflow_agents.render import count, one_line
 from gitflow_agents.scheduler import Snapshot
@@ -127,8 +127,17 @@ class _Near:
     def tell(self, home: Home, page: Page) -> Home:
         return home.model_copy(update={"comment": 1, "unchecked": "nobody looks at it"})
 
-    def say(self, number: int, text: str) -> None:
+    def say(self, number: int, text: str) -> int:
+        return 0
+
+    def comments(self, number: int, since: float) -> tuple[Comment, ...]:
+        return ()
+
+    def rewrite(self, comment: int, text: str) -> None:
         pass
+
+    def reactions(self, comment: int) -> tuple[Reacted, ...]:
+        return ()
 
     def close(self, issue: int) -> None:
         pass
