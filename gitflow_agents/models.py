@@ -1167,6 +1167,9 @@ class Spoken(Model):
     by: str = ""
     level: str = ""
     """What they might do in the repository when it was accepted."""
+    first: str = ""
+    """Who filled the form in that another one sent again: both have to be allowed."""
+    first_level: str = ""
     number: int = 0
     """The pull request or issue in which it was said; 0 for a form."""
     comment: int = 0

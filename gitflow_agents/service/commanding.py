@@ -279,6 +279,8 @@ class Commanding:
                     dry_run=line.dry_run,
                     by=asker.actor,
                     level=asker.level,
+                    first=first.actor if first else "",
+                    first_level=first.level if first else "",
                     number=comment.number,
                     comment=comment.id,
                     is_bot=comment.is_bot,
@@ -387,9 +389,12 @@ class Commanding:
 
         Between two decisions a group of tasks can become another, or another gate be waited at.
         """
-        asker = Asker.called(entry.by, entry.level, is_bot=entry.is_bot)
-        with _or_down():
-            self.permitting.permit(command, asker, snapshot)
+        askers = [Asker.called(entry.by, entry.level, is_bot=entry.is_bot)]
+        if entry.first:
+            askers.append(Asker.called(entry.first, entry.first_level))
+        for asker in askers:
+            with _or_down():
+                self.permitting.permit(command, asker, snapshot)
 
     def _is_over(self, key: str, snapshot: Snapshot) -> bool:
         (now,) = journal.read(self.reconciler.desk.store.repository, snapshot.tree, [key])
