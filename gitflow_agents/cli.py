@@ -946,16 +946,28 @@ _plan_or_task = click.argument("plan", metavar="PLAN|--task TEXT", type=_PLAN, d
 @_barrier
 @_remote
 @_wish
+@click.option("--watch", is_flag=True, help="Stay for what is pushed or said later, until Ctrl-C.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and write nothing.")
 @click.pass_obj
 def run(
-    app: App, /, plan: str, jobs: int | None, barrier: bool, remote: str, dry_run: bool, **wish: str
+    app: App,
+    /,
+    plan: str,
+    jobs: int | None,
+    barrier: bool,
+    remote: str,
+    watch: bool,
+    dry_run: bool,
+    **wish: str,
 ) -> int:
     """Run a plan until nothing can move; merge what passes.
 
     Your checkout is never touched. Ctrl-C ends the attempts and keeps what they did; the same
     command goes on from there. Nothing is pushed, unless a remote is to decide on the plan; then
     every move is a push there, and other clones can help.
+
+    With --watch it stays when nothing can move, and goes on by itself when the plan gets a new
+    text, or somebody answers, approves or retries. Ctrl-C ends it, with 0 if the plan is finished.
 
     With --task no plan file is needed: a plan of one task is made, and called PLAN, or after the
     time. Where PLAN was started already, the task is added to it.
@@ -982,15 +994,22 @@ def run(
             lambda: {"schema": 1, "plan": name, "would": [dict(step.data) for step in steps]},
         )
         return 0
-    return _run(app, plan, jobs=jobs, barrier=barrier, remote=remote)
+    return _run(app, plan, jobs=jobs, barrier=barrier, remote=remote, watch=watch)
 
 
 def _run(
-    app: App, plan: str, *, jobs: int | None = None, barrier: bool = False, remote: str = ""
+    app: App,
+    plan: str,
+    *,
+    jobs: int | None = None,
+    barrier: bool = False,
+    remote: str = "",
+    watch: bool = False,
 ) -> int:
     teller = _Teller(app)
+    how: dict[str, Any] = {"jobs": jobs, "barrier": barrier, "remote": remote, "watch": watch}
     with _screen(app, plan, teller):
-        end = app.service.run(plan, jobs=jobs, barrier=barrier, remote=remote, on_event=teller)
+        end = app.service.run(plan, on_event=teller, **how)
     if end.code:
         app.fail(end.message, end.hint)
     else:

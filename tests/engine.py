@@ -119,6 +119,7 @@ def go(
     jobs: int | None = 2,
     barrier: bool = False,
     remote: str = "",
+    watch: bool = False,
     on_event: Callable[[Told], None] = lambda told: None,
     clock: Callable[[], float] = time.time,
     elapsed: Callable[[], float] = time.monotonic,
@@ -132,7 +133,8 @@ def go(
 
     service = Service(str(repo.path), clock=clock, elapsed=elapsed)
     try:
-        end = service.run(what, jobs=jobs, barrier=barrier, remote=remote, on_event=listen)
+        how: dict[str, Any] = {"barrier": barrier, "remote": remote, "watch": watch}
+        end = service.run(what, jobs=jobs, **how, on_event=listen)
     finally:
         service.close()
     return Played(int(end.code), end.message, end.hint, tuple(told))

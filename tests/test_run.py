@@ -20,6 +20,7 @@ import pytest
 from gitflow_agents import runner
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Executor, Order
+from gitflow_agents.service import run
 from gitflow_agents.service.service import Told
 from gitflow_agents.store import Worktree, Worktrees
 from gitflow_agents.store.state import KEPT_ATTEMPTS
@@ -1182,3 +1183,36 @@ def test_json_of_a_run_tells_the_same_story_a_line_each(repo: Repo, tool: Any) -
     (merged,) = (each for each in told if each.get("event") == "task_merged")
     assert merged["merge_sha"] == engine.record(repo, "1")["merge"]
     assert (merged["task"], merged["status"], merged["progress"]) == ("1", "completed", 100)
+
+
+@pytest.mark.slow
+def test_a_run_that_watches_goes_on_with_what_comes_until_it_is_interrupted(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "WATCH_SECONDS", 0.02)
+    one, two = task("1", "test -e a && echo 1 > b"), task("2", "echo 2 > c")
+    engine.plan(repo, one)
+    stays: list[str] = []
+
+    def meddle(told: Told) -> None:
+        if told.event != "run_waits":
+            return
+        stays.append(told.text)
+        if len(stays) == 1:  # it failed, and a person mends what it stands on
+            engine.commits(repo, "flow/p", a="now it is there")
+            threading.Thread(target=engine.act, args=(repo, "retry", "1")).start()
+        elif len(stays) == 2:
+            text = json.dumps({"plan": "p", "goal": "Try it", "tasks": [one, two]})
+            engine.commits(repo, "plan/p", "more", **{"plans/p__yaml": text})
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    played = engine.go(repo, on_event=meddle, watch=True)
+    assert [one.partition(":")[0] for one in stays] == [
+        "the plan cannot go on without a person",
+        "the plan is finished",
+        "the plan is finished",
+    ]
+    assert all(one.endswith("; this run stays for what comes, until Ctrl-C") for one in stays)
+    engine.finished(repo, played)
+    assert engine.audit(repo) == {"1": "completed", "2": "completed"}

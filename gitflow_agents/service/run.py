@@ -42,6 +42,8 @@ OFFLINE_PAUSE, OFFLINE_PAUSES = 0.5, 20.0
 """Seconds to the second look at a remote that is away, and the longest pause between two."""
 MOST_AT_ONCE = 1000
 """Attempts of one process; more threads start only when there is work for them."""
+WATCH_SECONDS = 1.0
+"""Seconds between two looks of a run that stays though nothing can move."""
 PACK_EVERY = 300
 """Merges after which loose objects are packed: a task leaves about 25."""
 
@@ -78,6 +80,8 @@ class Run:
     tell: Callable[[Told], None]
     bell: Bell | None = None
     """Tells a webhook what a person must know, if there is one."""
+    watch: bool = False
+    """It stays when nothing can move, for what is pushed or said later."""
     _ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     _threads: dict[str, Future[None]] = field(default_factory=dict)
     _tidying: dict[str, Future[None]] = field(default_factory=dict)
@@ -91,6 +95,8 @@ class Run:
     _bug: BaseException | None = None
     _packed: int = 0
     _said_waiting: bool = False
+    _stays_at: str = ""
+    """The state of the plan at which it was said that this run stays."""
     _limited: tuple[Plan, int | None, Limits] | None = None
     """A text of the plan and its limits: they are asked for in every pass."""
 
@@ -149,8 +155,13 @@ class Run:
                     if not self._threads:
                         if work.acted:
                             continue
-                        if self.stop.is_set() or self.desk.full or not self._may_move():
+                        if self.stop.is_set() or self.desk.full:
                             break
+                        if not self._may_move():
+                            if not self.watch or self.desk.snapshot.state.status == "closed":
+                                break
+                            self._stay()
+                            continue
                     self._wait()
             finally:
                 self._end_threads()
@@ -374,6 +385,19 @@ class Run:
             self._take(self._ended.get(timeout=seconds))
             while True:
                 self._take(self._ended.get_nowait())
+
+    def _stay(self) -> None:
+        """Leave everything as at the end of a run, and look again a little later."""
+        snapshot = self.desk.snapshot
+        if snapshot.tip != self._stays_at:
+            with contextlib.suppress(Offline):
+                self.reconciler.end_run()
+            self._ring()
+            self._pack(0)
+            self._stays_at = self.desk.snapshot.tip
+            text = f"{self._end().message}; this run stays for what comes, until Ctrl-C"
+            self.tell(self._waits(text))
+        self._wait(max(WATCH_SECONDS, self.desk.store.refs.beat))
 
     def _waiting(self) -> Told:
         """Return why nothing of ours runs and yet the run goes on."""

@@ -811,11 +811,13 @@ class Service:
         jobs: int | None = None,
         barrier: bool = False,
         remote: str = "",
+        watch: bool = False,
         on_event: Callable[[Told], None],
     ) -> RunEnd:
         """Run a plan until nothing can move; accept it first when it is new.
 
-        `remote` is to decide on it, if it begins now.
+        `remote` is to decide on it, if it begins now; with `watch` the run stays until somebody
+        interrupts it, and goes on with what is pushed or said.
         """
         _ = self.handbook
         hook = webhook(self.environ)
@@ -837,7 +839,7 @@ class Service:
         desk.store.refs.is_hurried = self.store.refs.is_hurried = stop.is_set
         bell = self.bell(reconciler, hook, warn) if hook else None
         try:
-            return Run(desk, reconciler, jobs, barrier, stop, on_event, bell).go()
+            return Run(desk, reconciler, jobs, barrier, stop, on_event, bell, watch).go()
         finally:
             # What an agent may have written there would be shown as the truth.
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)
