@@ -12,7 +12,7 @@ import re
 import unicodedata
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AliasChoices,
@@ -201,6 +201,9 @@ AGENT = r"^[a-z][a-z0-9-]{0,31}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?$"
 """Somebody on GitHub, or a team there as `organisation/team`."""
 
+PERSON_LOGIN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}$"
+NODE = r"^[A-Za-z0-9_=-]{1,100}$"
+"""What a forge calls a thing in GraphQL."""
 BOT = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(\[bot\])?$"
 WORD = r"^[a-z][a-z0-9-]{0,39}$"
 
@@ -708,6 +711,104 @@ _Permission = Annotated[
 ]
 
 
+CardField = Literal[
+    "TM_ID",
+    "Status",
+    "Priority",
+    "Assignee",
+    "Dependencies",
+    "Test Strategy",
+    "Plan",
+    "Wave",
+    "Attempt",
+    "Agent",
+    "Cost",
+    "Run",
+    "Estimate",
+    "Started",
+    "Ended",
+    "Reason",
+]
+"""What the card of a task says on a board, in the order in which a new board gets it."""
+
+
+class ProjectMapping(Model):
+    """The board of one plan, as an earlier tool wrote it down."""
+
+    project_number: Count | None = None
+    project_id: Annotated[str, StringConstraints(strict=True, pattern=NODE)] | None = None
+    last_sync: Any = None
+    """What that tool did; nothing here asks for it."""
+
+
+_PROJECT_URL = re.compile(
+    r"https://(?P<host>[A-Za-z0-9.-]+(?::\d+)?)/(?:orgs|users)/(?P<owner>[A-Za-z0-9-]+)"
+    r"/projects/(?P<number>[1-9]\d*)(?:/.*|\?.*)?"
+)
+
+
+class Place(NamedTuple):
+    """Where a board is; who owns it, and on which host, only where that was said."""
+
+    number: int
+    owner: str = ""
+    host: str = ""
+
+
+def place_of(project: int | str) -> Place | None:
+    """Return where a board is that is named by its number or its address; None if neither."""
+    if not isinstance(project, str):
+        return Place(project)
+    found = _PROJECT_URL.fullmatch(project)
+    return Place(int(found["number"]), found["owner"], found["host"].casefold()) if found else None
+
+
+def _project(value: Any) -> int | str:
+    is_project = isinstance(value, int | str) and not isinstance(value, bool)
+    if not is_project or (isinstance(value, int) and value < 1) or place_of(value) is None:
+        raise ValueError(
+            "is no project; write its number, or its address: "
+            "https://github.com/orgs/acme/projects/3"
+        )
+    return value  # type: ignore[no-any-return]  # the line above leaves nothing else
+
+
+_Project = Annotated[
+    int | str,
+    PlainValidator(_project),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}),
+]
+
+
+class AgentMapping(Model):
+    """Which person answers for what an agent does, and for which services."""
+
+    github_username: Annotated[str, StringConstraints(strict=True, pattern=PERSON_LOGIN)]
+    services: Lines = ("*",)
+    """Plans, and folders at the top of the repository; `*` is all of them."""
+    role: Text = ""
+
+
+class Projects(Model):
+    """Which boards show which plans, and how."""
+
+    file: Line | None = None
+    version: Literal["1.0.0"] | None = None
+    owner: Annotated[
+        Annotated[str, StringConstraints(strict=True, pattern=PERSON_LOGIN)] | None,
+        Field(validation_alias=AliasChoices("owner", "organization")),
+    ] = None
+    plans: dict[Line, _Project] = {}
+    project_mappings: dict[Line, ProjectMapping] = {}
+    fields: dict[CardField, Line | None] = {}
+    states: dict[Status, Line] = {}
+    agent_mapping: dict[Line, AgentMapping] = {}
+
+
+def _in_file(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 USUAL = "default"
 """The runner of tasks that name none, where a config has one of that name."""
 
@@ -765,6 +866,11 @@ class Config(Model):
     """Folders of a machine of a forge that attempts at the same service hand on."""
     runners: dict[RunnerName, Labels] = {}
     """Labels of the machines of a forge that plans may name; `default` is for those that do not."""
+    projects: Annotated[
+        Projects | None, BeforeValidator(_in_file, json_schema_input_type=Line | Projects)
+    ] = None
+    """The boards that plans are shown on; none where it is left out."""
+    agent_mapping: dict[Line, AgentMapping] = {}
 
     def labels(self, runner: str | None) -> tuple[str, ...]:
         """Return the labels of a runner; none where the forge's usual one does."""

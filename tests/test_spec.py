@@ -26,6 +26,7 @@ from gitflow_agents.models import (
     Limits,
     Plan,
     Priority,
+    Projects,
     Task,
 )
 from gitflow_agents.roles import Role
@@ -1756,6 +1757,71 @@ def test_config_keys_of_later_versions_are_refused_by_name(key: str) -> None:
     assert refused(f"{key}: 1".encode()) == [f"c:1:1: error: {key}: {reason} (remove it)"]
     variable = f"GITFLOW_{key.upper()}"
     assert refused(None, **{variable: "1"}) == [f"{variable}: error: {reason} (unset it)"]
+
+
+SYNC_CONFIG = b"""{
+  "version": "1.0.0",
+  "organization": "acme",
+  "project_mappings": {
+    "auth": {"project_number": 3, "project_id": "PVT_kwDO", "last_sync": "2026-01-02T03:04:05Z"}
+  },
+  "agent_mapping": {
+    "claude-1": {"github_username": "alice", "services": ["trader"], "role": "implement"}
+  }
+}
+"""
+
+
+def test_a_file_of_an_earlier_tool_says_where_plans_are_shown() -> None:
+    inline = read_config(b"projects: " + SYNC_CONFIG, file="c").projects
+    found = spec.read_projects(SYNC_CONFIG, file="s", beside=Projects(file="s"))
+    assert inline is not None
+    assert found == inline.model_copy(update={"file": "s", "plans": {}})
+    assert (found.owner, found.project_mappings["auth"].project_number) == ("acme", 3)
+    assert found.agent_mapping["claude-1"].services == ("trader",)
+
+
+def test_what_stands_beside_the_file_goes_first() -> None:
+    beside = Projects.model_validate(
+        {"file": "s", "plans": {"auth": 9, "*": 7}, "fields": {"Wave": None}}
+    )
+    found = spec.read_projects(SYNC_CONFIG, file="s", beside=beside)
+    assert (found.plans, found.project_mappings) == ({"auth": 9, "*": 7}, {})
+    assert (found.owner, found.fields) == ("acme", {"Wave": None})
+
+
+def test_a_path_stands_for_the_file_of_the_boards() -> None:
+    found = read_config(b"projects: .github/sync.json", file="c").projects
+    assert found == Projects(file=".github/sync.json")
+    (said,) = refused(b"projects: ../x")
+    assert said.endswith("`../x` climbs out with `..` (write it from the top of the repository)")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("fields: {Statu: x}", "fields.Statu: there is no `Statu` to name here (did you mean `Status`?)"),
+        ("states: {xyz: x}", "states.xyz: there is no `xyz` to name here (they are pending, in_progress, review, completed, failed, cancelled)"),
+        ("plans: {auth: 0}", "plans.auth: `0` is no project (write its number, or its address: https://github.com/orgs/acme/projects/3)"),
+        ("plans: {auth: acme/3}", "plans.auth: `acme/3` is no project (write its number, or its address: https://github.com/orgs/acme/projects/3)"),
+        ("plans: {A B: 1}", "plans.A B: `A B` cannot be the name of a plan (use small letters, digits and `-`, or `*` for every plan)"),
+        ("plans: {a: 1}, project_mappings: {a: {project_number: 1}}", "project_mappings.a: `a` is among `plans` too (remove one)"),
+        ("project_mappings: {a: {}}", "project_mappings.a: it names no board (add `project_number: …`)"),
+        ("project_mappings: {a: {project_number: 1, project_id: a b}}", "project_mappings.a.project_id: `a b` is not a project's id, [A-Za-z0-9_=-]{1,100} (write it as GitHub does: `PVT_...`, or leave it out)"),
+        ("fields: {Status: plan}", "fields.Status: `plan` is the name of `Plan` already (give one of them another name, or null)"),
+        ("fields: {Status: S, Plan: s}", "fields.Plan: `s` is the name of `Status` already (give one of them another name, or null)"),
+        ("owner: a, organization: b", "organization: `organization` is another spelling of `owner` (remove one)"),
+        ("file: x", "file: a file cannot name another one (write here what that file says)"),
+        ("version: beta", "version: `version` is `beta`, and has to be one of 1.0.0"),
+    ],
+)  # fmt: skip
+def test_each_mistake_about_boards_is_told_with_its_place(text: str, reason: str) -> None:
+    with pytest.raises(InvalidFile) as caught:
+        spec.read_projects(f"{{{text}}}".encode(), file="s", beside=Projects())
+    assert [str(each).partition("error: ")[2] for each in caught.value.problems] == [reason]
+    if not reason.startswith("file: a"):
+        (said,) = refused(f"projects: {{{text}}}".encode())
+        assert said.partition("error: projects.")[2] == reason
 
 
 def test_a_config_has_to_be_a_mapping() -> None:

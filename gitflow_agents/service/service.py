@@ -22,7 +22,7 @@ from typing import Any
 
 from gitflow_agents import cache, handoff, owners, render, scheduler, spec
 from gitflow_agents.commands import Act, AddTask, Refused, is_group, names, no_such_task
-from gitflow_agents.errors import FlowError, InvalidFile, LostRace, UsageError
+from gitflow_agents.errors import FlowError, InvalidFile, LostRace, Problem, UsageError
 from gitflow_agents.execute import Executor
 from gitflow_agents.graph import Graph, estimate
 from gitflow_agents.models import (
@@ -177,11 +177,29 @@ class Service:
                 "only what is committed there counts"
             )
         try:
-            return spec.read_config(data, file=file, environ=self.environ)
+            return self._with_boards(spec.read_config(data, file=file, environ=self.environ))
         except InvalidFile as e:
             if any(problem.file == file for problem in e.problems):
                 e.hint = self._config_hint(data, branch)
             raise
+
+    def _with_boards(self, config: Config) -> Config:
+        """Return a config with what the file says that it names for its boards."""
+        if config.projects is None or config.projects.file is None:
+            return config
+        path, (branch, tree) = config.projects.file, self._default
+        file = f"{path} as committed on {branch}"
+        data = self.repository.read(tree, path) if tree else None
+        if data is None:
+            reason = "the config names it as `projects`, and it is not on the default branch"
+            problem = Problem(path, 0, 0, "", reason, "commit it there, or take the key out")
+            raise InvalidFile(path, [problem])
+        try:
+            found = spec.read_projects(data, file=file, beside=config.projects)
+        except InvalidFile as e:
+            e.hint = f"mend it and commit it on {branch}: only what is committed there counts"
+            raise
+        return config.model_copy(update={"projects": found})
 
     def _config_hint(self, data: bytes | None, branch: str) -> str:
         """Return how to mend the committed config; a changed copy in the checkout is not read."""

@@ -20,6 +20,7 @@ from gitflow_agents.spec.glance import plan_base, plan_name
 from gitflow_agents.spec.lines import from_lines, slice_of, to_lines
 from gitflow_agents.spec.names import bad_branch, bad_slug, branch, branches, service, slug
 from gitflow_agents.spec.plan import Reading, load_plan, read_plan
+from gitflow_agents.spec.projects import read_projects
 from gitflow_agents.spec.role import read_role
 from gitflow_agents.spec.schema import (
     PLAN_SCHEMA,
@@ -53,6 +54,7 @@ __all__ = [
     "plan_schema",
     "read_config",
     "read_plan",
+    "read_projects",
     "read_role",
     "reference",
     "role_schema",

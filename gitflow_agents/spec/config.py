@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from gitflow_agents.commands import KINDS
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.handoff import PREFIX as INPUT
-from gitflow_agents.models import AGENT, CLIS, WITHOUT_MCP, Agents, Config
+from gitflow_agents.models import AGENT, CLIS, WITHOUT_MCP, Agents, Config, Projects
 from gitflow_agents.spec.names import bad_branch, bad_path
+from gitflow_agents.spec.projects import mistakes as wrong_projects
 from gitflow_agents.spec.source import Map, Path, Source
 from gitflow_agents.spec.wording import (
     LATER,
@@ -180,6 +181,8 @@ def _mistakes(config: Config) -> Iterator[tuple[Path, str, str]]:
             yield ("cache", at), f"`{short(folder)}` is no folder below a home", mend
     yield from _wrong_permissions(config)
     yield from _wrong_agents(config.agents)
+    for where, reason, mend in wrong_projects(config.projects or Projects()):
+        yield ("projects", *where), reason, mend
     for at, base in enumerate(config.bases or ()):
         if reason := bad_branch(base.replace("*", "x").replace("?", "x")):
             yield ("bases", at), f"`{short(base)}` cannot be a branch: {reason}", "rename it"

@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from gitflow_agents.models import (
     CLIS,
     AgentConfig,
+    AgentMapping,
     Agents,
     Capability,
     CommandConfig,
@@ -28,6 +29,8 @@ from gitflow_agents.models import (
     Limits,
     Output,
     Plan,
+    ProjectMapping,
+    Projects,
     Sayings,
     Step,
     Task,
@@ -232,6 +235,33 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "as an earlier one left them that worked in the same `working_directory`.",
         "runners": "The machines of GitHub Actions that plans may name, each with its labels, such "
         "as `gpu: [self-hosted, gpu]`; tasks that name none get `default`, if there is one.",
+        "projects": "The boards of GitHub Projects that show plans, or the path of a file on the "
+        "default branch that says so; `docs/board.md` says how.",
+        "agent_mapping": "Who answers for what agents do, on boards and issues, by a name: that of "
+        "an agent, or any other.",
+    },
+    Projects: {
+        "file": "A file on the default branch with these keys; what stands beside it goes first.",
+        "version": "Of the file's shape: `1.0.0`.",
+        "owner": "The organisation or person whose boards these are; the repository's if left out.",
+        "plans": "By a plan's name, or `*` for every other plan: the number of its board, or its "
+        "address.",
+        "project_mappings": "The same as `plans`, with more words.",
+        "fields": "What people call a field of ours, by our name; `null` leaves it out.",
+        "states": "The choice of `Status` for each of a task's statuses; `archived` puts the card "
+        "away.",
+        "agent_mapping": "Who answers for what agents do, as at the top of the config.",
+    },
+    ProjectMapping: {
+        "project_number": "The number of the board.",
+        "project_id": "What GitHub calls it: `PVT_…`.",
+        "last_sync": "Ignored: what was told is remembered in the plan's state.",
+    },
+    AgentMapping: {
+        "github_username": "The person's login.",
+        "services": "What the person answers for: plans, and folders from the top of the "
+        "repository; `*` is everything.",
+        "role": "Of several who could answer, who has the role of the task goes first.",
     },
     Environments: {
         "plan": "Asked for the plan's text.",
@@ -320,6 +350,9 @@ def reference() -> str:
         ("The config's `limits`", ConfigLimits),
         ("The config's `environments`", Environments),
         ("An entry of the config's `command_permissions`", CommandPermission),
+        ("The config's `projects`, and the file that it can name", Projects),
+        ("An entry of its `project_mappings`", ProjectMapping),
+        ("An entry of `agent_mapping`", AgentMapping),
         ("The config's `agents.command`", CommandConfig),
         ("The config's `agents.claude` and its like", AgentConfig),
         ("An agent of your own in the config's `agents`", CustomConfig),

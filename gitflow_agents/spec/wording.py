@@ -19,6 +19,8 @@ from gitflow_agents.models import (
     CLIS,
     LABEL,
     LOGIN,
+    NODE,
+    PERSON_LOGIN,
     PLAN_NAME,
     RUNNER,
     TASK_ID,
@@ -41,7 +43,7 @@ LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
     Defaults: _LATER_IN_A_PLAN,
-    Config: frozenset("comment_mode projects issues agent_mapping".split()),
+    Config: frozenset("comment_mode issues".split()),
 }
 """Keys that have a meaning, but not in this version."""
 
@@ -55,6 +57,8 @@ _PATTERNS = {
     TOOL: ("tool", "use read, edit, write, bash, web, or mcp:<server>"),
     BOT: ("bot on GitHub", "write its name: `renovate`, or `renovate[bot]`"),
     WORD: ("word of a command", "write it without `/`"),
+    PERSON_LOGIN: ("person or organisation on GitHub", "write it without `@`"),
+    NODE: ("project's id", "write it as GitHub does: `PVT_...`, or leave it out"),
     LOGIN: ("person or team on GitHub", "write it without `@`; a team is `organisation/team`"),
 }
 _WANTED = {
@@ -190,6 +194,9 @@ def sentence(
         return Said(f"`{name}` is missing", mend)
     if kind == "missing":
         return Said(f"`{name}` is missing", f"add `{name}: …`")
+    if kind in ("literal_error", "enum") and error["loc"][-1] == "[key]":
+        said = _choice(name, text, context["expected"])
+        return Said(f"there is no `{text}` to name here", said.mend or _allowed(context), True)
     if kind in ("literal_error", "enum"):
         return _choice(name, text, context["expected"])
     if kind in _WANTED:
@@ -244,6 +251,11 @@ def _choice(name: str, text: str, expected: str) -> Said:
     other = near(text, allowed)
     mend = f"did you mean `{other}`?" if other else ""
     return Said(f"`{name}` is `{text}`, and has to be one of {', '.join(allowed)}", mend)
+
+
+def _allowed(context: Mapping[str, Any]) -> str:
+    parts = context["expected"].split("'")
+    return f"they are {', '.join(part for part in parts if part.strip() not in ('', ',', 'or'))}"
 
 
 def _wrong_kind(name: str, wanted: str, value: Any, written: str | None) -> Said:
