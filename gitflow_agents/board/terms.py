@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 Value = str | float
@@ -58,7 +58,7 @@ class Item:
     title: str
     body: str = ""
     is_archived: bool = False
-    values: Mapping[str, Value] = {}
+    values: Mapping[str, Value] = field(default_factory=dict)
 
 
 # --- what is written ------------------------------------------------------------------------------
