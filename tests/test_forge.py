@@ -186,13 +186,13 @@ def test_whoever_asks_what_github_does_not_know_is_told(
     hub: Hub, shop: Repository, alice: Token
 ) -> None:
     ask(hub, alice, "GET /repos/alice/shop/plans")
-    ask(hub, alice, "GET /repos/alice/shop/milestones")
+    ask(hub, alice, "GET /repos/alice/shop/tags")
     ask(hub, alice, "GET /repos/alice/shop/pulls?status=open")
     ask(hub, alice, "POST /repos/alice/shop/issues", {"body": "x"})
     ask(hub, alice, "POST /repos/alice/shop/issues", {"title": "x", "text": "y"})
     assert told(hub) == [
         "GET /repos/alice/shop/plans: GitHub has no such request",
-        "GET /repos/alice/shop/milestones: GitHub has this, the fake does not",
+        "GET /repos/alice/shop/tags: GitHub has this, the fake does not",
         "GET /repos/{owner}/{repo}/pulls: there is no query parameter status",
         "POST /repos/{owner}/{repo}/issues: body: it: 'title' is a required property",
         "POST /repos/{owner}/{repo}/issues: body: there is no text",

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from tests import repos
 from tests.forge import triggers, wire
+from tests.forge.boards import Card, Field, Project, opaque
 from tests.forge.engine import Engine
 from tests.forge.inputs import check_inputs
 from tests.forge.runs import Node, Run
@@ -44,6 +45,13 @@ COUNTS = "FORGE_COUNTS"
 PER_HOUR = 1000
 """Requests that a job's token may make in a repository, all jobs together."""
 PERSON_PER_HOUR = 5000
+
+PER_MINUTE_MADE, PER_HOUR_MADE = 80, 500
+"""Things that one may make in a minute and in an hour where that is limited."""
+SECONDARY = (
+    "You have exceeded a secondary rate limit and have been temporarily blocked from content"
+    " creation. Please retry your request again later."
+)
 
 Trouble = int | Literal["lost", "silent", "away"]
 """A status; or done and never answered; or neither done nor answered; or hung up at once."""
@@ -89,6 +97,15 @@ class Hub:
     tokens: dict[str, Token] = field(default_factory=dict)
     teams: dict[str, dict[str, str]] = field(default_factory=dict)
     """Who has joined a team `ORGANISATION/TEAM`, or was invited: `active` or `pending`."""
+    organisations: dict[str, set[str]] = field(default_factory=dict)
+    """Who is a member, by organisation; every other account is a person's."""
+    projects: list[Project] = field(default_factory=list)
+    nodes: dict[str, tuple[Project, Project | Field | Card]] = field(default_factory=dict)
+    """What projects are made of, by the id that GraphQL has for it, drafts by that of theirs too."""
+    is_dated: bool = False
+    """Whether its GraphQL knows no more than the description that is published for programs."""
+    is_paced: bool = False
+    """Whether what makes something new is limited to so many a minute and an hour."""
     requests: list[Request] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     """What a request asked for that GitHub's descriptions do not know, a sentence each."""
@@ -118,6 +135,9 @@ class Hub:
         """Requests of this hour, by whom the limit is for."""
         self.most: dict[str, int] = {}
         """Another limit than the usual one, by whom it is for."""
+        self.points: Counter[str] = Counter()
+        """What GraphQL has cost so far, by whom the limit is for."""
+        self._made: dict[str, list[datetime]] = {}
 
     # Where it is
 
@@ -187,13 +207,55 @@ class Hub:
             self.repositories[name] = repository
         return repository
 
-    def person(self, login: str, *roles: tuple[Repository, str]) -> Token:
-        """Return a personal token of somebody who has these roles from now on."""
+    def person(
+        self,
+        login: str,
+        *roles: tuple[Repository, str],
+        scopes: tuple[str, ...] = ("repo", "workflow"),
+    ) -> Token:
+        """Return a personal token of somebody who has these roles from now on.
+
+        For projects it needs the scope `project`, or `read:project` to look only.
+        """
         with self.lock:
             for repository, role in roles:
                 repository.people[login] = role
-            text, scopes = "ghp_" + secrets.token_hex(18), ("repo", "workflow")
+            text = "ghp_" + secrets.token_hex(18)
             return self._keep(Token("person", login, text=text, scopes=scopes))
+
+    def fine(self, login: str, account: str, permissions: Permissions) -> Token:
+        """Return somebody's fine-grained token for what an account has."""
+        text = "github_pat_" + secrets.token_hex(18)
+        granted = dict(permissions)
+        return self._keep(Token("person", login, permissions=granted, text=text, fine_for=account))
+
+    def organisation(self, login: str, *members: str) -> None:
+        """Let an account be an organisation's; members may write to its projects."""
+        with self.lock:
+            self.organisations[login] = set(members)
+
+    def project(
+        self,
+        owner: str,
+        title: str = "Board",
+        *,
+        public: bool = False,
+        fields: Mapping[str, str | Iterable[str]] | None = None,
+    ) -> Project:
+        """Return a new project of an account, with own fields: a kind, or the choices, by name."""
+        with self.lock:
+            number = sum(one.owner == owner for one in self.projects) + 1
+            database_id = self.next_id()
+            id = opaque("PVT", database_id)
+            made = Project(self, owner, number, title, id, database_id, public)
+            self.projects.append(made)
+            self.nodes[made.id] = (made, made)
+            for name, kind in (fields or {}).items():
+                if isinstance(kind, str):
+                    made.add_field(name, kind)
+                else:
+                    made.add_field(name, "SINGLE_SELECT", kind)
+            return made
 
     def mint(self, repository: Repository, permissions: Permissions, job: str = "") -> Token:
         """Return a token as a job gets it: for one repository, with exactly these permissions."""
@@ -344,6 +406,13 @@ class Hub:
         sha = repository.head(repository.default_branch) or ZERO
         self._say(repository, by, name, payload, f"refs/heads/{repository.default_branch}", sha)
 
+    def on_boards(self, issue: Issue, what: str) -> None:
+        """Let the projects that have an issue take notice of what happened to it."""
+        for project in self.projects:
+            for card in project.cards.values():
+                if isinstance(card.content, tuple) and card.content[1] is issue:
+                    project.happened(card, what)
+
     def run_completed(self, run: Run) -> None:
         """Let a run have ended, which may start others."""
         repository = run.repository
@@ -416,6 +485,9 @@ class Hub:
         """Answer the next requests that fit a pattern, as `POST /repos/*/pulls`, with trouble.
 
         git's own begin with `GIT`: `GIT alice/shop.git/git-receive-pack`. `times` below 0: for ever.
+        One mutation of a GraphQL request is `GRAPHQL ALIAS FIELD`: `GRAPHQL * createIssue`; there a
+        status becomes an error beside the others' data, `lost` is done all the same, and with `away`
+        and `silent` the request ends there, what stands before it done and nothing answered.
         """
         with self.lock:
             self._faults.append(_Fault(pattern, trouble, times, headers or {}, message))
@@ -448,6 +520,28 @@ class Hub:
         """
         with self.lock:
             self._weather = (seed, rate, kinds)
+
+    def trouble_within(self, asked: str) -> tuple[Trouble, str] | None:
+        """Return what is wrong with one part of a GraphQL request, as `GRAPHQL ALIAS FIELD`."""
+        with self.lock:
+            for fault in self._faults:
+                is_meant = fault.pattern.startswith("GRAPHQL ")
+                if is_meant and fault.times and fnmatch.fnmatchcase(asked, fault.pattern):
+                    fault.times -= 1
+                    return fault.trouble, fault.message
+            return None
+
+    def made(self, by: str, count: int) -> str:
+        """Record that somebody makes new things; return why that is too much, or nothing."""
+        now = self.now()
+        made = [at for at in self._made.get(by, []) if now - at < timedelta(hours=1)]
+        minute = sum(now - at < timedelta(minutes=1) for at in made)
+        if self.is_paced and (
+            minute + count > PER_MINUTE_MADE or len(made) + count > PER_HOUR_MADE
+        ):
+            return SECONDARY
+        self._made[by] = made + [now] * count
+        return ""
 
     def trouble_for(self, asked: str) -> tuple[Trouble, Mapping[str, str], str] | None:
         """Return what is wrong with a request, if anything is: trouble, headers, message."""

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from tests import git_server
 from tests.forge import description, graph, rest
-from tests.forge.hub import PER_HOUR, PERSON_PER_HOUR, Hub, Request, Trouble
+from tests.forge.hub import PER_HOUR, PERSON_PER_HOUR, SECONDARY, Hub, Request, Trouble
 from tests.forge.rest import ROUTES, Answer, Call
 from tests.forge.state import Refused, Repository, Token, at_least
 
@@ -146,6 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
                 answer = self._answer(path, query, value, by)
         except Refused as refused:
             answer = _refusal(refused)
+        except graph.Hung as hung:
+            trouble = ("silent" if hung.trouble == "silent" else "away", {}, "")
         who = "" if by is None else by.job or by.login
         with hub.lock:
             done = Request(
@@ -187,6 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
             if one.name != "GET /rate_limit":
                 self._spend(by)
             rest.permit(one, call)
+            if one.makes and by is not None and (too_many := hub.made(graph.purse(by), 1)):
+                raise Refused(403, too_many)
             answer = one.handler(call)
             answer = self._paged(answer, path, query)
         if answer.raw is None and answer.value is not None:
@@ -389,7 +393,8 @@ def _refusal(refused: Refused) -> Answer:
     }
     if refused.errors:
         value["errors"] = list(refused.errors)
-    return Answer(value, refused.status)
+    headers = {"Retry-After": "60"} if refused.message == SECONDARY else {}
+    return Answer(value, refused.status, headers=headers)
 
 
 def _git_path(path: str) -> tuple[str, str] | None:

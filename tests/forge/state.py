@@ -43,6 +43,14 @@ class Refused(Exception):
         self.status, self.message, self.errors = status, message, errors
 
 
+class No(Exception):
+    """An answer of GraphQL that is no: the type of GitHub's error, and what GitHub says."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 @dataclass
 class Token:
     """What somebody shows to be let in."""
@@ -60,6 +68,8 @@ class Token:
     """Requests of this hour."""
     scopes: tuple[str, ...] | None = None
     """Of a classic token, which GitHub tells with every answer."""
+    fine_for: str = ""
+    """Of a person's fine-grained token: the account whose things it is for, by `permissions`."""
 
 
 @dataclass
@@ -116,6 +126,13 @@ class Issue:
     assignees: list[str] = field(default_factory=list)
     pull: Pull | None = None
     reactions: list[Reaction] = field(default_factory=list)
+    milestone: int | None = None
+    parent: int | None = None
+    """The id of the issue that this one is a part of."""
+    parts: list[int] = field(default_factory=list)
+    """The ids of its sub-issues, in their order."""
+    blocked_by: list[int] = field(default_factory=list)
+    """The ids of the issues that it waits for."""
 
 
 @dataclass
@@ -190,6 +207,9 @@ class Repository:
     issues: dict[int, Issue] = field(default_factory=dict)
     comments: dict[int, Comment] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    milestones: list[str] = field(default_factory=list)
+    """Their titles; the first one has number 1."""
+    issues_enabled: bool = True
     checks: dict[int, Check] = field(default_factory=dict)
     statuses: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[int, Run] = field(default_factory=dict)

@@ -71,7 +71,7 @@ def repository(hub: Hub, repo: Repository) -> JSON:
         "fork": False,
         "archived": repo.archived,
         "disabled": False,
-        "has_issues": True,
+        "has_issues": repo.issues_enabled,
         "url": url,
         "html_url": f"{hub.base}/{repo.name}",
         "clone_url": f"{hub.base}/{repo.name}.git",
@@ -202,7 +202,7 @@ def issue(hub: Hub, repo: Repository, one: Issue) -> JSON:
         "labels": [label(hub, repo, name) for name in one.labels],
         "assignees": [user(hub, login) for login in one.assignees],
         "assignee": _user(hub, one.assignees[0] if one.assignees else None),
-        "milestone": None,
+        "milestone": milestone(hub, repo, one.milestone),
         "comments": sum(c.number == one.number for c in repo.comments.values()),
         "created_at": at(one.created),
         "updated_at": at(one.updated),
@@ -273,6 +273,23 @@ def label(hub: Hub, repo: Repository, name: str) -> JSON:
         "default": False,
         "description": None,
         "url": f"{hub.api}/repos/{repo.name}/labels/{name}",
+    }
+
+
+def milestone(hub: Hub, repo: Repository, number: int | None) -> JSON | None:
+    """Return a milestone, if there is one."""
+    if number is None:
+        return None
+    url = f"{hub.api}/repos/{repo.name}/milestones/{number}"
+    return {
+        "id": number,
+        "node_id": node_id("Milestone", number),
+        "number": number,
+        "title": repo.milestones[number - 1],
+        "state": "open",
+        "url": url,
+        "labels_url": f"{url}/labels",
+        "html_url": f"{hub.base}/{repo.name}/milestone/{number}",
     }
 
 

@@ -6,9 +6,11 @@ from tests.forge import wire
 from tests.forge.rest.routes import NOT_FOUND, Answer, Call, route, wrong
 from tests.forge.rest.shared import (
     edit_issue,
+    know_labels,
     latest,
     may_edit,
     new_issue,
+    set_milestone,
     text,
 )
 from tests.forge.state import (
@@ -36,10 +38,14 @@ def _(call: Call) -> Answer:
 
 @route("POST /repos/{owner}/{repo}/issues", "issues: write", "read")
 def _(call: Call) -> Answer:
+    if not call.repo.issues_enabled:
+        raise Refused(410, "Issues are disabled for this repo")
     issue = new_issue(call, str(call.body["title"]))
     if call.who.kind != "person" or call.repo.may(call.login, "triage"):
         issue.labels = [str(name) for name in call.body.get("labels") or ()]
         issue.assignees = [str(name) for name in call.body.get("assignees") or ()]
+        know_labels(call, issue.labels)
+        set_milestone(call, issue)
     call.hub.issue_event(call.repo, call.who, "issues", "opened", issue)
     return Answer(wire.issue(call.hub, call.repo, issue), 201)
 
@@ -60,6 +66,7 @@ def _(call: Call) -> Answer:
         issue.reason = call.body.get("state_reason") or ("completed" if state == "closed" else None)
         issue.closed = call.hub.now() if state == "closed" else None
         issue.closed_by = call.login if state == "closed" else None
+        call.hub.on_boards(issue, "closed" if state == "closed" else "reopened")
         action = "closed" if state == "closed" else "reopened"
         call.hub.issue_event(call.repo, call.who, "issues", action, issue)
     else:
@@ -181,6 +188,7 @@ def _(call: Call) -> Answer:
     issue = _issue(call)
     added = [str(name) for name in call.body.get("labels", ()) if name not in issue.labels]
     issue.labels += added
+    know_labels(call, added)
     return Answer([wire.label(call.hub, call.repo, one) for one in issue.labels])
 
 

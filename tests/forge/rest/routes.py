@@ -82,6 +82,12 @@ class Route:
     pattern: re.Pattern[str]
     handler: Callable[[Call], Answer]
 
+    @property
+    def makes(self) -> bool:
+        """Return whether it makes something that people read, of which only so many may be made."""
+        ends = ("{repo}/issues", "/comments", "/pulls", "{repo}/labels", "/views")
+        return self.name.startswith("POST ") and self.name.endswith(ends)
+
 
 ROUTES: list[Route] = []
 # Names with slashes in them.
@@ -135,17 +141,34 @@ def permit(one: Route, call: Call) -> None:
             raise Refused(404, NOT_FOUND)
         if not repo.may(token.login, one.role):
             raise Refused(403, "Must have admin rights to Repository.")
+        if token.fine_for and not _fine(one, call, token):
+            raise Refused(403, "Resource not accessible by personal access token")
         return
     if token.repository != repo.name:
         raise Refused(404 if repo.private else 403, NOT_FOUND if repo.private else NOT_ACCESSIBLE)
-    scope, level = one.needs.split(": ")
+    scope, level = _scope(one, call)
     if scope == "metadata":
         return
-    if scope == "issue":
-        scope = "pull-requests" if _is_pull(call) else "issues"
     # No workflow can be given the administration of its repository.
     if scope == "administration" or not at_least(token.permissions, scope, level):
         raise Refused(403, NOT_ACCESSIBLE)
+
+
+def _scope(one: Route, call: Call) -> tuple[str, str]:
+    """Return the permission that a request needs, and its level."""
+    scope, level = one.needs.split(": ")
+    if scope == "issue":
+        scope = "pull-requests" if _is_pull(call) else "issues"
+    return scope, level
+
+
+def _fine(one: Route, call: Call, token: Token) -> bool:
+    """Return whether a fine-grained token may what its owner may."""
+    scope, level = _scope(one, call)
+    if level == "read" and not call.repo.private:
+        return True
+    is_granted = scope == "metadata" or at_least(token.permissions, scope, level)
+    return token.fine_for == call.repo.owner and is_granted
 
 
 def _is_pull(call: Call) -> bool:

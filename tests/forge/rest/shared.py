@@ -91,7 +91,25 @@ def edit_issue(call: Call, issue: Issue) -> None:
     for name, held in (("labels", issue.labels), ("assignees", issue.assignees)):
         if name in call.body:
             held[:] = [str(one) for one in call.body[name]]
+    know_labels(call, issue.labels)
+    set_milestone(call, issue)
     issue.updated = call.hub.now()
+
+
+def know_labels(call: Call, names: list[str]) -> None:
+    """Let a repository have labels that are used."""
+    for name in names:
+        call.repo.labels.setdefault(name, "ededed")
+
+
+def set_milestone(call: Call, issue: Issue) -> None:
+    """Change the milestone of an issue, where the body names one; refuse one that is not there."""
+    if "milestone" not in call.body:
+        return
+    number = call.body["milestone"]
+    if number is not None and not 0 < int(number) <= len(call.repo.milestones):
+        raise wrong("Issue", "invalid", field="milestone")
+    issue.milestone = None if number is None else int(number)
 
 
 def text(call: Call, resource: str) -> str:
