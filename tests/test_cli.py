@@ -284,6 +284,10 @@ Usage: gitflow-agents run [OPTIONS] PLAN|--task TEXT
   is to decide on the plan; then every move is a push there, and other clones
   can help.
 
+  With --watch it stays when nothing can move, and goes on by itself when the
+  plan gets a new text, or somebody answers, approves or retries. Ctrl-C ends
+  it, with 0 if the plan is finished.
+
   With --task no plan file is needed: a plan of one task is made, and called
   PLAN, or after the time. Where PLAN was started already, the task is added to
   it.
@@ -304,6 +308,7 @@ Options:
   --base BRANCH     The branch that it starts from.
   --flow BRANCH     The branch that it is merged to; flow/PLAN if nobody says.
   --approval WORDS  Where a person says yes first: plan, task, merge.
+  --watch           Stay for what is pushed or said later, until Ctrl-C.
   --dry-run         Say what would happen, and write nothing.
   -h, --help        Show this message and exit.
 
