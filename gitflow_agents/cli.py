@@ -197,17 +197,14 @@ class App:
         for problem in problems:
             self.say(str(problem), err=True)
 
-    def fail(self, message: str, hint: str = "", problems: Sequence[Problem] = ()) -> None:
-        """Print what is wrong and what to do about it."""
+    def fail(
+        self, message: str, hint: str = "", problems: Sequence[Problem] = (), *, code: str = ""
+    ) -> None:
+        """Print what is wrong and what to do about it; `code` is for programs."""
         if self.json:
-            self.write(
-                {
-                    "schema": 1,
-                    "error": message,
-                    "hint": hint,
-                    "problems": [as_json(problem) for problem in problems],
-                }
-            )
+            said: dict[str, Any] = {"schema": 1, "error": message, "hint": hint}
+            said |= {"code": code} if code else {}
+            self.write({**said, "problems": [as_json(problem) for problem in problems]})
             return
         self.problems(problems)
         for colour, word, said in (("red", "error", message), ("cyan", "hint", hint)):
@@ -393,7 +390,8 @@ def _failed(app: App, error: Exception) -> int:
     app.json = app.json or (isinstance(error, UsageError) and "--json" in sys.argv)
     match error:
         case FlowError():
-            app.fail(error.message, error.hint, getattr(error, "problems", ()))
+            problems, code = getattr(error, "problems", ()), getattr(error, "reason_code", "")
+            app.fail(error.message, error.hint, problems, code=code)
             return error.code
         case click.exceptions.NoArgsIsHelpError():
             error.show()

@@ -1534,3 +1534,13 @@ def test_the_plan_of_the_readme_has_not_even_a_warning(cli: Cli, repo: Repo) -> 
     for text in (plan, by_agent):
         repo.plan("readme", text)
         assert cli("validate", "plans/readme.yaml", "--strict").stderr == ""
+
+
+def test_a_refusal_has_its_code_for_programs(played: tuple[Repo, Result]) -> None:
+    refused = Cli(played[0])("--json", "retry", "party/001", check=False)
+    said = json.loads(refused.stdout)
+    assert (refused.exit_code, said["code"], sorted(said)) == (
+        1,
+        "wrong-state",
+        ["code", "error", "hint", "problems", "schema"],
+    )
