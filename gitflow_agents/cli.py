@@ -202,9 +202,9 @@ class App:
     ) -> None:
         """Print what is wrong and what to do about it; `code` is for programs."""
         if self.json:
-            said: dict[str, Any] = {"schema": 1, "error": message, "hint": hint}
-            said |= {"code": code} if code else {}
-            self.write({**said, "problems": [as_json(problem) for problem in problems]})
+            about: dict[str, Any] = {"schema": 1, "error": message, "hint": hint}
+            about |= {"code": code} if code else {}
+            self.write({**about, "problems": [as_json(problem) for problem in problems]})
             return
         self.problems(problems)
         for colour, word, said in (("red", "error", message), ("cyan", "hint", hint)):
