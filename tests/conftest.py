@@ -23,6 +23,7 @@ from tests.repos import Cli, Repo, Result
 
 if TYPE_CHECKING:
     from tests.forge import Hub, Repository, Token
+    from tests.near_forge import Near
 
 # Read once, before the seal takes it away: the tool reports GITFLOW_* names that it does not know.
 REQUIRED = os.environ.get("GITFLOW_REQUIRE") == "1"
@@ -133,6 +134,22 @@ def template(sealed: None, tmp_path_factory: pytest.TempPathFactory) -> Repo:
 def repo(template: Repo, tmp_path: Path) -> Repo:
     """Return the test's own repository: one commit on `main`, nobody's name in its configuration."""
     return repos.copy(template, tmp_path / "repo")
+
+
+@pytest.fixture
+def up(repo: Repo, tmp_path: Path) -> Repo:
+    """Return a bare repository that decides as a remote, and has what `repo` has on `main`."""
+    up = repos.init(tmp_path / "up.git", bare=True)
+    repo.git("push", "--quiet", str(up.path), "main")
+    return up
+
+
+@pytest.fixture
+def forge(up: Repo, tmp_path: Path) -> Near:
+    """Return a forge over that remote, in this process."""
+    from tests.near_forge import Near
+
+    return Near(up, tmp_path)
 
 
 @pytest.fixture

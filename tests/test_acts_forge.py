@@ -24,7 +24,7 @@ from gitflow_agents.commands import (
 )
 from gitflow_agents.service.acting import Outcome
 from gitflow_agents.store import Draft
-from tests import engine, near_forge, repos
+from tests import engine, near_forge
 from tests.engine import task
 from tests.near_forge import Near
 from tests.repos import Repo
@@ -32,20 +32,6 @@ from tests.repos import Repo
 GATE = {"gate": ["test ! -e bad"]}
 A = task("1", "echo a > a.txt", provides=["a"])
 B = task("2", "cat a.txt > b.txt", preconditions=["a"])
-
-
-@pytest.fixture
-def up(repo: Repo, tmp_path: Path) -> Repo:
-    """Return the remote that decides."""
-    up = repos.init(tmp_path / "up.git", bare=True)
-    repo.git("push", "--quiet", str(up.path), "main")
-    return up
-
-
-@pytest.fixture
-def forge(up: Repo, tmp_path: Path) -> Near:
-    """Return a forge over the remote."""
-    return Near(up, tmp_path)
 
 
 def statuses(up: Repo, *tasks: str) -> list[str]:

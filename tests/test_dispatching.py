@@ -30,20 +30,6 @@ BY_MINE = {**{key: value for key, value in ONE.items() if key != "run"}, "agent"
 AFTER = task("2", "cat a.txt > b.txt", preconditions=["a"], verify=["grep a b.txt"])
 
 
-@pytest.fixture
-def up(repo: Repo, tmp_path: Path) -> Repo:
-    """Return the remote that decides."""
-    up = repos.init(tmp_path / "up.git", bare=True)
-    repo.git("push", "--quiet", str(up.path), "main")
-    return up
-
-
-@pytest.fixture
-def forge(up: Repo, tmp_path: Path) -> Near:
-    """Return a forge over the remote."""
-    return Near(up, tmp_path)
-
-
 Propose = Callable[..., None]
 
 

@@ -20,21 +20,13 @@ from gitflow_agents.service import ending
 from gitflow_agents.service.acting import Outcome
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft, Remote
-from tests import engine, near_forge, repos
+from tests import engine, near_forge
 from tests.engine import task
 from tests.near_forge import Near
 from tests.repos import Repo
 
 ONE = task("1", "echo a > a.txt")
 Obeys = Literal["cancel", "force", "nothing"]
-
-
-@pytest.fixture
-def up(repo: Repo, tmp_path: Path) -> Repo:
-    """Return the remote that decides."""
-    up = repos.init(tmp_path / "up.git", bare=True)
-    repo.git("push", "--quiet", str(up.path), "main")
-    return up
 
 
 @pytest.fixture

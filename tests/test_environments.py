@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from gitflow_agents.forge import Decision
 from gitflow_agents.service.environments import LOOK_SECONDS, UNNAMED_SECONDS
-from tests import engine, near_forge, repos
+from tests import engine, near_forge
 from tests.engine import task
 from tests.near_forge import Near
 from tests.repos import Repo
@@ -18,20 +16,12 @@ B = task("2", "echo b > b.txt")
 CONFIG = "environments: {plan: gates, task: gates, merge: Releases}\n"
 
 
-@pytest.fixture
-def up(repo: Repo, tmp_path: Path) -> Repo:
-    """Return the remote that decides, whose config names two environments."""
-    up = repos.init(tmp_path / "up.git", bare=True)
+@pytest.fixture(autouse=True)
+def configured(repo: Repo, up: Repo) -> None:
+    """Let the config name two environments."""
     repo.write(".github/gitflow-agents.yml", CONFIG)
     repo.commit("config")
     repo.git("push", "--quiet", str(up.path), "main")
-    return up
-
-
-@pytest.fixture
-def forge(up: Repo, tmp_path: Path) -> Near:
-    """Return a forge over the remote."""
-    return Near(up, tmp_path)
 
 
 def say(forge: Near, who: str, *, yes: bool = True, where: str = "gates", text: str = "") -> None:
