@@ -136,6 +136,7 @@ def adopted(
     """Return the cards that are on a board already, by task, and the tasks that wait for a word.
 
     A card is a task's by its issue, by our marker, or by `TM_ID` (with `Plan`, where that is set).
+    Those with our marker are found of tasks, too, that the plan has no more.
     One that only has the title of a task is its card where `by_title` says so, none of ours where
     that is False, and where nobody said the task waits.
     """
@@ -148,7 +149,7 @@ def adopted(
     by_name: dict[str, Item] = {}
     for item in items:
         task, rank = _whose(item, by_content, layout, shown)
-        if task in cards:
+        if task in cards or (task and marked(item.body)):
             if task not in ranked or rank < ranked[task][0]:
                 ranked[task] = rank, item
         elif rank == _NOBODYS and item.title in titled and not item.is_archived:
@@ -253,8 +254,9 @@ class _OfCard:
 
     def _without(self, was: str) -> None:
         card = self.card
-        if card.is_archived:
-            return  # what is to be put away need not be made
+        if card.is_archived:  # what is to be put away need not be made
+            self.placed = self.known.model_copy(update={"is_gone": bool(was), "telling": {}})
+            return
         if (was or self.known.is_gone) and not self.overwrite:
             self.placed = self.known.model_copy(update={"is_gone": True, "telling": {}})
             self.drift.append(Drift(card.task, CARD, "taken off the board", card.title))
