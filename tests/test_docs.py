@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from gitflow_agents import spec, transitions
+from gitflow_agents.board.shown import ARCHIVED, FIELDS, STATES
 from gitflow_agents.grammar import read
 from gitflow_agents.render import answers
 
@@ -58,3 +59,12 @@ def test_the_reference_names_every_variable_that_the_tool_sets() -> None:
 def test_the_demo_runs_the_plan_that_the_examples_show() -> None:
     packaged = ROOT / "gitflow_agents" / "templates" / "quick-start.yaml"
     assert packaged.read_bytes() == (ROOT / "plans" / "quick-start.yaml").read_bytes()
+
+
+def test_the_page_about_boards_names_every_field_with_its_kind_and_every_state() -> None:
+    text = (ROOT / "docs" / "board.md").read_text()
+    kinds = {"text": "TEXT", "number": "NUMBER", "date": "DATE", "single select": "SINGLE_SELECT"}
+    rows = re.findall(r"^\| `([^`]+)` \| (text|number|date|single select) \|", text, re.M)
+    assert [(name, kinds[kind]) for name, kind in rows] == [*FIELDS.items()]
+    states = {*STATES.values()} - {ARCHIVED}
+    assert [state for state in sorted(states) if f"`{state}`" not in text] == []
