@@ -201,7 +201,7 @@ AGENT = r"^[a-z][a-z0-9-]{0,31}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?$"
 """Somebody on GitHub, or a team there as `organisation/team`."""
 
-PERSON_LOGIN = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}$"
+PERSON_LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,38}$"
 NODE = r"^[A-Za-z0-9_=-]{1,100}$"
 """What a forge calls a thing in GraphQL."""
 BOT = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(\[bot\])?$"
@@ -742,7 +742,7 @@ class ProjectMapping(Model):
 
 
 _PROJECT_URL = re.compile(
-    r"https://(?P<host>[A-Za-z0-9.-]+(?::\d+)?)/(?:orgs|users)/(?P<owner>[A-Za-z0-9-]+)"
+    r"https?://(?P<host>[A-Za-z0-9.-]+(?::\d+)?)/(?:orgs|users)/(?P<owner>[A-Za-z0-9_-]+)"
     r"/projects/(?P<number>[1-9]\d*)(?:/.*|\?.*)?"
 )
 

@@ -15,7 +15,7 @@ from gitflow_agents.board.cards import (
     marker,
     unmapped,
 )
-from gitflow_agents.board.changes import Drift, adopted, stale
+from gitflow_agents.board.changes import Drift, adopted, after, stale
 from gitflow_agents.board.memory import Placed
 from gitflow_agents.board.shown import FIELDS, assignee, layout, shown_of
 from gitflow_agents.board.terms import (
@@ -25,6 +25,7 @@ from gitflow_agents.board.terms import (
     Option,
     Project,
     SetOptions,
+    Wrote,
 )
 from gitflow_agents.errors import InvalidFile
 from gitflow_agents.models import (
@@ -575,7 +576,11 @@ def test_cards_of_an_earlier_tool_are_adopted_by_their_id(desk: Desk) -> None:
         Drift("002", "Priority", "low", "medium"),
     ]
     assert desk.card("002").body == "their text"
-    assert (desk.sync(), len(desk.wall.items)) == (0, 4)
+    assert (desk.sync(), len(desk.wall.items), [one.field for one in desk.drift]) == (
+        0,
+        4,
+        ["title", "Priority"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -631,6 +636,22 @@ def test_a_write_that_nobody_saw_end_is_no_persons(synced: Desk, done: int) -> N
     assert stale(synced.cards, synced.memory) == ("001",)
     assert (synced.sync(full=False), synced.drift) == (1, [])
     assert synced.shows("001", "Status") == "in-progress"
+
+
+def test_of_a_write_that_nobody_saw_end_and_one_that_was_refused_neither_is_a_persons(
+    synced: Desk,
+) -> None:
+    there = synced.wall.layout()
+    synced.seen = snapshot(PLAN, TaskRecord(id="001", status=S.COMPLETED))
+    unseen = synced._changes(synced.cards, ("001",), there, False)
+    synced.memory |= unseen.placed
+    synced.wall.write(unseen.writes["001"])
+    synced.seen = snapshot(PLAN, TaskRecord(id="001", status=S.FAILED))
+    refused = synced._changes(synced.cards, ("001",), there, False)
+    (write,) = refused.writes["001"]
+    placed = after(refused.placed["001"], (write,), (Wrote(refused="not today"),), there)
+    synced.memory["001"] = placed
+    assert (synced.sync(full=False), synced.drift) == (1, [])
 
 
 def test_a_card_whose_making_nobody_saw_end_is_found_and_not_made_twice(desk: Desk) -> None:

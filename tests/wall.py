@@ -161,9 +161,9 @@ class Wall:
                 assert self.items[name].is_archived is back
                 self.items[name] = replace(self.items[name], is_archived=not back)
             case SetValue(item=name, field=node, value=value):
-                self._change(name, {node: self._chosen(node, value)}, frozenset())
+                return self._change(name, {node: self._chosen(node, value)}, frozenset())
             case ClearValue(item=name, field=node):
-                self._change(name, {}, frozenset({node}))
+                return self._change(name, {}, frozenset({node}))
             case _:
                 raise AssertionError(write)
         return Wrote()
@@ -175,11 +175,13 @@ class Wall:
         (name,) = (option.name for option in there.options if option.id == value)
         return name
 
-    def _change(self, name: str, values: Mapping[str, Any], without: frozenset[str]) -> None:
+    def _change(self, name: str, values: Mapping[str, Any], without: frozenset[str]) -> Wrote:
         item = self.items[name]
-        assert not item.is_archived, "a card that is put away cannot be changed"
+        if item.is_archived:
+            return Wrote(refused="The item is archived and cannot be updated")
         kept = {node: value for node, value in item.values.items() if node not in without}
         self.items[name] = replace(item, values={**kept, **values})
+        return Wrote()
 
 
 @dataclass

@@ -24,7 +24,7 @@ from gitflow_agents.scheduler import Snapshot, held_words
 from gitflow_agents.steps import is_review
 
 MOST_TEXT = 1024
-"""Characters of a text field."""
+"""Characters of a text field; it is written nowhere how many more GitHub would take."""
 MOST_TITLE = 256
 MOST_BODY = 10_000
 """Characters of a card's text; a forge takes more than anybody reads on a card."""
@@ -289,14 +289,15 @@ def former(
 def _been(record: TaskRecord) -> set[Status]:
     """Return every status that a task has had, as far as its record tells."""
     been = {Status.PENDING, record.status}
-    if record.attempts:
-        been.add(Status.IN_PROGRESS)
     for one in record.attempts:
+        been.add(Status.IN_PROGRESS)
         if one.outcome == "succeeded":
-            been |= {Status.REVIEW, Status.FAILED} if one.merged == "" else set(Status)
-        elif one.outcome in ("failed", "expired"):
+            been |= {Status.REVIEW, Status.FAILED}  # its merge may have been refused
+        if one.outcome in ("failed", "expired"):
             been.add(Status.FAILED)
-    return been - ({Status.CANCELLED} - {record.status})
+        if one.merged:
+            been.add(Status.COMPLETED)
+    return been
 
 
 __all__ = [

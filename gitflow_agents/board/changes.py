@@ -39,6 +39,8 @@ Former = Callable[[str], Mapping[str, frozenset[Value | bool | None]]]
 
 CARD, TITLE, BODY, PUT_AWAY = "card", "title", "body", "archived"
 """What a card has beside its fields, under the names of memory and report."""
+_THEIRS = "theirs"
+"""Remembered of the text of a card that was there before us, which nobody wants to change."""
 _NOBODY: Collection[str] = frozenset()
 
 
@@ -69,11 +71,6 @@ class Changes:
     unchanged: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     """Tasks without a card, because one of their title may be theirs."""
-
-    @property
-    def telling(self) -> dict[str, Mapping[str, Told]]:
-        """Return what is being written to each card that is written to."""
-        return {task: self.placed[task].telling for task in self.writes}
 
 
 # --- which cards --------------------------------------------------------------------------------
@@ -106,6 +103,8 @@ def _is_stale(card: Card, placed: Placed, fields: Collection[str] | None) -> boo
     if card.is_archived:
         return False  # nothing can be written to a card that is put away
     wanted = _wanted(card, fields)
+    if placed.told.get(BODY) == _THEIRS:
+        wanted.pop(BODY, None)
     return any(placed.told.get(name, "") != value for name, value in wanted.items())
 
 
@@ -203,27 +202,26 @@ def changes(
     writes: dict[str, tuple[Write, ...]] = {}
     placed: dict[str, Placed] = {}
     drift: list[Drift] = []
-    unchanged = []
+    unchanged, left = [], []
     for task, card in cards.items():
+        if task in waiting and task not in items:
+            left.append(task)
+            continue
         known = memory.get(task) or Placed()
         one = _OfCard(card, known, items.get(task), layout, former, overwrite)
-        if task not in waiting or task in items:
-            one.decide()
+        one.decide()
         if one.writes:
             writes[task] = tuple(one.writes)
-        elif task not in waiting or task in items:
+        else:
             unchanged.append(task)
-        if one.placed != known:
+        if one.writes or one.placed != known:
             placed[task] = one.placed
-        elif one.writes:
-            placed[task] = known
         drift += one.drift
-    left = tuple(task for task in cards if task in waiting and task not in items)
-    return Changes(writes, placed, tuple(drift), tuple(unchanged), left)
+    return Changes(writes, placed, tuple(drift), tuple(unchanged), tuple(left))
 
 
 class _OfCard:
-    """The decision about one card."""
+    """The decision about one card: what is written, what is remembered, what people changed."""
 
     def __init__(
         self,
@@ -243,6 +241,7 @@ class _OfCard:
         self._telling: dict[str, Told] = {}
 
     def decide(self) -> None:
+        """Fill `writes`, `placed` and `drift`."""
         if self.item is None:
             self._without(self.known.item)
         elif self.card.content and self.item.is_draft and not self.card.is_archived:
@@ -338,11 +337,11 @@ class _OfCard:
         card, shows = self.card, digest_of(item.body)
         ours = {self.known.told.get(BODY), self.known.telling.get(BODY)}
         is_theirs = shows != card.body_digest and shows not in ours
-        is_marked = marked(item.body) is not None
         if is_theirs and not self.overwrite:
-            self._told[BODY] = card.body_digest
             # Without our marker it never was ours: a card that was adopted keeps its text.
-            if is_marked or self.known.told.get(BODY):
+            is_adopted = not marked(item.body) and self.known.told.get(BODY, _THEIRS) == _THEIRS
+            self._told[BODY] = _THEIRS if is_adopted else card.body_digest
+            if not is_adopted:
                 self._report(BODY, "a text of their own", "ours", False)
             return False
         return self._field(BODY, card.body_digest, shows, "")
@@ -398,6 +397,8 @@ class _OfCard:
             if not is_written:
                 self._told[name] = want
                 return False
+        else:
+            self._told[name] = shows  # of two that it could be, this is the one
         self._telling[name] = want
         return True
 
