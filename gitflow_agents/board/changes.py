@@ -384,7 +384,9 @@ class _OfCard:
         if is_remembered:
             last = telling.get(name, told.get(name))
             is_ours = any(_same(shows, one) for one in (told.get(name, empty), last))
-            is_news = not _same(want, last if last is not None else empty)
+            # What a card shows that was only just made is a workflow's of the board.
+            is_new = name not in told and name in FIELDS
+            is_news = is_new or not _same(want, last if last is not None else empty)
         else:
             before = {_told(one) for one in self._former(self.card.task).get(name, ())}
             is_ours = any(_same(shows, one) for one in before) or (
