@@ -15,7 +15,7 @@ from gitflow_agents.board.cards import (
     marker,
     unmapped,
 )
-from gitflow_agents.board.changes import Drift, adopted, after, stale
+from gitflow_agents.board.changes import Drift, adopted, after, changes, stale
 from gitflow_agents.board.memory import Placed
 from gitflow_agents.board.shown import FIELDS, assignee, layout, shown_of
 from gitflow_agents.board.terms import (
@@ -25,6 +25,7 @@ from gitflow_agents.board.terms import (
     Option,
     Project,
     SetOptions,
+    SetValue,
     Wrote,
 )
 from gitflow_agents.errors import InvalidFile
@@ -506,6 +507,18 @@ def test_a_card_with_an_issue_takes_the_place_of_a_draft(synced: Desk) -> None:
     new = synced.card("001")
     assert (new.content, new.is_draft, synced.shows("001", "Status")) == ("I_1", False, "pending")
     assert (synced.sync(), synced.drift, stale(synced.cards, synced.memory)) == (0, [], ())
+
+
+def test_what_a_workflow_of_the_board_chose_for_a_new_card_is_replaced_and_reported(
+    desk: Desk,
+) -> None:
+    card = desk.cards["001"]
+    there = desk.wall.layout()
+    known = changes({"001": card}, {}, {}, there, lambda task: {}).placed["001"]
+    item = Item("i", "d", True, card.title, card.body, values={"f-Status": "Parked"})
+    found = changes({"001": card}, {"001": known}, {"001": item}, there, lambda task: {})
+    assert found.drift == (Drift("001", "Status", "Parked", "pending", replaced=True),)
+    assert SetValue("i", "f-Status", "SINGLE_SELECT", "o-pending") in found.writes["001"]
 
 
 def test_a_draft_that_a_person_made_an_issue_of_is_still_the_card(synced: Desk) -> None:
