@@ -126,6 +126,10 @@ def shown(asker: Asker, repository: Repository) -> JSON:
         found = known.get(name.lower())
         return None if found is None else issues.label(asker, repository, found)
 
+    def assignable(query: str | None = None, **page: Any) -> JSON:
+        people = [one for one in repository.people if (query or "").lower() in one.lower()]
+        return connection(people, asker.person, **page)
+
     return {
         "__typename": "Repository",
         "id": about["node_id"],
@@ -142,6 +146,7 @@ def shown(asker: Asker, repository: Repository) -> JSON:
         "issue": lambda number: numbered("Issue", number),
         "issueOrPullRequest": lambda number: numbered("issue or pull request", number),
         "issues": lambda **page: issues.listed(asker, repository, **page),
+        "assignableUsers": assignable,
         "labels": labels,
         "label": label,
     }
