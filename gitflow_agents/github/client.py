@@ -97,6 +97,11 @@ class GitHub:
         """Return the name of GitHub's server."""
         return urlsplit(self._server).hostname or "github.com"
 
+    @property
+    def token(self) -> str:
+        """Return the token that it is asked with."""
+        return self._token
+
     @cached_property
     def _github(self) -> Github:
         return self._connected()
@@ -585,6 +590,29 @@ class GitHub:
             raise ForgeDown(f"{what}: GitHub cannot be reached: {type(e).__name__}") from e
         return said["data"]
 
+    def graph(
+        self, document: str, variables: Mapping[str, Any], what: str, *, once: bool = False
+    ) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
+        """Return what GraphQL answers, and what it says against parts of the document.
+
+        With `once` nothing is repeated that may be done already.  Raises ForgeDown where no answer
+        came or patience is asked for, ForgeRefused where the document as a whole was refused.
+        """
+        by = self._careful if once else self._github
+        try:
+            _, said = by.requester.graphql_query(document, dict(variables))
+        except GithubException as e:
+            wrong = e.data.get("errors") if isinstance(e.data, dict) else None
+            if not isinstance(wrong, list) or _is_limited(e):
+                raise _failed(what, e) from e
+            return e.data.get("data") or {}, tuple(wrong)
+        except RequestException as e:
+            raise ForgeDown(
+                f"{what}: GitHub cannot be reached: {type(e).__name__}",
+                hint="nothing is lost; run it again when the line is back",
+            ) from e
+        return said["data"], ()
+
     def url(self, run: int) -> str:
         """Return where people see a run."""
         return f"{self._server}/{self.repository}/actions/runs/{run}"
@@ -632,11 +660,6 @@ class GitHub:
                 headers={"X-GitHub-Api-Version": VERSION},
                 input=dict(body) if body is not None else None,
             )
-        except github.RateLimitExceededException as e:
-            raise ForgeDown(
-                f"{what}: GitHub's limit of requests is used up",
-                hint="nothing is lost; run it again in an hour",
-            ) from e
         except GithubException as e:
             raise _failed(what, e) from e
         except RequestException as e:
@@ -705,6 +728,11 @@ def _run(said: Mapping[str, Any]) -> ForgeRun:
 
 def _failed(what: str, error: GithubException) -> ForgeRefused | ForgeDown:
     said = error.data.get("message") if isinstance(error.data, dict) else None
+    if isinstance(error, github.RateLimitExceededException) or _is_limited(error):
+        return ForgeDown(
+            f"{what}: GitHub's limit of requests is used up",
+            hint="nothing is lost; run it again in an hour",
+        )
     words = f"{what}: GitHub answered {error.status}: {said or error.message or 'no words'}"
     if error.status >= 500 or error.status in (408, 429):
         return ForgeDown(words, hint="nothing is lost; run it again")
@@ -714,6 +742,13 @@ def _failed(what: str, error: GithubException) -> ForgeRefused | ForgeDown:
     return ForgeRefused(words, hint=hint, status=error.status)
 
 
+def _is_limited(error: GithubException) -> bool:
+    """Say whether GraphQL does not answer for the limit of its points; its status is 200 then."""
+    wrong = error.data.get("errors") if isinstance(error.data, dict) else None
+    return isinstance(wrong, list) and any(one.get("type") == _LIMITED for one in wrong)
+
+
+_LIMITED = "RATE_LIMITED"
 _HINTS = {
     401: "the token is no good, or too old",
     403: "the job's `permissions` do not allow it: compare them with those that init writes",
