@@ -69,8 +69,9 @@ def board(said: Said) -> Projects:
 def test_every_document_is_one_that_githubs_schema_takes() -> None:
     said = Said(({f"w{turn}": {"it": {"id": "x"}} for turn in range(len(ALL))}, ()))
     board(said).write("PVT_1", ALL)
-    documents = [said.asked[0][0], projects._LOOK, projects._ALL, projects._OWNER, projects._CREATE]
-    assert [graph.complaints(one) for one in documents] == [[]] * 5
+    asked = [projects._LOOK, projects._ALL, projects._OWNER, projects._CREATE, projects._WHOSE]
+    documents = [said.asked[0][0], *asked]
+    assert [graph.complaints(one) for one in documents] == [[]] * 6
 
 
 def test_what_a_plan_says_goes_along_as_data_and_never_in_the_document() -> None:

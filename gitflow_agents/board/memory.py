@@ -62,6 +62,12 @@ class Index(Model):
     """A digest of all that the board is to show, when all of it was written."""
     refused: str = ""
     """Why nothing can be written, until that is another reason."""
+    refused_at: str = ""
+    """The digest that was to be told then; it is not tried again by itself for the same."""
+    waiting: tuple[str, ...] = ()
+    """Tasks without a card until somebody says whether a card of their title is theirs."""
+    choices: Mapping[str, Mapping[str, str]] = {}
+    """What cards had chosen in fields whose choices are being rewritten: field, card, name."""
 
 
 class Shard(Model):

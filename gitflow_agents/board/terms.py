@@ -172,7 +172,7 @@ class Board(Protocol):
         ...
 
     def write(self, project: str, writes: Sequence[Write]) -> tuple[Wrote, ...]:
-        """Do at most 20 writes in their order, and return what came of each.
+        """Do at most 50 writes in their order, and return what came of each.
 
         ForgeDown where nobody knows which of them were done.
         """

@@ -617,6 +617,11 @@ class GitHub:
         """Return where people see a run."""
         return f"{self._server}/{self.repository}/actions/runs/{run}"
 
+    def address(self, home: Home) -> str:
+        """Return where people read what is told of a plan."""
+        kind = "pull" if home.pull else "issues"
+        return f"{self._server}/{self.repository}/{kind}/{home.number}"
+
     def compare(self, head: str, base: str) -> str:
         """Return where people open a pull request of a branch by hand."""
         return f"{self._server}/{self.repository}/compare/{quote(base)}...{quote(head)}?expand=1"

@@ -30,8 +30,8 @@ from gitflow_agents.forge import ForgeDown, ForgeRefused
 from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.premises import kind_of
 
-MOST_WRITES = 20
-"""Writes of one request; each counts five points of GitHub's two thousand a minute."""
+MOST_WRITES = 50
+"""Writes of one request, which GitHub gives ten seconds."""
 MOST_ITEMS = 100
 """Cards that are read by one request."""
 VIEWS = ("Board", "board"), ("Roadmap", "roadmap")
@@ -58,7 +58,7 @@ fragment item on ProjectV2Item {
       ... on ProjectV2ItemFieldTextValue { text field { ...key } }
       ... on ProjectV2ItemFieldNumberValue { number field { ...key } }
       ... on ProjectV2ItemFieldDateValue { date field { ...key } }
-      ... on ProjectV2ItemFieldSingleSelectValue { optionId field { ...key } }
+      ... on ProjectV2ItemFieldSingleSelectValue { name field { ...key } }
     }
   }
 }
@@ -104,6 +104,19 @@ query Owner($login: String!, $owner: String!, $name: String!) {
   repository(owner: $owner, name: $name) { id }
 }
 """
+_WHOSE = """
+query Whose($node: ID!) {
+  node(id: $node) {
+    ... on ProjectV2 {
+      number
+      owner {
+        ... on Organization { login }
+        ... on User { login }
+      }
+    }
+  }
+}
+"""
 _CREATE = """
 mutation Create($input: CreateProjectV2Input!) {
   createProjectV2(input: $input) { projectV2 { number } }
@@ -144,10 +157,13 @@ _RIGHTS = ("INSUFFICIENT_SCOPES", "FORBIDDEN")
 
 
 class Projects:
-    """The board `number` of an organisation or a person: a Board."""
+    """The board `number` of an organisation or a person: a Board.
 
-    def __init__(self, github: GitHub, owner: str, number: int) -> None:
-        self._github, self._owner, self._number = github, owner, number
+    Where nobody knows the number, `node` is what GitHub calls it, and it is asked for.
+    """
+
+    def __init__(self, github: GitHub, owner: str, number: int, node: str = "") -> None:
+        self._github, self._owner, self._number, self._node = github, owner, number, node
         self._asked = 0
 
     @property
@@ -188,7 +204,7 @@ class Projects:
             after = items["pageInfo"]["endCursor"]
 
     def write(self, project: str, writes: Sequence[Write]) -> tuple[Wrote, ...]:
-        """Do at most 20 writes in their order, and return what came of each.
+        """Do at most 50 writes in their order, and return what came of each.
 
         ForgeDown where nobody knows which of them were done.
         """
@@ -233,9 +249,25 @@ class Projects:
     def _ask(
         self, document: str, variables: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
+        if not self._number:
+            self._find()
         self._asked += 1
         about = {"login": self._owner, "number": self._number, **variables}
         return self._github.graph(document, about, f"{self._name} could not be read")
+
+    def _find(self) -> None:
+        """Ask for owner and number of a board of which only the node is known."""
+        self._asked += 1
+        what = f"the project {self._node} could not be looked for"
+        said, _ = self._github.graph(_WHOSE, {"node": self._node}, what)
+        found = said.get("node") or {}
+        if not found.get("number"):
+            raise ForgeRefused(
+                f"there is no project {self._node} that this token may see",
+                hint=right_of(self._github.token),
+                status=404,
+            )
+        self._number, self._owner = found["number"], found["owner"]["login"]
 
     def _project(
         self, said: Mapping[str, Any], wrong: Sequence[Mapping[str, Any]]
@@ -401,7 +433,7 @@ def _item(said: Mapping[str, Any]) -> Item:
     values: dict[str, Value] = {}
     for one in said["fieldValues"]["nodes"]:
         field = (one or {}).get("field") or {}
-        for key in ("text", "number", "date", "optionId"):
+        for key in ("text", "number", "date", "name"):
             if field and one.get(key) is not None:
                 values[field["id"]] = one[key]
     return Item(

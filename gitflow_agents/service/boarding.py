@@ -1,0 +1,145 @@
+"""Which board shows a plan, who asks for it there, and what each door does with it.
+
+A board is asked with a token of its own, because the one of a job never reaches one; where there is
+none a job leaves the board alone, and a person is told which one is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from gitflow_agents.board.shown import Shown, shown_of
+from gitflow_agents.errors import FlowError, UsageError
+from gitflow_agents.github.client import GitHub
+from gitflow_agents.github.projects import Projects, create
+from gitflow_agents.github.whereabouts import is_near, place, whereabouts
+from gitflow_agents.models import Config, Home, place_of
+from gitflow_agents.models import Projects as Wanted
+from gitflow_agents.service.desk import Desk
+from gitflow_agents.service.service import Service
+from gitflow_agents.service.syncing import Asked, Pace, Synced, Syncing
+from gitflow_agents.store.remote import settings_of, usual_remote
+
+TOKEN = "GITFLOW_PROJECT_TOKEN"
+"""The variable that holds the token with which boards are asked."""
+HAS_TOKEN = "GITFLOW_HAS_PROJECT_TOKEN"
+"""The variable by which a workflow tells a job that a later one of its jobs has such a token."""
+SETTING = "the secret GITFLOW_PROJECT_TOKEN"
+"""What people call where that token comes from."""
+
+
+@dataclass
+class Boarding:
+    """The boards of the plans of one repository, asked with one token."""
+
+    github: GitHub
+    pace: Pace = field(default_factory=Pace)
+    tell: Callable[[str], None] = lambda text: None
+    """Hears of progress."""
+
+    def sync(self, desk: Desk, shown: Shown, asked: Asked) -> Synced:
+        """Bring the board of a plan in step; ForgeRefused or ForgeDown as `Syncing.go` says."""
+        return self.syncing(desk, shown).go(asked)
+
+    def syncing(self, desk: Desk, shown: Shown) -> Syncing:
+        """Return who keeps the board of a plan."""
+        return Syncing(
+            desk,
+            shown,
+            self._board(shown),
+            url_of_run=self.github.url,
+            home=self._address(desk.snapshot.state.home),
+            pace=self.pace,
+            tell=self.tell,
+        )
+
+    def create(self, shown: Shown) -> tuple[Shown, tuple[str, ...]]:
+        """Make a project for a plan that has none; return it as shown, and what was not made."""
+        owner = shown.owner or self._owner
+        number, said = create(self.github, owner, f"Plan {shown.plan}")
+        return replace(shown, owner=owner, number=number), said
+
+    @property
+    def _owner(self) -> str:
+        return self.github.repository.partition("/")[0]
+
+    def is_due(self, desk: Desk, shown: Shown) -> bool:
+        """Say whether the board of a plan has something to be told; nobody is asked for that."""
+        return self.syncing(desk, shown).is_due
+
+    def _board(self, shown: Shown) -> Projects:
+        if shown.host not in ("", self.github.host):
+            raise UsageError(
+                f"the board of plan {shown.plan} is on {shown.host}, and the repository on "
+                f"{self.github.host}",
+                hint="a token is shown to the repository's own server only",
+            )
+        return Projects(self.github, shown.owner or self._owner, shown.number, shown.node)
+
+    def _address(self, home: Home | None) -> str:
+        return self.github.address(home) if home is not None and home.number else ""
+
+
+def shown(config: Config, plan: str, project: str = "") -> Shown | None:
+    """Return how a plan is shown, on the `project` that a person names in place of the config's.
+
+    None where nobody says on which board; UsageError where they name none.
+    """
+    found = shown_of(config, plan)
+    if not project:
+        return found
+    place = place_of(int(project) if project.isascii() and project.isdecimal() else project)
+    if place is None or place.number < 1:
+        raise UsageError(
+            f"{project} is no project",
+            hint="write its number, or its address: https://github.com/orgs/acme/projects/3",
+        )
+    found = found or bare(config, plan)
+    owner = place.owner or found.owner
+    return replace(found, owner=owner, host=place.host, number=place.number, node="")
+
+
+def bare(config: Config, plan: str) -> Shown:
+    """Return how a plan would be shown on a board that is not made yet."""
+    wanted = (config.projects or Wanted()).model_copy(
+        update={"plans": {plan: 1}, "project_mappings": {}}
+    )
+    found = shown_of(config.model_copy(update={"projects": wanted}), plan)
+    assert found is not None
+    return replace(found, number=0)
+
+
+def nowhere(plan: str) -> FlowError:
+    """Return what somebody is told whose plan no board shows."""
+    return FlowError(
+        f"no board shows plan {plan}",
+        hint=f"name one: gitflow-agents sync {plan} --project NUMBER, or in the config: "
+        f"projects: {{plans: {{{plan}: NUMBER}}}}; --create makes one",
+    )
+
+
+def at_terminal(service: Service, remote: str, tell: Callable[[str], None]) -> Boarding:
+    """Return the boards as the person at the terminal may see them.
+
+    FlowError where there is no token, UsageError where the repository is none of GitHub's.
+    """
+    remote = remote or service.config.remote or usual_remote(service.repository) or "origin"
+    url = dict(settings_of(service.repository, remote))["url"]
+    environ = service.environ
+    there = place(url, environ)
+    own = environ.get(TOKEN, "") if is_near(there.host, environ) else ""
+    there = replace(there, token=own) if own else whereabouts(url, environ)
+    return Boarding(
+        GitHub(
+            there.repository,
+            there.token,
+            api=there.api,
+            server=there.server,
+            branch=service.repository.default_branch(),
+        ),
+        tell=tell,
+    )
+
+
+__all__ = ["HAS_TOKEN", "SETTING", "TOKEN", "Boarding", "at_terminal", "bare", "nowhere", "shown"]

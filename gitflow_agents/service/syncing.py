@@ -1,0 +1,606 @@
+"""Bringing a board in step with a plan: what it is to show, against what it shows, is written.
+
+One function for every door, `Syncing.go`.  A turn reads the cards whose task has changed, says in
+the state what it is going to write, writes that, and says what came of it.  Whoever dies in between
+leaves enough for the next one to go on with; who meets another writer leaves the board to that one.
+Nothing that fails here fails anything else, and what was not written stays unlike what was told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from gitflow_agents.board.cards import Card, cards, digest, former, unmapped
+from gitflow_agents.board.changes import Drift, adopted, after, changes, stale
+from gitflow_agents.board.memory import Index, Placed, Writer
+from gitflow_agents.board.shown import Shown, layout
+from gitflow_agents.board.terms import (
+    AddContent,
+    AddDraft,
+    AddField,
+    Archive,
+    Board,
+    Item,
+    SetOptions,
+    SetValue,
+    Write,
+    Wrote,
+)
+from gitflow_agents.errors import FlowError, LostRace
+from gitflow_agents.forge import ForgeRefused
+from gitflow_agents.models import LOCAL
+from gitflow_agents.render import count
+from gitflow_agents.service.desk import Desk
+from gitflow_agents.store import Draft, boards
+from gitflow_agents.store.boards import Remembered
+from gitflow_agents.store.state import new_nonce, state_ref
+
+LEASE_SECONDS = 300.0
+"""Seconds for which nobody else writes to a board after somebody said that they do."""
+MOST_CARDS, MOST_WRITES = 20, 50
+"""Cards, and changes of them, in one request: a forge gives one ten seconds."""
+MOST_LOOKED_AT = 100
+"""Cards that one request reads."""
+MOST_TURNS = 20
+"""Times that a sync begins again because somebody moved the plan meanwhile."""
+RACES = 20
+"""Times that something is written down when somebody else moves the plan."""
+MOST_NEW_IN_A_JOB = 60
+"""Cards that a job makes; the next pass goes on."""
+LIMITS = ((60.0, 80), (3600.0, 500))
+"""Seconds, and how many things may be made within them: GitHub's secondary limits."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a board is to be brought in step.
+
+    `is_full` looks at every card; `adopt` says whether cards that only have the title of a task
+    are its own, None that nobody said so; `most_new` bounds the cards that are made.
+    """
+
+    is_full: bool = False
+    creates: bool = False
+    adopt: bool | None = None
+    overwrite: bool = False
+    dry_run: bool = False
+    most_new: int | None = None
+
+    @property
+    def is_thorough(self) -> bool:
+        """Say whether every card is looked at, whatever is remembered."""
+        return self.is_full or self.creates or self.overwrite or self.adopt is not None
+
+
+@dataclass
+class Synced:
+    """What came of it, by task.
+
+    `writes` are those that were done, or of a dry run would be; `left` says what was not done and
+    why, and `is_behind` that something of that is still to be written.
+    """
+
+    plan: str
+    url: str = ""
+    created: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    drift: list[Drift] = field(default_factory=list)
+    waiting: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    made: tuple[AddField | SetOptions, ...] = ()
+    unmapped: tuple[str, ...] = ()
+    writes: dict[str, tuple[Write, ...]] = field(default_factory=dict)
+    left: str = ""
+    requests: int = 0
+    is_behind: bool = False
+
+
+@dataclass
+class Pace:
+    """Waits where more would be made than a forge takes in a minute, or in an hour."""
+
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    made: deque[float] = field(default_factory=lambda: deque(maxlen=LIMITS[-1][1]))
+
+    def wait(self, number: int, tell: Callable[[str], None]) -> None:
+        """Wait until so many more can be made."""
+        for seconds, most in LIMITS:
+            now = self.clock()
+            within = [at for at in self.made if now - at < seconds]
+            if len(within) + number > most:
+                pause = within[len(within) + number - most - 1] + seconds - now
+                tell(f"{most} cards in {seconds:.0f} s are as many as GitHub takes: {pause:.0f} s")
+                self.sleep(pause)
+        self.made.extend([self.clock()] * number)
+
+
+class Again(FlowError):
+    """What was decided on is not so any more: the turn begins again."""
+
+
+class Notes:
+    """What the state remembers of a board, and what is to be remembered; the lease is in it.
+
+    `now` is what is true, `before` what the state says: `write` brings the one to the other.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._nonce = desk, new_nonce()
+        self.before = self.now = Remembered()
+
+    @property
+    def _clock(self) -> float:
+        return self._desk.clock()
+
+    def load(self) -> None:
+        """Read what the state remembers."""
+        self.before = self.now = boards.read(self._desk.store.repository, self._desk.snapshot.tree)
+
+    def forget(self) -> None:
+        """Nothing that is remembered is true of this board."""
+        self.now = Remembered(Index(writer=self.now.index.writer))
+
+    def set(self, **changes: object) -> None:
+        """Take what is new of the board as a whole."""
+        self.now = replace(self.now, index=self.now.index.model_copy(update=changes))
+
+    def place(self, placed: Mapping[str, Placed]) -> None:
+        """Take what is new of cards."""
+        self.now = replace(self.now, cards={**self.now.cards, **placed})
+
+    @property
+    def is_others(self) -> bool:
+        """Say whether somebody else is writing to the board."""
+        writer = self.before.index.writer
+        is_mine = writer is None or writer.nonce == self._nonce
+        return not is_mine and writer is not None and self._clock < writer.until
+
+    @property
+    def has_begun(self) -> bool:
+        """Say whether the state says that we write."""
+        writer = self.before.index.writer
+        return writer is not None and writer.nonce == self._nonce
+
+    def begin(self) -> None:
+        """Say that we write, and what; Again where somebody else has written meanwhile."""
+        self.set(writer=Writer(nonce=self._nonce, until=self._clock + LEASE_SECONDS))
+        self._write("board_begun", "the board is being written")
+
+    def go_on(self) -> None:
+        """Say that we still write, before others take us for dead."""
+        writer = self.before.index.writer
+        if writer is not None and writer.until - self._clock < LEASE_SECONDS / 2:
+            self.begin()
+
+    def end(self, said: str) -> None:
+        """Say what was written, and that we write no more."""
+        self.set(writer=None)
+        self._write("board_noted", said)
+
+    def _write(self, event: str, said: str) -> None:
+        for turn in range(RACES):
+            try:
+                self._commit(event, said)
+                break
+            except LostRace:
+                if turn == RACES - 1:
+                    raise
+        self.before = self.now
+
+    def _commit(self, event: str, said: str) -> None:
+        desk, refs = self._desk, self._desk.store.refs
+        with refs.lock():
+            refs.refresh()
+            name = desk.snapshot.plan.plan
+            if refs.resolve(state_ref(name)) != desk.snapshot.tip:
+                self._look_again()
+            if boards.index_of(desk.store.repository, desk.snapshot.tree) != self.before.index:
+                raise Again("somebody else has written to the board")
+            draft = Draft(desk.snapshot, desk.actor, desk.run)
+            if boards.put(draft, self.now, self.before):
+                draft.tell(event, note=said)
+                try:
+                    desk.store.commit(draft)
+                except BaseException:
+                    self._look_again()
+                    raise
+
+    def _look_again(self) -> None:
+        """Read the plan as it is by now."""
+        desk, name = self._desk, self._desk.snapshot.plan.plan
+        snapshot = desk.store.load(name)
+        if snapshot is None:
+            raise FlowError(f"the state of {name} is gone: {state_ref(name)}")
+        is_moved = snapshot.state.authority != LOCAL and desk.store.refs.is_local
+        if is_moved:
+            raise FlowError(
+                f"{snapshot.state.authority} decides on plan {name} now",
+                hint="run the command again",
+            )
+        desk.snapshot = snapshot
+
+
+@dataclass
+class Syncing:
+    """Keeps the board of one plan."""
+
+    desk: Desk
+    shown: Shown
+    board: Board
+    url_of_run: Callable[[int], str]
+    home: str = ""
+    """The address where the plan is told of."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """The nodes of the tasks' issues."""
+    pace: Pace = field(default_factory=Pace)
+    tell: Callable[[str], None] = lambda text: None
+    """Hears of progress."""
+    is_news: bool = True
+    """Whether a refusal was not noted before."""
+
+    def __post_init__(self) -> None:
+        self._notes = Notes(self.desk)
+
+    def go(self, asked: Asked) -> Synced:
+        """Bring the board in step, and return what came of it.
+
+        Raises ForgeRefused where nothing can be written, and notes that; ForgeDown where the forge
+        could not be asked.  What was done until then is remembered.
+        """
+        came = Synced(self.desk.snapshot.plan.plan)
+        try:
+            for _ in range(MOST_TURNS):
+                try:
+                    is_done = self._turn(asked, came)
+                except Again:
+                    continue
+                if is_done:
+                    return came
+                # What a person asked for is done; the plan alone has moved.
+                asked = Asked(most_new=asked.most_new)
+        except ForgeRefused as e:
+            if not asked.dry_run:
+                self._refused(e)
+            raise
+        except BaseException:
+            if self._notes.has_begun:
+                with suppress(FlowError):
+                    self._notes.end("the board was written in part")
+            raise
+        finally:
+            came.requests = self.board.asked
+        came.left, came.is_behind = "the plan is moved all the time", True
+        return came
+
+    @property
+    def is_due(self) -> bool:
+        """Say whether the board has something to be told that was not refused before.
+
+        No request is made for that.
+        """
+        self._notes.load()
+        known = self._notes.now
+        target = digest(self.wanted(known.cards))
+        return target not in (known.index.told, known.index.refused_at)
+
+    def wanted(self, known: Iterable[str] = ()) -> dict[str, Card]:
+        """Return what the board is to show."""
+        desk = self.desk
+        return cards(
+            desk.snapshot,
+            self.shown,
+            url_of_run=self.url_of_run,
+            contents=self.contents,
+            roles=desk.handbook.roles,
+            home=self.home,
+            known=known,
+        )
+
+    def _turn(self, asked: Asked, came: Synced) -> bool:
+        """Do what is due; return whether nothing has become due meanwhile."""
+        notes, desk = self._notes, self.desk
+        notes.load()
+        wanted = self.wanted(notes.now.cards)
+        target = digest(wanted)
+        if notes.now.index.told == target and not asked.is_thorough:
+            return True
+        if notes.is_others:
+            came.left, came.is_behind = "somebody else is writing to the board", True
+            return True
+        turn = _Turn(self, notes, asked, came, wanted)
+        turn.read()
+        came.unmapped = tuple(unmapped(desk.snapshot, self.shown, desk.handbook.roles))
+        turn.write()
+        if asked.dry_run:
+            return True
+        is_all = not came.failed and not came.is_behind
+        notes.set(told=target if is_all else "", is_adding=False, refused="", refused_at="")
+        notes.end("the board shows the plan" if is_all else "the board was written in part")
+        return came.is_behind or digest(self.wanted(notes.now.cards)) == target
+
+    def _refused(self, why: ForgeRefused) -> None:
+        """Note why nothing can be written; for the same plan it is not tried again by itself."""
+        notes = self._notes
+        self.is_news = notes.before.index.refused != why.message
+        target = digest(self.wanted(notes.now.cards))
+        notes.set(refused=why.message, refused_at=target, told="")
+        with suppress(Again):
+            notes.end(f"the board cannot be written: {why.message}")
+
+
+class _Turn:
+    """One turn: what is read, and what is written of it."""
+
+    def __init__(
+        self, syncing: Syncing, notes: Notes, asked: Asked, came: Synced, wanted: Mapping[str, Card]
+    ) -> None:
+        self._syncing, self._notes, self._asked, self._came = syncing, notes, asked, came
+        self._wanted, self._board = wanted, syncing.board
+        self._items: dict[str, Item] = {}
+        """Cards that are on the board, by task."""
+        self._due: tuple[str, ...] = ()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Read what is due, and all cards where it is not known which are ours.
+
+        ForgeRefused where the board cannot show the plan.
+        """
+        notes, asked, came = self._notes, self._asked, self._came
+        index = notes.now.index
+        self._due = tuple(self._wanted)
+        if not asked.is_thorough:
+            self._due = stale(self._wanted, notes.now.cards, index.fields or None)
+        self._look()
+        is_new = self._project.id != index.project
+        if is_new:
+            notes.forget()
+            self._due = tuple(self._wanted)
+        self._layout = layout(self._project, self._syncing.shown, notes.now.index.fields)
+        for said, hint in self._layout.problems:
+            raise ForgeRefused(said, hint=hint)
+        if asked.creates or index.choices:
+            self._make()
+        waiting = tuple(task for task in index.waiting if task in self._wanted)
+        if is_new or not index.is_read or index.is_adding or asked.adopt is not None:
+            waiting = self._page()
+        fields = {ours: one.id for ours, one in self._layout.fields.items()}
+        notes.set(project=self._project.id, url=self._project.url, fields=fields)
+        notes.set(is_read=True, waiting=waiting)
+        came.url, came.missing = self._project.url, self._layout.missing
+        came.waiting = tuple(task for task in waiting if task not in self._items)
+
+    def _look(self) -> None:
+        """Read the board, and the cards that are due as far as they are known."""
+        known = self._notes.now.cards
+        items = {known[task].item: task for task in self._due if task in known}
+        nodes = [node for node in items if node]
+        self._project, found = self._board.look(nodes[:MOST_LOOKED_AT])
+        for start in range(MOST_LOOKED_AT, len(nodes), MOST_LOOKED_AT):
+            self._syncing.tell(f"{start} of {len(nodes)} cards are read")
+            _, more = self._board.look(nodes[start : start + MOST_LOOKED_AT])
+            found = {**found, **more}
+        self._items = {items[node]: item for node, item in found.items()}
+
+    def _page(self) -> tuple[str, ...]:
+        """Read all cards, find those of tasks whose card is not known; return who has to wait."""
+        known = self._notes.now.cards
+        by_node = {card.item: task for task, card in known.items() if card.item}
+
+        def others() -> Iterator[Item]:
+            for turn, item in enumerate(self._board.all(), 1):
+                if turn % (10 * MOST_LOOKED_AT) == 0:
+                    self._syncing.tell(f"{turn} cards of the board are read")
+                if item.id not in by_node:
+                    yield item
+                elif by_node[item.id] in self._due:
+                    self._items[by_node[item.id]] = item
+
+        lost = {task: card for task, card in self._wanted.items() if task not in self._items}
+        about = self._layout, self._syncing.shown
+        found, waiting = adopted(lost, others(), *about, by_title=self._asked.adopt)
+        self._items = {**found, **self._items}
+        return waiting
+
+    # --- fields and choices that the board lacks --------------------------------------------------
+
+    def _make(self) -> None:
+        """Make what the board lacks; a card whose choice was lost with its id has it again."""
+        notes, came = self._notes, self._came
+        to_make = self._layout.to_make if self._asked.creates else ()
+        choices = dict(notes.now.index.choices)
+        if self._asked.dry_run:
+            came.made = to_make
+            return
+        if not to_make and not choices:
+            return
+        rewritten = [one.field for one in to_make if isinstance(one, SetOptions)]
+        if rewritten:
+            choices = {**self._chosen(rewritten), **choices}
+        notes.set(choices=choices)
+        notes.begin()
+        for writes in _batches({str(turn): (one,) for turn, one in enumerate(to_make)}):
+            some = [write for _, part in writes for write in part]
+            for write, result in zip(some, self._send(some), strict=True):
+                if result.refused:
+                    name = write.name if isinstance(write, AddField) else "its choices"
+                    came.failed[f"the field {name}"] = result.refused
+        came.made = to_make
+        self._project, _ = self._board.look()
+        self._layout = layout(self._project, self._syncing.shown, notes.now.index.fields)
+        if choices:
+            self._choose_again(choices)
+            notes.set(choices={})
+            self._look()
+
+    def _chosen(self, fields: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the names of what all cards have chosen in some fields: by field and card."""
+        found: dict[str, dict[str, str]] = {node: {} for node in fields}
+        for item in self._board.all():
+            for node in fields:
+                if node in item.values:
+                    found[node][item.id] = str(item.values[node])
+        return found
+
+    def _choose_again(self, choices: Mapping[str, Mapping[str, str]]) -> None:
+        ids = {one.id: {o.name: o.id for o in one.options} for one in self._project.fields}
+        lost: dict[str, tuple[Write, ...]] = {}
+        for item in self._board.all():
+            writes: list[Write] = []
+            for node, chosen in choices.items():
+                there = ids.get(node, {})
+                choice = there.get(chosen.get(item.id, ""))
+                if choice and node not in item.values:
+                    writes.append(SetValue(item.id, node, "SINGLE_SELECT", choice))
+            if writes and item.is_archived:  # a forge changes no card that is put away
+                writes = [Archive(item.id, back=True), *writes, Archive(item.id)]
+            if writes:
+                lost[item.id] = tuple(writes)
+        for some in _batches(lost):
+            for result in self._send([write for _, part in some for write in part]):
+                if result.refused:
+                    self._came.failed["choices that were lost"] = result.refused
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Write what is to be written: what is made now gets its values by a second request."""
+        notes, came, asked = self._notes, self._came, self._asked
+        snapshot, shown = self._syncing.desk.snapshot, self._syncing.shown
+        roles = self._syncing.desk.handbook.roles
+        todo = {task: self._wanted[task] for task in self._chosen_tasks()}
+        turn = 0
+        while todo:
+            change = changes(
+                todo,
+                notes.now.cards,
+                self._items,
+                self._layout,
+                lambda task: former(snapshot, shown, task, roles),
+                waiting=notes.now.index.waiting,
+                overwrite=asked.overwrite,
+            )
+            came.drift += change.drift
+            came.unchanged += change.unchanged if not turn else ()
+            notes.place(change.placed)
+            for task, writes in change.writes.items():
+                came.writes[task] = (*came.writes.get(task, ()), *writes)
+            is_adding = any(isinstance(w, AddDraft) for ws in change.writes.values() for w in ws)
+            if change.writes and not asked.dry_run and (is_adding or not notes.has_begun):
+                notes.set(is_adding=is_adding)
+                notes.begin()
+            again = self._do(todo, change.writes)
+            notes.set(is_adding=False)
+            todo, turn = {task: todo[task] for task in again}, turn + 1
+        for task, writes in came.writes.items():
+            is_new = any(isinstance(one, AddDraft | AddContent) for one in writes)
+            if task not in came.failed:
+                (came.created if is_new else came.updated).append(task)
+
+    def _chosen_tasks(self) -> list[str]:
+        """Return the tasks whose cards are looked at now; of too many new ones the first."""
+        known, most = self._notes.now.cards, self._asked.most_new
+        tasks, new = [], 0
+        for task in self._due:
+            is_gone = task in known and known[task].is_gone
+            if not (task in self._items or is_gone or self._wanted[task].is_archived):
+                new += 1
+                if most is not None and new > most:
+                    continue
+            tasks.append(task)
+        if len(tasks) < len(self._due):
+            left = count(len(self._due) - len(tasks), "card")
+            self._came.left, self._came.is_behind = f"{left} more are made by the next pass", True
+        return tasks
+
+    def _do(
+        self, todo: Mapping[str, Card], writes: Mapping[str, tuple[Write, ...]]
+    ) -> tuple[str, ...]:
+        """Do the writes of some cards; return those whose changes have to be asked for again."""
+        again: list[str] = []
+        looked: dict[str, str] = {}
+        done = 0
+        for batch in _batches(writes):
+            flat = [write for _, some in batch for write in some]
+            results = iter(_as_if(flat) if self._asked.dry_run else self._send(flat))
+            for task, some in batch:
+                came = [next(results) for _ in some]
+                self._take(todo[task], some, came)
+                if refused := [one.refused for one in came if one.refused]:
+                    self._came.failed[task] = refused[0]
+                elif isinstance(some[0], AddContent) and not self._asked.dry_run:
+                    looked[came[0].id] = task
+                is_new = isinstance(some[0], AddDraft | AddContent)
+                item = self._items.get(task)
+                is_moving = item is not None and item.is_draft and bool(todo[task].content)
+                if (is_new or is_moving) and not refused:
+                    again.append(task)
+            done += len(batch)
+            if len(writes) > done:
+                self._syncing.tell(f"{done} of {count(len(writes), 'card')} are written")
+        # What was on the board already may show anything.
+        nodes = [*looked]
+        for start in range(0, len(nodes), MOST_LOOKED_AT):
+            _, found = self._board.look(nodes[start : start + MOST_LOOKED_AT])
+            self._items |= {looked[node]: item for node, item in found.items()}
+        return tuple(again)
+
+    def _take(self, card: Card, writes: Sequence[Write], results: Sequence[Wrote]) -> None:
+        """Take what came of the writes of one card."""
+        placed = self._notes.now.cards.get(card.task, Placed())
+        self._notes.place({card.task: after(placed, writes, results, self._layout)})
+        for write, result in zip(writes, results, strict=True):
+            if result.refused:
+                continue
+            if isinstance(write, AddDraft | AddContent):
+                is_draft = isinstance(write, AddDraft)
+                body = card.body if is_draft else ""
+                new = Item(result.id, result.content, is_draft, card.title, body)
+                self._items[card.task] = new
+            elif isinstance(write, Archive):
+                item = self._items[card.task]
+                self._items[card.task] = replace(item, is_archived=not write.back)
+
+    def _send(self, writes: Sequence[Write]) -> tuple[Wrote, ...]:
+        """Do some writes, at the pace that the forge wants; the lease is kept up."""
+        if new := sum(isinstance(one, AddDraft | AddContent) for one in writes):
+            self._syncing.pace.wait(new, self._syncing.tell)
+        self._notes.go_on()
+        return self._board.write(self._project.id, writes)
+
+
+def _as_if(writes: Sequence[Write]) -> tuple[Wrote, ...]:
+    """Return what would come of writes: what is made is called by its task."""
+    return tuple(
+        Wrote(id=f"new-{one.task}", content=f"new-{one.task}")
+        if isinstance(one, AddDraft | AddContent)
+        else Wrote()
+        for one in writes
+    )
+
+
+def _batches(
+    writes: Mapping[str, tuple[Write, ...]],
+) -> Iterator[list[tuple[str, tuple[Write, ...]]]]:
+    """Yield the writes of some cards at a time, as many as one request takes."""
+    batch: list[tuple[str, tuple[Write, ...]]] = []
+    size = 0
+    for task, some in writes.items():
+        if batch and (len(batch) == MOST_CARDS or size + len(some) > MOST_WRITES):
+            yield batch
+            batch, size = [], 0
+        batch.append((task, some))
+        size += len(some)
+    if batch:
+        yield batch
+
+
+__all__ = ["MOST_NEW_IN_A_JOB", "Asked", "Notes", "Pace", "Synced", "Syncing"]
