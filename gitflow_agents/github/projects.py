@@ -7,6 +7,7 @@ as variables, and the parts of a mutation are named by their position alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from gitflow_agents.board.terms import (
@@ -94,6 +95,15 @@ query All($login: String!, $number: Int!, $after: String) {{
   }}
 }}
 {_ITEM}"""
+_ALL_AND_ARCHIVED = _ALL.replace(
+    "after: $after)", "after: $after, archivedStates: [NOT_ARCHIVED, ARCHIVED])"
+)
+_KNOWS = """
+query Knows {
+  project: __type(name: "ProjectV2") { fields { name args { name } } }
+  option: __type(name: "ProjectV2SingleSelectFieldOptionInput") { inputFields { name } }
+}
+"""
 _OWNER = """
 query Owner($login: String!, $owner: String!, $name: String!) {
   repositoryOwner(login: $login) {
@@ -153,6 +163,7 @@ _PARTS: Mapping[type, tuple[str, str, str]] = {
 """Of each kind of write the type of its input, the mutation, and what is asked back."""
 _BACK = ("UnarchiveProjectV2ItemInput", "unarchiveProjectV2Item", "{ item { id } }")
 _VALUES = {"TEXT": "text", "NUMBER": "number", "DATE": "date"}
+_MAKING = (AddDraft, AddField)
 _RIGHTS = ("INSUFFICIENT_SCOPES", "FORBIDDEN")
 
 
@@ -193,10 +204,11 @@ class Projects:
         return board, {one.id: one for one in found}
 
     def all(self) -> Iterator[Item]:
-        """Go through all cards, 100 a request."""
+        """Go through all cards, 100 a request; archived ones where GitHub can list them."""
         after = None
+        document = _ALL_AND_ARCHIVED if self._lists_archived else _ALL
         while True:
-            said, wrong = self._ask(_ALL, {"after": after})
+            said, wrong = self._ask(document, {"after": after})
             items = self._project(said, wrong)["items"]
             yield from (_item(one) for one in items["nodes"] if one)
             if not items["pageInfo"]["hasNextPage"]:
@@ -211,6 +223,8 @@ class Projects:
         if not writes:
             return ()
         assert len(writes) <= MOST_WRITES
+        if not self._number:
+            self._find()
         parts = [_part(one) for one in writes]
         given = ", ".join(f"$w{turn}: {kind}!" for turn, (kind, _, _) in enumerate(parts))
         asked = "\n".join(
@@ -220,17 +234,23 @@ class Projects:
         self._asked += 1
         said, wrong = self._github.graph(
             f"mutation Write({given}) {{\n{asked}\n}}",
-            {f"w{turn}": _input(one, project) for turn, one in enumerate(writes)},
+            {f"w{turn}": self._input(one, project) for turn, one in enumerate(writes)},
             f"{self._name} could not be written",
             # One that was done and is done again is another card.
-            once=any(isinstance(one, AddDraft | AddField) for one in writes),
+            once=any(isinstance(one, _MAKING) for one in writes),
         )
         refused = _by_part(wrong)
         lacks = [one for one in wrong if one.get("type") in _RIGHTS]
         if wrong and (not said or len(lacks) == len(writes)):
             raise self._refusal(lacks or wrong)
         names = [f"w{turn}" for turn in range(len(writes))]
-        if any(said.get(name) is None and name not in refused for name in names):
+        known = {str((one.get("path") or [""])[0]) for one in wrong if one.get("type")}
+        if any(
+            said.get(name) is None
+            # What makes something may have made it, where GitHub only says that it went wrong.
+            and (name not in refused or (name not in known and isinstance(one, _MAKING)))
+            for name, one in zip(names, writes, strict=True)
+        ):
             raise ForgeDown(
                 f"{self._name} was written, and GitHub did not say what came of it",
                 hint="nothing is lost; run it again",
@@ -241,6 +261,35 @@ class Projects:
         )
 
     # --- asking -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _knows(self) -> tuple[bool, bool]:
+        """Return whether GitHub lists archived cards, and keeps choices whose ids it is sent.
+
+        Both are newer than the description that it publishes, and servers of one's own may lack
+        them.
+        """
+        self._asked += 1
+        said, _ = self._github.graph(_KNOWS, {}, f"{self._name} could not be read")
+        fields = (said.get("project") or {}).get("fields") or ()
+        items = next((one["args"] for one in fields if one["name"] == "items"), ())
+        inputs = (said.get("option") or {}).get("inputFields") or ()
+        return (
+            any(one["name"] == "archivedStates" for one in items),
+            any(one["name"] == "id" for one in inputs),
+        )
+
+    @property
+    def _lists_archived(self) -> bool:
+        return self._knows[0]
+
+    def _input(self, write: Write, project: str) -> dict[str, Any]:
+        """Return what a mutation is given for a write."""
+        said = _input(write, project)
+        if isinstance(write, SetOptions) and self._knows[1]:
+            for one, option in zip(said["singleSelectOptions"], write.options, strict=True):
+                one |= {"id": option.id} if option.id else {}
+        return said
 
     @property
     def _name(self) -> str:

@@ -41,6 +41,8 @@ from gitflow_agents.store.state import new_nonce, state_ref
 
 LEASE_SECONDS = 300.0
 """Seconds for which nobody else writes to a board after somebody said that they do."""
+LAG_SECONDS = 60.0
+"""Seconds in which a listing may lack a card that was made."""
 MOST_CARDS, MOST_WRITES = 20, 50
 """Cards, and changes of them, in one request: a forge gives one ten seconds."""
 MOST_LOOKED_AT = 100
@@ -94,6 +96,8 @@ class Synced:
     waiting: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     made: tuple[AddField | SetOptions, ...] = ()
+    unmade: dict[str, str] = field(default_factory=dict)
+    """What of that was refused, and why."""
     unmapped: tuple[str, ...] = ()
     writes: dict[str, tuple[Write, ...]] = field(default_factory=dict)
     left: str = ""
@@ -184,6 +188,19 @@ class Notes:
         self.set(writer=None)
         self._write("board_noted", said)
 
+    def break_off(self) -> None:
+        """Say what was written until something went wrong.
+
+        Where cards were made of which nobody heard, the board is left alone for as long as its
+        listings may lack them: who looks for them too early makes them again.
+        """
+        said = "the board was written in part"
+        if not self.now.index.is_adding:
+            self.end(said)
+            return
+        self.set(writer=Writer(nonce="", until=self._clock + LAG_SECONDS))
+        self._write("board_noted", said)
+
     def _write(self, event: str, said: str) -> None:
         for turn in range(RACES):
             try:
@@ -272,7 +289,7 @@ class Syncing:
         except BaseException:
             if self._notes.has_begun:
                 with suppress(FlowError):
-                    self._notes.end("the board was written in part")
+                    self._notes.break_off()
             raise
         finally:
             came.requests = self.board.asked
@@ -432,7 +449,7 @@ class _Turn:
             for write, result in zip(some, self._send(some), strict=True):
                 if result.refused:
                     name = write.name if isinstance(write, AddField) else "its choices"
-                    came.failed[f"the field {name}"] = result.refused
+                    came.unmade[f"the field {name}"] = result.refused
         came.made = to_make
         self._project, _ = self._board.look()
         self._layout = layout(self._project, self._syncing.shown, notes.now.index.fields)
@@ -467,7 +484,7 @@ class _Turn:
         for some in _batches(lost):
             for result in self._send([write for _, part in some for write in part]):
                 if result.refused:
-                    self._came.failed["choices that were lost"] = result.refused
+                    self._came.unmade["choices that were lost"] = result.refused
 
     # --- writing ----------------------------------------------------------------------------------
 

@@ -1,0 +1,315 @@
+"""A board in step with its plan: what is written, how often, and what becomes of people's changes.
+
+The board is one of the fake GitHub; the plan is a real one of three tasks, on which people act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitflow_agents.board.memory import FOLDER, Index
+from gitflow_agents.forge import ForgeDown, ForgeRefused
+from gitflow_agents.github import GitHub
+from gitflow_agents.render import utc
+from gitflow_agents.service import Service, boarding, fsck
+from gitflow_agents.service.boarding import Boarding
+from gitflow_agents.service.syncing import LAG_SECONDS, Asked, Pace, Synced, Syncing
+from gitflow_agents.store import Draft, boards
+from tests import repos
+from tests.forge import Hub, Project, Token
+from tests.repos import Cli, Repo
+
+PLAN = """
+plan: auth
+goal: Users can log in
+tasks:
+  - {id: "1", title: User model, description: d, run: "true"}
+  - {id: "2", title: Login, description: d, run: "true", depends_on: ["1"]}
+  - {id: "3", title: Logout, description: d, run: "true"}
+"""
+FIELDS = {
+    "TM_ID": "TEXT",
+    "Plan": "TEXT",
+    "Attempt": "NUMBER",
+    "Started": "DATE",
+    "Priority": ["high", "medium", "low"],
+}
+
+
+@dataclass
+class Day:
+    """One plan and its board, and what people do with both."""
+
+    repo: Repo
+    hub: Hub
+    board: Project
+    token: Token
+    plan: str = "auth"
+    said: list[str] = field(default_factory=list)
+    now: float = 1_000_000.0
+
+    def __post_init__(self) -> None:
+        self.cli = Cli(self.repo)
+        self.service = Service(str(self.repo.path), clock=lambda: self.now)
+
+    @property
+    def attempt_began(self) -> float:
+        """Return when the first attempt at the first task began."""
+        snapshot = self.service.store.load(self.plan)
+        assert snapshot is not None
+        return snapshot.record("1").attempts[0].started_at
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def boarding(self) -> Boarding:
+        api, server = self.hub.api, self.hub.base
+        github = GitHub("acme/shop", self.token.text, api=api, server=server, branch="main")
+        return Boarding(github, Pace(), self.said.append)
+
+    def syncing(self) -> Syncing:
+        """Return who keeps the board, as another process would."""
+        snapshot = self.service.store.load(self.plan)
+        how = boarding.shown(self.service.config, self.plan, str(self.board.number))
+        assert snapshot is not None
+        assert how is not None
+        desk = self.service.desk(snapshot, lambda told: None)
+        return self.boarding().syncing(desk, replace(how, owner=self.board.owner))
+
+    def sync(self, **asked: Any) -> Synced:
+        """Bring the board in step."""
+        return self.syncing().go(Asked(**asked))
+
+    def act(self, *words: str) -> None:
+        """Do something at the terminal."""
+        done = self.cli(*words)
+        assert done.exit_code == 0, done.stderr
+
+    @property
+    def index(self) -> Index:
+        """Return what the state remembers of the board as a whole."""
+        snapshot = self.service.store.load(self.plan)
+        assert snapshot is not None
+        return boards.index_of(self.service.repository, snapshot.tree)
+
+
+@pytest.fixture(scope="module")
+def begun(template: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """Return a repository with a plan that was accepted, and nothing of it begun."""
+    repo = repos.copy(template, tmp_path_factory.mktemp("begun") / "repo")
+    repo.write("plans/auth.yaml", PLAN)
+    repo.commit("plan")
+    service = Service(str(repo.path))
+    service.accepted("auth", PLAN.encode(), service.store, lambda told: None)
+    service.close()
+    return repo
+
+
+@pytest.fixture
+def day(begun: Repo, hub: Hub, tmp_path: Path) -> Iterator[Day]:
+    """Return a board with our fields, one of them without choices, and a plan for it."""
+    hub.organisation("acme", "alice")
+    board = hub.project("acme", fields=FIELDS)
+    board.choose_from("Status", ["Todo", "pending", "in-progress", "QA Review", "done"])
+    token = hub.person("alice", scopes=("project",))
+    made = Day(repos.copy(begun, tmp_path / "own"), hub, board, token)
+    yield made
+    made.service.close()
+
+
+def drop(day: Day, title: str) -> None:
+    """Take a card off the board, as a person does."""
+    day.board.delete(day.board.card(title))
+
+
+def forget(day: Day) -> None:
+    """Take all that is remembered of the board out of the state."""
+    snapshot = day.service.store.load(day.plan)
+    assert snapshot is not None
+    draft = Draft(snapshot)
+    files = day.service.repository.files(snapshot.tree)
+    draft.files |= dict.fromkeys((path for path, _ in files if path.startswith(FOLDER)), None)
+    draft.tell("board_noted", note="forgotten")
+    day.service.store.commit(draft)
+
+
+SHOWN = {
+    title: {"TM_ID": str(number), "Plan": "auth", "Status": "pending", "Priority": "medium"}
+    for number, title in enumerate(("User model", "Login", "Logout"), 1)
+}
+
+
+# What is written.
+
+
+def test_new_cards_take_three_requests_a_change_two_and_nothing_none(day: Day) -> None:
+    assert (day.sync().created, day.board.shown()) == (["1", "2", "3"], SHOWN)
+    asked = [day.sync().requests]
+    day.act("take", "1")
+    day.act("skip", "3", "-m", "not now")
+    came = day.sync()
+    asked += [came.requests, day.sync().requests, day.sync(is_full=True).requests]
+    taken = {"Status": "in-progress", "Attempt": 1.0, "Started": utc(day.attempt_began)[:10]}
+    assert day.board.shown() == {"User model": SHOWN["User model"] | taken, "Login": SHOWN["Login"]}
+    assert (came.updated, asked) == (["1", "3"], [0, 2, 0, 1])
+    assert fsck.check(day.service.store, "auth").findings == ()
+
+
+def test_a_dry_run_says_the_writes_and_does_none(day: Day) -> None:
+    came = day.sync(dry_run=True)
+    kinds = [type(one).__name__ for one in came.writes["1"]]
+    assert kinds == ["AddDraft", *["SetValue"] * 4]
+    assert (day.board.shown(), day.index) == ({}, Index())
+
+
+def test_a_person_who_moved_a_card_is_reported_and_left_alone_until_there_is_news(day: Day) -> None:
+    day.sync()
+    day.board.set(day.board.card("Login"), "Status", "done")
+    drop(day, "Logout")
+    kept = day.sync(is_full=True)
+    assert [(one.task, one.field, one.theirs) for one in kept.drift] == [
+        ("2", "Status", "done"),
+        ("3", "card", "taken off the board"),
+    ]
+    day.act("skip", "2", "-m", "no")
+    assert [*day.board.shown()] == ["User model", "Login"]
+    came = day.sync()
+    assert ([*day.board.shown()], came.updated) == (["User model"], ["2"])
+    day.sync(overwrite=True)
+    assert [*day.board.shown()] == ["User model", "Logout"]
+
+
+def test_what_was_refused_is_reported_and_written_by_the_next_pass(day: Day) -> None:
+    day.hub.refuse("GRAPHQL * updateProjectV2ItemFieldValue", 422)
+    came = day.sync()
+    assert ([*came.failed], day.index.told) == (["1"], "")
+    again = day.sync()
+    assert (again.updated, day.board.shown()) == (["1"], SHOWN)
+
+
+# Never twice.
+
+
+def test_cards_of_which_nobody_heard_are_found_and_not_made_again(day: Day) -> None:
+    day.hub.refuse("GRAPHQL w2 addProjectV2DraftIssue", "lost")
+    with pytest.raises(ForgeDown):
+        day.sync()
+    # A listing may lack them for a while.
+    assert day.sync().left == "somebody else is writing to the board"
+    day.pass_time(LAG_SECONDS + 1)
+    day.sync()
+    assert (day.board.shown(), len(day.board.cards)) == (SHOWN, 3)
+
+
+def test_who_finds_another_writer_leaves_the_board_alone(day: Day) -> None:
+    other = Day(day.repo, day.hub, day.board, day.token)
+    met: list[str] = []
+
+    def meet(asked: str) -> None:
+        if asked == "POST /graphql" and day.index.writer and not met:
+            met.append(other.sync().left)
+
+    day.hub.before = meet
+    day.sync()
+    assert (met, day.board.shown()) == (["somebody else is writing to the board"], SHOWN)
+    other.service.close()
+
+
+def test_a_sync_goes_on_until_it_has_told_what_happened_meanwhile(day: Day) -> None:
+    acted: list[str] = []
+
+    def act(asked: str) -> None:
+        if asked == "POST /graphql" and day.index.writer and not acted:
+            acted.append("skip 3")
+            day.act("skip", "3", "-m", "no")
+
+    day.hub.before = act
+    day.sync()
+    assert (acted, [*day.board.shown()]) == (["skip 3"], ["User model", "Login"])
+
+
+def test_without_its_memory_it_finds_its_cards_and_keeps_what_people_changed(day: Day) -> None:
+    day.sync()
+    day.board.set(day.board.card("Login"), "Priority", "high")
+    forget(day)
+    came = day.sync()
+    assert (came.created, came.updated, len(day.board.cards)) == ([], [], 3)
+    assert [(one.task, one.field) for one in came.drift] == [("2", "Priority")]
+    assert day.board.shown()["Login"]["Priority"] == "high"
+
+
+def test_a_card_that_only_has_the_title_of_a_task_waits_for_a_word(day: Day) -> None:
+    theirs = day.board.draft("Login", "what we want")
+    came = day.sync()
+    assert (came.waiting, came.created, day.sync().requests) == (("2",), ["1", "3"], 0)
+    assert day.sync(adopt=True).waiting == ()
+    assert (len(day.board.cards), day.board.values(theirs)["TM_ID"]) == (3, "2")
+    assert theirs.body == "what we want"
+
+
+def test_a_job_makes_some_cards_and_leaves_the_rest_to_the_next(day: Day) -> None:
+    came = [day.sync(most_new=2), day.sync(most_new=2)]
+    assert [one.created for one in came] == [["1", "2"], ["3"]]
+    assert [one.is_behind for one in came] == [True, False]
+
+
+def test_more_cards_than_github_takes_in_a_minute_wait() -> None:
+    now = [0.0]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(sleep, lambda: now[0])
+    for _ in range(30):
+        pace.wait(20, lambda text: None)
+        now[0] += 1
+    made = list(pace.made)
+    assert (len(slept), len(made), max(slept) > 3000) == (len(slept), 500, True)
+    assert all(sum(0 <= later - at < 60 for later in made) <= 80 for at in made)
+
+
+# A board that lacks something.
+
+
+@pytest.mark.parametrize("is_dated", [True, False])
+def test_fields_and_choices_are_made_and_nobody_loses_what_they_had_chosen(
+    day: Day, is_dated: bool
+) -> None:
+    day.hub.is_dated = is_dated
+    day.board.choose_from("Status", ["Todo", "Later"])
+    theirs = day.board.draft("A card of theirs", Status="Later")
+    away = day.board.draft("Put away", Status="Later")
+    day.board.archive(away)
+    came = day.sync(creates=True)
+    choices = [one.name for one in day.board.named("Status").choices]
+    assert choices == ["Todo", "Later", "pending", "in-progress", "QA Review", "done"]
+    assert day.board.values(theirs) == {"Status": "Later"}
+    assert day.board.shown()["Login"]["Dependencies"] == "1"
+    assert (came.missing, day.index.choices, away.is_archived) == (came.missing, {}, True)
+
+
+def test_a_token_without_the_scope_is_told_so_once(day: Day) -> None:
+    day.token = day.hub.person("alice", scopes=("repo", "read:project"))
+    syncing = [day.syncing(), day.syncing()]
+    for one in syncing:
+        with pytest.raises(ForgeRefused, match="lacks the scope `project`"):
+            one.go(Asked())
+    assert [one.is_news for one in syncing] == [True, False]
+    assert (syncing[0].is_due, day.index.writer, day.board.cards) == (False, None, {})
+    day.token = day.hub.person("alice", scopes=("project",))
+    day.sync(is_full=True)
+    assert (day.board.shown(), day.index.refused) == (SHOWN, "")
+
+
+def test_a_field_of_another_kind_is_refused_before_anything_is_written(day: Day) -> None:
+    day.board.add_field("Wave", "TEXT")
+    with pytest.raises(ForgeRefused, match="the board's field `Wave` is a text"):
+        day.sync()
+    assert day.board.cards == {}
