@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from gitflow_agents.board.memory import FOLDER, Index
+from gitflow_agents.board.report import Report
 from gitflow_agents.forge import ForgeDown, ForgeRefused
 from gitflow_agents.github import GitHub
 from gitflow_agents.render import utc
 from gitflow_agents.service import Service, boarding, fsck
 from gitflow_agents.service.boarding import Boarding
-from gitflow_agents.service.syncing import LAG_SECONDS, Asked, Pace, Synced, Syncing
+from gitflow_agents.service.syncing import LAG_SECONDS, Asked, Pace, Syncing
 from gitflow_agents.store import Draft, boards
 from tests import repos
 from tests.forge import Hub, Project, Token
@@ -81,7 +82,7 @@ class Day:
         desk = self.service.desk(snapshot, lambda told: None)
         return self.boarding().syncing(desk, replace(how, owner=self.board.owner))
 
-    def sync(self, **asked: Any) -> Synced:
+    def sync(self, **asked: Any) -> Report:
         """Bring the board in step."""
         return self.syncing().go(Asked(**asked))
 

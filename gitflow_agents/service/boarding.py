@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from gitflow_agents.board.report import Report
 from gitflow_agents.board.shown import Shown, shown_of
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.github.client import GitHub
@@ -18,7 +19,7 @@ from gitflow_agents.models import Config, Home, place_of
 from gitflow_agents.models import Projects as Wanted
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.service.service import Service
-from gitflow_agents.service.syncing import Asked, Pace, Synced, Syncing
+from gitflow_agents.service.syncing import Asked, Pace, Syncing
 from gitflow_agents.store.remote import settings_of, usual_remote
 
 TOKEN = "GITFLOW_PROJECT_TOKEN"
@@ -38,7 +39,7 @@ class Boarding:
     tell: Callable[[str], None] = lambda text: None
     """Hears of progress."""
 
-    def sync(self, desk: Desk, shown: Shown, asked: Asked) -> Synced:
+    def sync(self, desk: Desk, shown: Shown, asked: Asked) -> Report:
         """Bring the board of a plan in step; ForgeRefused or ForgeDown as `Syncing.go` says."""
         return self.syncing(desk, shown).go(asked)
 

@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from gitflow_agents.board.cards import Card, cards, digest, former, unmapped
-from gitflow_agents.board.changes import Drift, adopted, after, changes, stale
+from gitflow_agents.board.changes import adopted, after, changes, stale
 from gitflow_agents.board.memory import Index, Placed, Writer
+from gitflow_agents.board.report import Report
 from gitflow_agents.board.shown import Shown, layout
 from gitflow_agents.board.terms import (
     AddContent,
@@ -76,33 +77,6 @@ class Asked:
     def is_thorough(self) -> bool:
         """Say whether every card is looked at, whatever is remembered."""
         return self.is_full or self.creates or self.overwrite or self.adopt is not None
-
-
-@dataclass
-class Synced:
-    """What came of it, by task.
-
-    `writes` are those that were done, or of a dry run would be; `left` says what was not done and
-    why, and `is_behind` that something of that is still to be written.
-    """
-
-    plan: str
-    url: str = ""
-    created: list[str] = field(default_factory=list)
-    updated: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    drift: list[Drift] = field(default_factory=list)
-    waiting: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    made: tuple[AddField | SetOptions, ...] = ()
-    unmade: dict[str, str] = field(default_factory=dict)
-    """What of that was refused, and why."""
-    unmapped: tuple[str, ...] = ()
-    writes: dict[str, tuple[Write, ...]] = field(default_factory=dict)
-    left: str = ""
-    requests: int = 0
-    is_behind: bool = False
 
 
 @dataclass
@@ -265,13 +239,13 @@ class Syncing:
     def __post_init__(self) -> None:
         self._notes = Notes(self.desk)
 
-    def go(self, asked: Asked) -> Synced:
+    def go(self, asked: Asked) -> Report:
         """Bring the board in step, and return what came of it.
 
         Raises ForgeRefused where nothing can be written, and notes that; ForgeDown where the forge
         could not be asked.  What was done until then is remembered.
         """
-        came = Synced(self.desk.snapshot.plan.plan)
+        came = Report(self.desk.snapshot.plan.plan, is_dry=asked.dry_run)
         try:
             for _ in range(MOST_TURNS):
                 try:
@@ -320,7 +294,7 @@ class Syncing:
             known=known,
         )
 
-    def _turn(self, asked: Asked, came: Synced) -> bool:
+    def _turn(self, asked: Asked, came: Report) -> bool:
         """Do what is due; return whether nothing has become due meanwhile."""
         notes, desk = self._notes, self.desk
         notes.load()
@@ -356,7 +330,7 @@ class _Turn:
     """One turn: what is read, and what is written of it."""
 
     def __init__(
-        self, syncing: Syncing, notes: Notes, asked: Asked, came: Synced, wanted: Mapping[str, Card]
+        self, syncing: Syncing, notes: Notes, asked: Asked, came: Report, wanted: Mapping[str, Card]
     ) -> None:
         self._syncing, self._notes, self._asked, self._came = syncing, notes, asked, came
         self._wanted, self._board = wanted, syncing.board
@@ -393,6 +367,7 @@ class _Turn:
         notes.set(project=self._project.id, url=self._project.url, fields=fields)
         notes.set(is_read=True, waiting=waiting)
         came.url, came.missing = self._project.url, self._layout.missing
+        came.layout = self._layout
         came.waiting = tuple(task for task in waiting if task not in self._items)
 
     def _look(self) -> None:
@@ -620,4 +595,4 @@ def _batches(
         yield batch
 
 
-__all__ = ["MOST_NEW_IN_A_JOB", "Asked", "Notes", "Pace", "Synced", "Syncing"]
+__all__ = ["MOST_NEW_IN_A_JOB", "Asked", "Notes", "Pace", "Syncing"]
