@@ -6,7 +6,7 @@ processes of this machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -163,6 +163,92 @@ Reaction = Literal["eyes", "rocket", "+1", "confused", "-1"]
 """Seen, accepted, done, not understood, refused."""
 
 
+@dataclass(frozen=True)
+class Issue:
+    """An issue as it is; `node` and `id` are what it is called in GraphQL and in REST.
+
+    `closed` says why it is closed, and is empty while it is open.
+    """
+
+    number: int
+    node: str
+    id: int
+    title: str
+    body: str
+    closed: Literal["", "completed", "not_planned"] = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class NewIssue:
+    """An issue to be made; `key` is whose it is, `parent` the node of that which it hangs below."""
+
+    key: str
+    title: str
+    body: str
+    labels: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
+    parent: str = ""
+
+
+@dataclass(frozen=True)
+class EditIssue:
+    """Another title and other words of an issue."""
+
+    node: str
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class CloseIssue:
+    """An issue is closed, as done or as something that will not be."""
+
+    node: str
+    reason: Literal["completed", "not_planned"]
+
+
+@dataclass(frozen=True)
+class ReopenIssue:
+    """An issue is open again."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class HangIssue:
+    """An issue hangs below another one, and no more where it hung before."""
+
+    node: str
+    parent: str
+
+
+IssueWrite = NewIssue | EditIssue | CloseIssue | ReopenIssue | HangIssue
+
+
+@dataclass(frozen=True)
+class IssueWrote:
+    """What came of one write: the issue that was made, if any, or why it was not done."""
+
+    issue: Issue | None = None
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What new issues need to be told by its node: labels, people, what they hang below.
+
+    A label or a person that is missing cannot be told.  `gone` are those of the issues that were
+    asked for which are not there.
+    """
+
+    repository: str
+    labels: Mapping[str, str]
+    people: Mapping[str, str]
+    epic: str = ""
+    gone: frozenset[str] = frozenset()
+
+
 class Forge(Protocol):
     """Where runs are started; each method raises ForgeRefused or ForgeDown."""
 
@@ -291,6 +377,42 @@ class Forge(Protocol):
         ...
 
 
+class Tracker(Protocol):
+    """Where tasks have issues; each method raises ForgeRefused or ForgeDown."""
+
+    def ground(
+        self,
+        labels: Sequence[str],
+        people: Sequence[str],
+        epic: str = "",
+        there: Sequence[str] = (),
+    ) -> Ground:
+        """Look up what issues are made with; a label that is missing is made.
+
+        `epic` is an issue as people write it, `there` are nodes of issues that should be there.
+        """
+        ...
+
+    def issues(self, nodes: Sequence[str]) -> Mapping[str, Issue]:
+        """Return those of at most 100 issues that are still there, by their node."""
+        ...
+
+    def own_issues(self, since: float, label: str = "") -> tuple[Issue, ...]:
+        """Return the issues of ours that were changed since a time, or the open ones of a label."""
+        ...
+
+    def write_issues(self, ground: Ground, writes: Sequence[IssueWrite]) -> tuple[IssueWrote, ...]:
+        """Do a few writes by one request, and return what came of each.
+
+        ForgeDown where nobody knows which of them were done.
+        """
+        ...
+
+    def block(self, number: int, by: int, *, ends: bool = False) -> None:
+        """Let an issue wait for another one, of which the id is given; or not any more."""
+        ...
+
+
 class Talk(Protocol):
     """Where people say what they want; each method raises ForgeRefused or ForgeDown."""
 
@@ -321,18 +443,28 @@ __all__ = [
     "FORGE",
     "OWN",
     "Check",
+    "CloseIssue",
     "Comment",
     "Decision",
+    "EditIssue",
     "Forge",
     "ForgeDown",
     "ForgeRefused",
     "ForgeRun",
+    "Ground",
+    "HangIssue",
+    "Issue",
+    "IssueWrite",
+    "IssueWrote",
     "Job",
     "Looked",
+    "NewIssue",
     "Page",
     "Reacted",
     "Reaction",
+    "ReopenIssue",
     "Review",
     "Talk",
+    "Tracker",
     "Trouble",
 ]

@@ -208,6 +208,9 @@ BOT = r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(\[bot\])?$"
 WORD = r"^[a-z][a-z0-9-]{0,39}$"
 
 RUNNER = r"^[a-z0-9][a-z0-9-]{0,31}$"
+TAG = r"^[^\s,](?:[^,\r\n]{0,48}[^\s,])?$"
+"""A label of an issue: at most 50 characters, and no comma, which parts them in an address."""
+
 LABEL = r"^[A-Za-z0-9_][A-Za-z0-9_.:/=+-]{0,127}$"
 
 PlanName = Annotated[str, StringConstraints(strict=True, pattern=PLAN_NAME)]
@@ -492,6 +495,26 @@ class Instead(Model):
     digest: str
 
 
+def _epic(value: Any) -> Any:
+    said = _EPIC.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
+    if said is None:
+        raise ValueError("is no issue; write its number, or its address")
+    where = said["short"] or said["long"] or ""
+    return f"{where}#{said['number']}"
+
+
+_EPIC = re.compile(
+    r"(?:https?://[^/\s]+/(?P<long>[\w.-]+/[\w.-]+)/issues/|(?P<short>[\w.-]+/[\w.-]+)?\#)?"
+    r"(?P<number>[1-9]\d{0,9})"
+)
+Epic = Annotated[
+    str,
+    BeforeValidator(_epic),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}),
+]
+"""An issue as GitHub writes it: `#12`, or `owner/name#12` of another repository."""
+
+
 class Plan(Model):
     """A goal and its tasks, as one file says them."""
 
@@ -512,6 +535,7 @@ class Plan(Model):
     gate: Lines = ()
     protected_paths: Lines = ()
     tracker: Line | None = None
+    epic: Epic | None = None
     tasks: tuple[Task, ...]
     # Accepted as other tools write them, and only compared with what is computed.
     estimated_total_time: Time | None = None
@@ -809,6 +833,22 @@ def _in_file(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+class Issues(Model):
+    """What the issues of tasks are like, where a repository wants them."""
+
+    labels: Annotated[
+        tuple[Annotated[str, StringConstraints(strict=True, pattern=TAG)], ...],
+        BeforeValidator(_listed),
+        Field(max_length=20),
+    ] = ()
+    follow_ups: Annotated[bool, Field(strict=True)] = False
+    """Whether what a merged task leaves to be done becomes issues, too."""
+
+
+def _switch(value: Any) -> Any:
+    return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
+
+
 USUAL = "default"
 """The runner of tasks that name none, where a config has one of that name."""
 
@@ -864,6 +904,11 @@ class Config(Model):
     """Whether Actions start the plan files of the default branch, too."""
     cache: Lines = ()
     """Folders of a machine of a forge that attempts at the same service hand on."""
+    issues: Annotated[
+        Issues | None,
+        BeforeValidator(_switch, json_schema_input_type=bool | Issues),
+    ] = None
+    """Whether each task has an issue on a forge, and what it is like."""
     runners: dict[RunnerName, Labels] = {}
     """Labels of the machines of a forge that plans may name; `default` is for those that do not."""
     projects: Annotated[
@@ -1252,6 +1297,77 @@ class Home(Model):
     def number(self) -> int:
         """Return what the plan is told of in, 0 where that is nothing."""
         return self.pull or self.issue
+
+
+class Tracked(Model):
+    """An issue of ours: where it is, and what it was told last.
+
+    `node` and `id` are what it is called in GraphQL and in REST.
+    """
+
+    number: int
+    node: str = ""
+    id: int = 0
+    text: str = ""
+    """The digest of the task's text that it was told, or was compared with."""
+    told: str = ""
+    """The digest of title and words as they were written there."""
+    closed: Literal["", "completed", "not_planned"] = ""
+    """Why it is closed, as far as it was told; empty while it is open."""
+    needs: tuple[str, ...] = ()
+    """What the task needed when it was last told what it waits for."""
+    blocked_by: tuple[str, ...] = ()
+    """The tasks of whose issues it was told that it waits for them."""
+    is_child: bool = False
+    """It hangs below the plan's own issue."""
+    is_gone: bool = False
+    """Somebody deleted it."""
+    theirs: str = ""
+    """In a sentence what people made of it that is not what we would have written."""
+
+
+class Making(Model):
+    """Issues that are being made; the others leave that alone until then (seconds since epoch).
+
+    `keys` are ids of tasks, an empty one for the plan, `+` and a digest for what a task left to do.
+    """
+
+    nonce: str
+    keys: tuple[str, ...]
+    since: float
+    until: float
+
+
+class Tracking(Model):
+    """What is known of a plan's issues as a whole."""
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    url: str = ""
+    """The address of an issue, without its number."""
+    issue: Tracked | None = None
+    """The plan's own."""
+    epic: str = ""
+    """What it hangs below."""
+    making: Making | None = None
+    paced_until: float = 0.0
+    """When a forge will have had time enough for all that were made."""
+    unblocked: str = ""
+    """Why the issues are not told what they wait for."""
+    followed: dict[str, int] = {}
+    """The issue of what tasks left to be done, by a digest of its words."""
+    refused: str = ""
+    """Why there are none, or not all."""
+    without: tuple[str, ...] = ()
+    """The keys of which alone one is refused; without any of them it is all."""
+    again_at: float = 0.0
+    """When it is tried again, of what is refused."""
+
+
+class TrackedShard(Model):
+    """The issues of some tasks."""
+
+    schema_: Annotated[int, Field(alias="schema")] = SCHEMA
+    tasks: dict[str, Tracked] = {}
 
 
 class Spoken(Model):

@@ -26,6 +26,7 @@ from gitflow_agents.errors import ExitCode, FlowError, Problem, UsageError
 from gitflow_agents.execute import Verdict
 from gitflow_agents.forge import Forge, ForgeRun
 from gitflow_agents.github import GitHub, Surroundings, annotation, surroundings, whereabouts
+from gitflow_agents.github.issues import Issues
 from gitflow_agents.models import SCHEMA, Limits, Status
 from gitflow_agents.render.story import summary
 from gitflow_agents.render.text import cell
@@ -218,7 +219,8 @@ def _pass(
     done: list[Snapshot] = []
     for plan in names:
         try:
-            done.append(job.jobs.reconcile(plan, job.github, heard, parallel, words, job.github))
+            beside = heard, parallel, words, job.github, Issues(job.github)
+            done.append(job.jobs.reconcile(plan, job.github, *beside))
         except FlowError as e:  # one plan must not keep the others waiting
             failed.append((plan, e))
     for snapshot in done:

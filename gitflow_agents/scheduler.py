@@ -34,6 +34,8 @@ from gitflow_agents.models import (
     Reason,
     Status,
     TaskRecord,
+    Tracked,
+    Tracking,
 )
 from gitflow_agents.transitions import RETRIED_BY_ITSELF
 
@@ -93,6 +95,10 @@ class Snapshot:
     """What decides on the plan: `local`, or what the remote is called here."""
     as_of: float | None = None
     """When the remote was last read, where it could not be read now; 0 is never."""
+    tracking: Tracking = field(default_factory=Tracking)
+    """What is known of the plan's issues on a forge."""
+    issues: dict[str, Tracked] = field(default_factory=dict)
+    """The issue of each task that has one, also of those that left the plan."""
     frontier: Frontier = field(init=False)
     by_status: dict[Status, set[str]] = field(init=False)
     hopeful: set[str] = field(init=False, default_factory=set)
@@ -126,6 +132,11 @@ class Snapshot:
     def record(self, task: str) -> TaskRecord:
         """Return what is known about a task; an empty record when nothing is."""
         return self.records.get(task) or _nothing_known(task)
+
+    def issue(self, task: str) -> str:
+        """Return the issue of a task as people write it, `#12`; nothing where there is none."""
+        tracked = self.issues.get(task)
+        return f"#{tracked.number}" if tracked is not None and not tracked.is_gone else ""
 
     def plan_for(self, task: str) -> Plan:
         """Return the plan as the next attempt at a task goes by it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,14 +17,23 @@ from typing import Any, Literal
 from gitflow_agents.commands import Act
 from gitflow_agents.forge import (
     Check,
+    CloseIssue,
     Comment,
     Decision,
+    EditIssue,
     ForgeDown,
     ForgeRefused,
     ForgeRun,
+    Ground,
+    HangIssue,
+    Issue,
+    IssueWrite,
+    IssueWrote,
+    NewIssue,
     Page,
     Reacted,
     Reaction,
+    ReopenIssue,
     Review,
 )
 from gitflow_agents.forge import Job as Kind
@@ -60,6 +69,130 @@ class Waiting:
         steps = frozenset({self.reason}) if self.reason else frozenset[str]()
         over = bool(self.conclusion)
         return ForgeRun(self.id, name, over, self.conclusion, f"run/{self.id}", steps)
+
+
+@dataclass
+class Tracked:
+    """The issues of a forge, as they are and as people change them: a Tracker."""
+
+    there: dict[int, Issue] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    """What an issue hangs below, by their nodes."""
+    labels: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    assigned: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    waits: set[tuple[int, int]] = field(default_factory=set)
+    """Which issue waits for which, by their numbers."""
+    assignable: frozenset[str] = frozenset()
+    asked: list[str] = field(default_factory=list)
+    fails: list[str] = field(default_factory=list)
+    """What goes wrong with the next writes: `lost`, `late`, `down`, `refused`, or a word that an
+    issue's title holds which alone is refused."""
+    late: list[list[IssueWrite]] = field(default_factory=list)
+    """Writes that are done when `arrive` is called."""
+    forbids: set[str] = field(default_factory=set)
+    before: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
+    """What is done before and after a write."""
+    last: int = 10
+
+    def ground(
+        self,
+        labels: Sequence[str],
+        people: Sequence[str],
+        epic: str = "",
+        there: Sequence[str] = (),
+    ) -> Ground:
+        """Return what issues are made with."""
+        self._ask("ground")
+        nodes = {issue.node for issue in self.there.values()}
+        who = {login: f"U_{login}" for login in people if login in self.assignable}
+        below = f"I_{epic[1:]}" if epic.startswith("#") and int(epic[1:]) in self.there else ""
+        return Ground("R_1", {name: name for name in labels}, who, below, frozenset(there) - nodes)
+
+    def issues(self, nodes: Sequence[str]) -> Mapping[str, Issue]:
+        """Return some issues."""
+        self._ask("issues")
+        return {one.node: one for one in self.there.values() if one.node in nodes}
+
+    def own_issues(self, since: float, label: str = "") -> tuple[Issue, ...]:
+        """Return all issues, or the open ones of a label."""
+        self._ask("own_issues")
+        return tuple(
+            one
+            for number, one in self.there.items()
+            if not label or (label in self.labels.get(number, ()) and not one.closed)
+        )
+
+    def write_issues(self, ground: Ground, writes: Sequence[IssueWrite]) -> tuple[IssueWrote, ...]:
+        """Do some writes, or let them go wrong."""
+        self._ask("write_issues")
+        self.before()
+        fault = self.fails.pop(0) if self.fails else ""
+        if fault == "refused":
+            raise ForgeRefused("there are no issues here", status=403)
+        if fault == "late":
+            self.late.append([*writes])
+        if fault in ("late", "down"):
+            raise ForgeDown("no answer")
+        done = tuple(self.write(one, fault) for one in writes)
+        self.after()
+        if fault == "lost":
+            raise ForgeDown("no answer")
+        return done
+
+    def write(self, write: IssueWrite, fault: str = "") -> IssueWrote:
+        """Do one write, or refuse it where a title holds a word."""
+        match write:
+            case NewIssue(_, title, body, labels, people, parent):
+                if fault and fault in title:
+                    return IssueWrote(refused=f"no {fault} here")
+                self.last += 1
+                where = f"https://github.com/alice/shop/issues/{self.last}"
+                made = Issue(self.last, f"I_{self.last}", 1000 + self.last, title, body, "", where)
+                self.there[self.last], self.labels[self.last] = made, labels
+                self.assigned[self.last] = people
+                if parent:
+                    self.parents[made.node] = parent
+                return IssueWrote(made)
+            case EditIssue(node, title, body):
+                return self.change(node, title=title, body=body)
+            case CloseIssue(node, reason):
+                return self.change(node, closed=reason)
+            case ReopenIssue(node):
+                return self.change(node, closed="")
+            case HangIssue(node, parent):
+                self.parents[node] = parent
+                return IssueWrote()
+
+    def change(self, node: str, **changes: Any) -> IssueWrote:
+        """Change an issue, as people do."""
+        number = int(node.removeprefix("I_"))
+        if number not in self.there:
+            return IssueWrote(refused="there is no such issue")
+        self.there[number] = replace(self.there[number], **changes)
+        return IssueWrote()
+
+    def arrive(self) -> None:
+        """Do the writes that were late."""
+        for writes in self.late:
+            for one in writes:
+                self.write(one)
+        self.late.clear()
+
+    def block(self, number: int, by: int, *, ends: bool = False) -> None:
+        """Let an issue wait for another one."""
+        self._ask("block")
+        (self.waits.discard if ends else self.waits.add)((number, by - 1000))
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if what in self.forbids:
+            raise ForgeRefused(f"nobody may {what}", status=403)
+
+    @property
+    def shown(self) -> dict[int, tuple[str, str]]:
+        """Return title and end of each issue, by its number."""
+        return {number: (one.title, one.closed) for number, one in self.there.items()}
 
 
 @dataclass
@@ -121,6 +254,7 @@ class Near:
     asked: list[str] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
     """What is set for every job beside its PATH."""
+    tracker: Tracked = field(default_factory=Tracked)
     now: float = 0.0
     """When what we say is said."""
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -332,7 +466,7 @@ class Near:
     def reconcile(self, plan: str = "p", **options: Any) -> None:
         """Do one pass."""
         with self.jobs(**options) as jobs:
-            jobs.reconcile(plan, self)
+            jobs.reconcile(plan, self, tracker=self.tracker)
 
     def act(self, command: Act, **options: Any) -> Outcome:
         """Carry out what alice says in a job of its own."""

@@ -40,6 +40,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
             "render",
             "errors",
             "forge",
+            "issues",
             "board",
         }
     ),

@@ -510,6 +510,7 @@ def test_status_as_json_is_the_whole_object() -> None:
             {
                 "id": "001",
                 "title": "User model",
+                "issue": None,
                 "status": "completed",
                 "lost": False,
                 "taken_by": None,
@@ -531,6 +532,7 @@ def test_status_as_json_is_the_whole_object() -> None:
             {
                 "id": "002",
                 "title": "Auth service",
+                "issue": None,
                 "status": "failed",
                 "lost": False,
                 "taken_by": None,
@@ -552,6 +554,7 @@ def test_status_as_json_is_the_whole_object() -> None:
             {
                 "id": "003",
                 "title": "Endpoints that answer with everything a client could ever want to know",
+                "issue": None,
                 "status": "pending",
                 "lost": False,
                 "taken_by": None,
@@ -573,6 +576,7 @@ def test_status_as_json_is_the_whole_object() -> None:
             {
                 "id": "004",
                 "title": "Documents",
+                "issue": None,
                 "status": "pending",
                 "lost": False,
                 "taken_by": None,
@@ -594,6 +598,7 @@ def test_status_as_json_is_the_whole_object() -> None:
             {
                 "id": "005",
                 "title": "Container",
+                "issue": None,
                 "status": "in_progress",
                 "lost": False,
                 "taken_by": None,
@@ -1181,6 +1186,8 @@ def test_show_plan_as_json_has_what_a_planner_reads() -> None:
         "base": "main",
         "flow": "flow/auth",
         "tracker": "NMSTX-366",
+        "epic": None,
+        "issue": None,
         "waves": [["001", "005"], ["002"], ["003"], ["004"]],
         "progress": 20,
         "estimated_minutes": 18.0,
@@ -1305,6 +1312,7 @@ def test_show_task_as_json_is_the_whole_record() -> None:
         "outputs": {},
         "working_directory": None,
         "tracker": None,
+        "issue": None,
         "plan_version": "v1",
         "branch": "task/auth/002-x",
         "sha": "3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a3a",

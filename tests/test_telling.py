@@ -539,9 +539,9 @@ def test_what_is_ours_is_found_beside_what_a_deleted_account_wrote() -> None:
     bot = {"body": f"{MARK}\nours", "id": 2, "user": {"type": "Bot", "login": "bot"}}
     gone = {"body": f"{MARK}\ntheirs", "id": 1, "user": None}
     there = Canned({})
-    assert there._ours([gone, bot], MARK) == [bot]
+    assert there.ours([gone, bot], MARK) == [bot]
     there._login = lambda: "alice"  # type: ignore[method-assign]
-    assert there._ours([gone], MARK) == []
+    assert there.ours([gone], MARK) == []
 
 
 def test_what_a_pull_request_says_fits_however_many_people_are_named() -> None:

@@ -345,7 +345,7 @@ class GitHub:
         what = "the plan's issue could not be looked for"
         query = {"state": "open", "per_page": PER_PAGE}
         found = self._ask("GET", "/issues", what, query=query)
-        own = self._ours((one for one in found if "pull_request" not in one), marker)
+        own = self.ours((one for one in found if "pull_request" not in one), marker)
         issue = own[0] if own else None
         if issue is None:
             about, what = {"title": title, "body": body}, "no issue could be opened"
@@ -441,7 +441,7 @@ class GitHub:
             found += said
             if len(said) < PER_PAGE:
                 break
-        own = {id(one) for one in self._ours(found, OWN)}
+        own = {id(one) for one in self.ours(found, OWN)}
         changed = [one for one in found if one["updated_at"] != one["created_at"]]
         edited = self._edited([one["node_id"] for one in changed if id(one) not in own], what)
         return tuple(
@@ -526,9 +526,9 @@ class GitHub:
         what = f"the comments of {number} could not be read"
         query = {"per_page": PER_PAGE}
         said = self._ask("GET", f"/issues/{number}/comments", what, query=query)
-        return next((int(each["id"]) for each in self._ours(said, marker)), 0)
+        return next((int(each["id"]) for each in self.ours(said, marker)), 0)
 
-    def _ours(self, said: Iterable[Mapping[str, Any]], marker: str) -> list[Mapping[str, Any]]:
+    def ours(self, said: Iterable[Mapping[str, Any]], marker: str) -> list[Mapping[str, Any]]:
         """Return those of some comments or issues that we have written for what a marker names."""
         marked = [one for one in said if (one["body"] or "").startswith(marker)]
         # Who has no account any more is nobody.

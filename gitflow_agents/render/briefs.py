@@ -78,6 +78,8 @@ def task_yaml(snapshot: Snapshot, task_id: str, branch: str, attempt: int) -> by
     outputs = [output.model_dump(mode="json", exclude_defaults=True) for output in task.outputs]
     steps = [step.role for step in plan.setting(task, "steps")]
     more = {
+        "issue": snapshot.issue(task_id),
+        "epic": plan.epic,
         "role": role,
         "steps": steps,
         "docs": task.docs,

@@ -17,6 +17,7 @@ from gitflow_agents.models import (
     Remark,
     Status,
     Task,
+    Tracked,
     fold,
     person,
 )
@@ -82,6 +83,9 @@ def show_plan(snapshot: Snapshot) -> str:
         *_field("Patterns", plan.design_patterns),
         *_field("Stack", plan.technology_stack),
         *_field("Tracker", plan.tracker or ""),
+        *_field("Epic", plan.epic or ""),
+        *_field("Issue", _issue(snapshot, snapshot.tracking.issue)),
+        *_field("Issues", snapshot.tracking.refused or snapshot.tracking.unblocked),
     ]
     if plan.tasks and any(task.estimated_time is not None for task in plan.tasks):
         total = sum(estimate(task, 0) for task in plan.tasks)
@@ -103,6 +107,14 @@ def _field(name: str, text: str) -> list[str]:
     return wrapped(one_line(text), f"{name:<11}", " " * 11) if text.strip() else []
 
 
+def _issue(snapshot: Snapshot, issue: Tracked | None) -> str:
+    """Return an issue with its address, and what people made of it; nothing where there is none."""
+    if issue is None:
+        return ""
+    where = f"#{issue.number} {snapshot.tracking.url}{issue.number}"
+    return f"{where}; {issue.theirs}" if issue.theirs else where
+
+
 def show_plan_json(snapshot: Snapshot) -> dict[str, Any]:
     """Return the object that `show PLAN --json` prints; the estimate is in minutes."""
     plan, state = snapshot.plan, snapshot.state
@@ -120,6 +132,8 @@ def show_plan_json(snapshot: Snapshot) -> dict[str, Any]:
         "base": state.base,
         "flow": state.flow or plan.flow_branch,
         "tracker": plan.tracker,
+        "epic": plan.epic,
+        "issue": snapshot.tracking.issue.number if snapshot.tracking.issue else None,
         "waves": snapshot.graph.waves(),
         "progress": percent(snapshot),
         "estimated_minutes": sum(estimate(task, 0) for task in plan.tasks),
@@ -162,6 +176,7 @@ def show_task(
         f"Priority   {task.priority or plan.defaults.priority}",
         *_field("Estimated", estimated(task)),
         *_field("Tracker", task.tracker or ""),
+        *_field("Issue", _issue(snapshot, snapshot.issues.get(task_id))),
         *_field("Folder", plan.setting(task, "working_directory") or ""),
         *_field("Runner", plan.setting(task, "runner") or ""),
         *_field("By", instead_line(instead) if instead else ""),
@@ -307,6 +322,7 @@ def show_task_json(
         "outputs": {output.name: record.outputs.get(output.name) for output in task.outputs},
         "working_directory": plan.setting(task, "working_directory"),
         "tracker": task.tracker,
+        "issue": issue.number if (issue := snapshot.issues.get(task_id)) else None,
         "plan_version": f"v{snapshot.state.revision}",
         "branch": record.branch or None,
         "sha": tip(record),

@@ -226,13 +226,16 @@ def _tree(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _task_table(snapshot: Snapshot, tasks: Iterable[str], now: float) -> list[str]:
-    head = ("ID", "STATUS", "WAVE", "TRY", "TIME", "WAITING FOR", "TITLE")
+    is_tracked = bool(snapshot.issues)
+    head: tuple[str, ...] = ("ID", "STATUS", "WAVE", "TRY", "TIME", "WAITING FOR", "TITLE")
+    head = ("ID", "ISSUE", *head[1:]) if is_tracked else head
     rows = []
     for task in tasks:
         record = snapshot.record(task)
         rows.append(
             (
                 task,
+                *([snapshot.issue(task)] if is_tracked else []),
                 word(snapshot, task),
                 str(snapshot.graph.wave.get(task, "")),
                 str(record.attempt.number) if record.attempt else "",
@@ -334,6 +337,7 @@ def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
         "title": task.name,
+        "issue": issue.number if (issue := snapshot.issues.get(task.id)) else None,
         "status": (record.status if record else _PENDING).value,
         "lost": is_lost(snapshot, task.id),
         "taken_by": person(record.taken_by) if record and record.taken_by else None,
@@ -393,6 +397,7 @@ def status_schema() -> dict[str, Any]:
     a_task = {
         "id": text,
         "title": text,
+        "issue": {"type": ["integer", "null"], "minimum": 1, "description": "Its number."},
         "status": {"enum": [which.value for which in Status]},
         "lost": {
             "type": "boolean",
@@ -554,7 +559,8 @@ def _page_row(snapshot: Snapshot, task: str) -> str:
     if record is not None and record.attempts:
         tried = record.attempts[-1].number
     wave = snapshot.graph.wave.get(task, "")
-    title = cell(snapshot.plan.by_id[task].name)
+    number = snapshot.issue(task)
+    title = cell(snapshot.plan.by_id[task].name) + (f" ({number})" if number else "")
     return f"| {task} | {told} | {wave} | {tried} | {waits} | {title} |\n"
 
 

@@ -120,6 +120,7 @@ def opening(snapshot: Snapshot, why: str = "", by_hand: str = "") -> str:
         )
     return (
         f"{marker(plan.plan)}\n{quiet(fit(plan.goal, 1000))}\n\n"
+        f"{f'Part of {plan.epic}. ' if plan.epic else ''}"
         f"Tasks of the plan {code(plan.plan)} are merged to {code(state.flow)} when they have "
         f"passed; {merge} The plan {approvals(snapshot)}. What happens is told in one comment "
         "below, which is kept up to date.\n"
@@ -204,7 +205,7 @@ def summary(snapshot: Snapshot, limits: Limits, now: float) -> str:
     for task in rows[:MOST_LINES]:
         attempt = snapshot.record(task.id).attempt
         cells = (
-            f"{cell(task.id)} {_quiet_cell(task.name)}",
+            f"{cell(task.id)} {_quiet_cell(task.name)}{_issue_link(snapshot, task.id)}",
             cell(word(snapshot, task.id)),
             str(attempt.number) if attempt else "",
             _quiet_cell(waits_for(snapshot, task.id, 80)),
@@ -214,6 +215,12 @@ def summary(snapshot: Snapshot, limits: Limits, now: float) -> str:
     if len(rows) > MOST_LINES:
         lines += ["", f"and {count(len(rows) - MOST_LINES, 'more task')}"]
     return "\n".join(lines) + "\n"
+
+
+def _issue_link(snapshot: Snapshot, task: str) -> str:
+    """Return a link to a task's issue where a bare number is none, or nothing."""
+    number = snapshot.issue(task)
+    return f" [{number}]({snapshot.tracking.url}{number[1:]})" if number else ""
 
 
 # --- the comment ----------------------------------------------------------------------------------
@@ -254,6 +261,8 @@ def matters(snapshot: Snapshot) -> tuple[object, ...]:
             status = Status.IN_PROGRESS
         record = snapshot.record(task.id)
         words.append((status, record.reason, len(record.attempts), bool(snapshot.awaits(task.id))))
+        if task.id in snapshot.issues:
+            words.append((snapshot.issue(task.id),))
     words += [(task, one.key, one.is_pending) for task, one in said_lately(snapshot)]
     state = snapshot.state
     words.append((state.setback, state.undispatched, *lasting(snapshot)))
@@ -331,8 +340,9 @@ def _tasks(snapshot: Snapshot, now: float) -> Iterator[str]:
         state = WORDS[record.status] + (f": {record.reason}" if record.reason else "")
         spent = cost(record)
         took = worked(snapshot, task.id)
+        number = snapshot.issue(task.id)
         cells = [
-            f"{cell(task.id)} {_quiet_cell(task.name)}",
+            f"{cell(task.id)} {_quiet_cell(task.name)}{f' {number}' if number else ''}",
             cell(state),
             str(attempt.number) if attempt else "",
             cell(attempt.agent) if attempt else "",

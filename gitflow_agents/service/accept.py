@@ -169,7 +169,7 @@ def revise(
     draft.set(**changes, refusal="", digest=blob)
     draft.files |= spec_files(proposal.data, plan)
     new = store.snapshot(plan, snapshot.state, snapshot.tip, snapshot.tree, snapshot.records)
-    new.seen = snapshot.seen
+    new.seen, new.tracking, new.issues = snapshot.seen, snapshot.tracking, snapshot.issues
     draft.snapshot = new
     for task in revision.changed:
         if new.record(task).approvals:

@@ -326,10 +326,13 @@ class Attempts:
         entries: dict[str, Entry | None] = {
             path: Entry(FILE, repository.write_blob(data)) for path, data in texts.items()
         }
+        issue = snapshot.issue(task)
+        part = f"Part of {plan.epic}\n\n" if plan.epic else ""
         claim = repository.write_commit(
             repository.graft(flow_tree, entries),
             [state.flow_sha],
-            f"claim {task}: {one_line(plan.by_id[task].name)[:160]}\n\n"
+            f"claim {task}: {one_line(plan.by_id[task].name)[:160]}{f' ({issue})' if issue else ''}"
+            f"\n\n{part}"
             f"Gitflow-Event: {happened}\nGitflow-Plan: {plan.plan}\n"
             f"Gitflow-Task: {task}\nGitflow-Attempt: {number}\nGitflow-Claim: {nonce}",
         )
@@ -596,7 +599,9 @@ class Attempts:
 
     def _our_commits(self, order: Order, result: Result) -> tuple[str, merge.Refused | None]:
         repository = self.desk.store.repository
-        subject = f"{order.task.id}: {one_line(order.task.name)[:160]}"
+        number = self.desk.snapshot.issue(order.task.id)
+        name = f"{one_line(order.task.name)[:160]}{f' ({number})' if number else ''}"
+        subject = f"{order.task.id}: {name}"
         last_task = result.stages[-1].task if result.stages else order.task
         author = steps.author(order.plan, last_task)
         try:

@@ -15,11 +15,20 @@ from dataclasses import dataclass, field
 from gitflow_agents import scheduler, spec
 from gitflow_agents.errors import LostRace
 from gitflow_agents.execute import Order, Verdict
-from gitflow_agents.forge import FORGE, Forge, ForgeDown, ForgeRefused, ForgeRun, Job
+from gitflow_agents.forge import (
+    FORGE,
+    Forge,
+    ForgeDown,
+    ForgeRefused,
+    ForgeRun,
+    Job,
+    Tracker,
+)
 from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.ending import Ends
 from gitflow_agents.service.environments import Environments
+from gitflow_agents.service.issuing import Issuing
 from gitflow_agents.service.questioning import Questions
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reviewing import Reviewing
@@ -68,6 +77,8 @@ class Dispatcher:
     limits: Limits
     heard: ForgeRun | None = None
     """What became of a train's test, where the forge told it without being asked."""
+    tracker: Tracker | None = None
+    """Where tasks have issues, if there is such a place."""
     _has_started: bool = False
     _trouble: ForgeRefused | ForgeDown | None = None
     """Why the first of the runs that could not be started was not."""
@@ -90,14 +101,19 @@ class Dispatcher:
         with desk.store.refs.lock():
             self.reconciler.refresh()
             self.reconciler.clear_branches()
+        tracker = self.tracker if desk.config.issues else None
+        issuing = Issuing(self.reconciler, tracker) if tracker is not None else None
         try:
-            self._pass()
+            self._pass(issuing)
         finally:  # also of what a pass did that could not start a run
+            if issuing is not None and (why := issuing.end()):
+                desk.say("warning", f"issues of plan {desk.snapshot.plan.plan} are late: {why}")
+                desk.written()
             if why := telling.end():
                 desk.say("warning", f"plan {desk.snapshot.plan.plan} is not told of: {why}")
                 desk.written()
 
-    def _pass(self) -> None:
+    def _pass(self, issuing: Issuing | None) -> None:
         desk = self.desk
         reviewing = Reviewing(self.reconciler, self.forge)
         environments = Environments(self.reconciler, self.forge, self.limits)
@@ -109,6 +125,8 @@ class Dispatcher:
         self._hear()
         self._catch_up()
         while True:
+            if issuing is not None:
+                issuing.begin(self._free)
             work = self.reconciler.step(self.limits, self._free, barrier=False, stopping=False)
             for order in work.orders:
                 desk.own.pop(order.task.id, None)

@@ -16,7 +16,7 @@ from gitflow_agents import render
 from gitflow_agents.commands import Act, AddTask, Refused, no_such_task
 from gitflow_agents.errors import FlowError, LostRace, UsageError
 from gitflow_agents.execute import Order, Result, Verdict
-from gitflow_agents.forge import Comment, Forge, ForgeRun, Talk
+from gitflow_agents.forge import Comment, Forge, ForgeRun, Talk, Tracker
 from gitflow_agents.models import DoneReport, Lease, Reason, Status
 from gitflow_agents.render import replies
 from gitflow_agents.runner import Stop
@@ -103,12 +103,13 @@ class Jobs:
         parallel: int | None = None,
         words: Words | None = None,
         talk: Talk | None = None,
+        tracker: Tracker | None = None,
     ) -> Snapshot:
         """Do what can be done for a plan now, and start runs for the rest; accept it when new.
 
         `heard` is what became of the test of a train, where the forge told it by itself;
         `parallel` how many attempts at once a person allows from now on; `words` what people said,
-        and `talk` is where they are answered.
+        and `talk` is where they are answered; `tracker` is where tasks have issues.
         """
         service, store = self.service, self._store(plan)
         path, text = self._written(store, plan)
@@ -122,7 +123,7 @@ class Jobs:
             self._obey(reconciler, forge, talk, words)
         limits = limits_now(desk.snapshot, service.config)
         try:
-            Dispatcher(reconciler, forge, limits, heard).go()
+            Dispatcher(reconciler, forge, limits, heard, tracker).go()
         finally:
             self._ring(reconciler)
         return desk.snapshot

@@ -206,7 +206,8 @@ class Trains:
         attempt = record.attempts[-1]
         report = self.desk.report(self.desk.store.repository.commit(attempt.report).tree)
         name = plan.by_id[task].name
-        about = [f"merge {task}: {one_line(name)[:160]}", ""]
+        number = self.desk.snapshot.issue(task)
+        about = [f"merge {task}: {one_line(name)[:160]}{f' ({number})' if number else ''}", ""]
         if report.summary.strip():
             about += [merge.quoted(render.clean(report.summary).strip()[:4000]), ""]
         if report.already_provided:
@@ -224,6 +225,8 @@ class Trains:
         tracker = plan.by_id[task].tracker or plan.tracker
         if tracker:
             about += [f"Tracker: {one_line(tracker)}", ""]
+        if plan.epic:
+            about += [f"Part of {plan.epic}", ""]
         about += [
             f"Report: git show {attempt.report[:12]}:{BRIEFING}/report.md",
             "",

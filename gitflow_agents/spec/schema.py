@@ -26,6 +26,7 @@ from gitflow_agents.models import (
     Defaults,
     Duration,
     Environments,
+    Issues,
     Limits,
     Output,
     Plan,
@@ -115,6 +116,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "approval": "What waits for a person's `approve`: the `plan`'s text, each `task` before it "
         "starts, each `merge`; nothing if left out.",
         "tracker": "The plan's name in an issue tracker.",
+        "epic": "The issue on GitHub that this plan is a part of: its number or its address. The "
+        "pull request, branches and merges name it.",
         "tasks": "The work. A task starts when what it needs is there, wherever it stands here.",
         "estimated_total_time": "Compared with the tasks' own estimates; nothing else.",
         "dependency_graph": "`Wave 1: 001` and so on, a line each; compared with what tasks need.",
@@ -233,6 +236,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "was never started.",
         "cache": "Folders of a home, such as `~/.cache/pip`, that attempts on GitHub Actions find "
         "as an earlier one left them that worked in the same `working_directory`.",
+        "issues": "`true`: each task has an issue on GitHub, made before its branch and closed by "
+        "its merge; or what it is like, as a mapping.",
         "runners": "The machines of GitHub Actions that plans may name, each with its labels, such "
         "as `gpu: [self-hosted, gpu]`; tasks that name none get `default`, if there is one.",
         "projects": "The boards of GitHub Projects that show plans, or the path of a file on the "
@@ -272,6 +277,10 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "level": "`read`, `triage`, `write`, `maintain` or `admin`; more than usual, or less.",
         "users": "People, and teams as `organisation/team`, who may whatever their level is.",
         "codeowners": "`true`: also who owns all paths of the task, by CODEOWNERS, and can write.",
+    },
+    Issues: {
+        "labels": "Labels that every one of them gets; those that are missing are made.",
+        "follow_ups": "`true`: what a merged task leaves to be done becomes issues, too.",
     },
     ConfigLimits: _LIMITS
     | {
@@ -353,6 +362,7 @@ def reference() -> str:
         ("The config's `projects`, and the file that it can name", Projects),
         ("An entry of its `project_mappings`", ProjectMapping),
         ("An entry of `agent_mapping`", AgentMapping),
+        ("The config's `issues`", Issues),
         ("The config's `agents.command`", CommandConfig),
         ("The config's `agents.claude` and its like", AgentConfig),
         ("An agent of your own in the config's `agents`", CustomConfig),

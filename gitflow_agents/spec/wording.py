@@ -23,6 +23,7 @@ from gitflow_agents.models import (
     PERSON_LOGIN,
     PLAN_NAME,
     RUNNER,
+    TAG,
     TASK_ID,
     TOOL,
     VARIABLE,
@@ -38,12 +39,12 @@ from gitflow_agents.spec.source import Path, Source
 
 M = TypeVar("M", bound=BaseModel)
 
-_LATER_IN_A_PLAN = frozenset("repository epic".split())
+_LATER_IN_A_PLAN = frozenset({"repository"})
 LATER: Mapping[type[BaseModel], frozenset[str]] = {
     Plan: _LATER_IN_A_PLAN,
     Task: _LATER_IN_A_PLAN,
     Defaults: _LATER_IN_A_PLAN,
-    Config: frozenset("comment_mode issues".split()),
+    Config: frozenset({"comment_mode"}),
 }
 """Keys that have a meaning, but not in this version."""
 
@@ -55,6 +56,7 @@ _PATTERNS = {
     TASK_ID: ("task id", "use letters, digits, `.` and `-`"),
     VARIABLE: ("name of a variable", "use letters, digits and `_`"),
     TOOL: ("tool", "use read, edit, write, bash, web, or mcp:<server>"),
+    TAG: ("label of an issue", "use at most 50 characters, and no comma"),
     BOT: ("bot on GitHub", "write its name: `renovate`, or `renovate[bot]`"),
     WORD: ("word of a command", "write it without `/`"),
     PERSON_LOGIN: ("person or organisation on GitHub", "write it without `@`"),

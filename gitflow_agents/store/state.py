@@ -36,6 +36,9 @@ from gitflow_agents.models import (
     Spoken,
     Status,
     TaskRecord,
+    Tracked,
+    TrackedShard,
+    Tracking,
     fold,
     person,
 )
@@ -50,6 +53,9 @@ BRIEFING = ".gitflow"
 """The folder of a task branch that never reaches flow."""
 LINES = "spec.jsonl"
 """The file of a state that says what `spec.yaml` says, a line a task."""
+TRACKING = "issues.yaml"
+"""The file of a state that says what is known of the plan's issues; of the tasks' own it is below
+`issues/`."""
 KEPT_ATTEMPTS = 3
 LONGEST_SUBJECT = 120
 """Letters of a commit's subject that tells several events."""
@@ -85,6 +91,11 @@ def record_path(task: str) -> str:
     return f"tasks/{hashlib.sha1(task.encode(), usedforsecurity=False).hexdigest()[:2]}/{task}.yaml"
 
 
+def tracked_path(task: str) -> str:
+    """Return the file of the state that says which issue a task has, beside those of others."""
+    return f"issues/{hashlib.sha1(task.encode(), usedforsecurity=False).hexdigest()[:2]}.yaml"
+
+
 @dataclass
 class Draft:
     """One decision on its way to the state: what happened, and everything that it changes.
@@ -102,6 +113,9 @@ class Draft:
     """Files of the state beside the records; None takes one away."""
     moves: dict[str, tuple[str, str]] = field(default_factory=dict)
     state_changed: bool = False
+    tracked: set[str] = field(default_factory=set)
+    """Tasks whose issue is known otherwise."""
+    tracking_changed: bool = False
 
     def tell(self, event: str, **details: Any) -> None:
         """Add an event; `details` are fields of Event."""
@@ -129,6 +143,16 @@ class Draft:
         """Change fields of the plan's state."""
         self.snapshot.state = self.snapshot.state.model_copy(update=changes)
         self.state_changed = True
+
+    def track(self, task: str, issue: Tracked) -> None:
+        """Take what is known of a task's issue."""
+        self.snapshot.issues[task] = issue
+        self.tracked.add(task)
+
+    def set_tracking(self, **changes: Any) -> None:
+        """Change what is known of the plan's issues as a whole."""
+        self.snapshot.tracking = self.snapshot.tracking.model_copy(update=changes)
+        self.tracking_changed = True
 
     def move(self, ref: str, old: str, new: str) -> None:
         """Move a ref with this decision; a second move of it goes on from the first."""
@@ -217,9 +241,15 @@ class Store:
             if path.startswith("tasks/"):
                 record = known.value(sha, contents, read_record)
                 records[record.id] = record
+        found = self.snapshot(parsed, state, tip, tree, records)
+        for path, sha in entries.items():
+            if path.startswith("issues/"):
+                found.issues |= known.value(sha, contents, _read_tracked).tasks
+        if TRACKING in entries:
+            found.tracking = known.value(entries[TRACKING], contents, _read_tracking)
         known.keep(entries.values())
         self.refs.include(state.flow, state.base)
-        return self.snapshot(parsed, state, tip, tree, records)
+        return found
 
     def load_slice(self, plan: str, tasks: Sequence[str]) -> Snapshot | None:
         """Return a plan as if it had these tasks and no others, or None where that is not at hand.
@@ -270,7 +300,7 @@ class Store:
         entries = {}
         for line in out.decode().split("\0")[:-1]:
             about, path = line.split("\t", 1)
-            if path.startswith("tasks/") or path in ("plan.yaml", "spec.yaml", LINES):
+            if path.startswith(("tasks/", "issues/")) or path in _READ:
                 entries[path] = about.rsplit(" ", 1)[1]
         return entries
 
@@ -326,6 +356,9 @@ class Store:
             files["plan.yaml"] = write_record(snapshot.state)
         for task, record in draft.records.items():
             files[record_path(task)] = write_record(record)
+        if draft.tracking_changed:
+            files[TRACKING] = write_record(snapshot.tracking)
+        files |= _tracked_files(draft)
         if self._is_due(draft):
             files["STATUS.md"] = render.status_page(snapshot, self.repository.clock()).encode()
         tree = self._tree(snapshot.tree, files)
@@ -435,13 +468,24 @@ class Known:
         self.values = {sha: value for sha, value in self.values.items() if sha in kept}
 
 
-_KINDS: Mapping[str, Any] = {kind.__name__: kind for kind in (Plan, PlanState, TaskRecord)}
+_READ = ("plan.yaml", "spec.yaml", LINES, TRACKING)
+_KEPT = (Plan, PlanState, TaskRecord, Tracking, TrackedShard)
+_KINDS: Mapping[str, Any] = {kind.__name__: kind for kind in _KEPT}
+
+
+def _tracked_files(draft: Draft) -> dict[str, bytes | None]:
+    """Return the files that say which issues tasks have, of those that this decision changes."""
+    shards: dict[str, dict[str, Tracked]] = {tracked_path(task): {} for task in draft.tracked}
+    for task, issue in draft.snapshot.issues.items() if shards else ():
+        if (path := tracked_path(task)) in shards:
+            shards[path][task] = issue
+    return {path: write_record(TrackedShard(tasks=tasks)) for path, tasks in shards.items()}
 
 
 # --- records as files ----------------------------------------------------------------------------
 
 
-def write_record(value: PlanState | TaskRecord | Spoken) -> bytes:
+def write_record(value: PlanState | TaskRecord | Spoken | Tracking | TrackedShard) -> bytes:
     """Return the file of the state that says a record."""
     return spec.to_yaml(
         {"schema": SCHEMA, **value.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
@@ -455,6 +499,14 @@ def _read_state(data: bytes) -> PlanState:
 def read_record(data: bytes) -> TaskRecord:
     """Return what a task's file in the state says; FlowError when it says nothing."""
     return _read(TaskRecord, data)
+
+
+def _read_tracked(data: bytes) -> TrackedShard:
+    return _read(TrackedShard, data)
+
+
+def _read_tracking(data: bytes) -> Tracking:
+    return _read(Tracking, data)
 
 
 def read_spoken(data: bytes) -> Spoken:

@@ -1,0 +1,422 @@
+"""Tasks' issues on a forge: one a task and never two, whatever is lost; people's changes stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitflow_agents import issues
+from gitflow_agents.forge import CloseIssue, EditIssue, Issue, ReopenIssue
+from gitflow_agents.models import Reason, Status, TaskRecord, Tracked
+from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.service import Service
+from gitflow_agents.service.issuing import AGAIN, LEASE, MOST_MADE, PACE, Issuing
+from gitflow_agents.service.reconcile import Reconciler
+from gitflow_agents.service.service import Told
+from gitflow_agents.store import Draft
+from tests import engine, near_forge, repos
+from tests.engine import task
+from tests.near_forge import Near
+from tests.repos import Repo
+from tests.test_render import snapshot
+
+ONE = task("1", "echo a > a.txt", provides=["a"])
+AFTER = task("2", "cat a.txt > b.txt", preconditions=["a"])
+LAST = task("3", "echo c > c.txt", depends_on=["1", "2"])
+
+
+@pytest.fixture
+def up(repo: Repo, tmp_path: Path) -> Repo:
+    """Return the remote that decides, whose config wants issues."""
+    up = repos.init(tmp_path / "up.git", bare=True)
+    engine.config(repo, issues=True)
+    repo.git("push", "--quiet", str(up.path), "main")
+    return up
+
+
+@pytest.fixture
+def forge(up: Repo, tmp_path: Path) -> Near:
+    """Return a forge over the remote."""
+    return Near(up, tmp_path)
+
+
+# --- what they say --------------------------------------------------------------------------------
+
+
+def told(plan: Snapshot, *numbers: int, **about: Any) -> Snapshot:
+    """Return a plan whose first tasks have these issues, as they were told last."""
+    for each, number in zip(plan.plan.tasks, numbers, strict=False):
+        shown = seen(plan, each.id, number)
+        known = issues.tracked(plan, each.id, shown, is_child=True)
+        plan.issues[each.id] = known.model_copy(update=about)
+    return plan
+
+
+def seen(plan: Snapshot, key: str, number: int, **changes: Any) -> Issue:
+    """Return an issue as it was made."""
+    new = issues.new_issue(plan, key, ())
+    made = {"title": new.title, "body": new.body, **changes}
+    return Issue(number=number, node=f"I_{number}", id=1000 + number, **made)
+
+
+def plan_of(*tasks: dict[str, Any], records: tuple[TaskRecord, ...] = (), **keys: Any) -> Snapshot:
+    """Return a plan p with some tasks."""
+    about = {"plan": "p", "goal": "Try it", "tasks": tasks}
+    return snapshot({**about, **keys.pop("plan", {})}, records, **keys)
+
+
+def test_an_issue_says_what_the_task_says_and_pings_nobody() -> None:
+    plan = plan_of(
+        ONE | {"description": "ask @bob\n<!-- x -->", "acceptance": ["it | works"]},
+        plan={"defaults": {"verify": ["true"]}},
+    )
+    plan.tracking = plan.tracking.model_copy(update={"issue": Tracked(number=7, node="I_7")})
+    made = issues.new_issue(plan, "1", ("agents",), "alice")
+    assert (made.title, made.labels, made.people, made.parent) == (
+        "1: Task 1",
+        ("agents",),
+        ("alice",),
+        "I_7",
+    )
+    assert made.body == (
+        "<!-- gitflow-agents issue p/1 -->\n"
+        "Task `1` of the plan `p`, part of #7.\n\n"
+        "ask @\u200bbob\n\\<\\!-- x --\\>\n\n"
+        "- Provides: a\n"
+        "- Done when: it \\| works\n"
+        "- Verified by: `true`\n"
+    )
+
+
+def test_below_a_plans_issue_hang_a_hundred_others_and_no_more() -> None:
+    plan = plan_of(*(task(str(n), "true") for n in range(101)))
+    plan.tracking = plan.tracking.model_copy(update={"issue": Tracked(number=7, node="I_7")})
+    plan = told(plan, *range(100, 199))
+    last = [issues.new_issue(plan, key, (), place=n).parent for n, key in enumerate(("99", "100"))]
+    assert last == ["I_7", ""]
+
+
+def ended(status: Status, reason: Reason | None = None) -> tuple[TaskRecord, ...]:
+    """Return the record of a task that is over."""
+    return (TaskRecord(id="1", status=status, reason=reason),)
+
+
+DONE, LEFT = ended(Status.COMPLETED), ended(Status.CANCELLED, Reason.SKIPPED)
+
+
+@pytest.mark.parametrize(
+    ("records", "known", "shows", "writes", "said"),
+    [
+        ((), "", "", (), ""),
+        (DONE, "", "", (CloseIssue("I_9", "completed"),), ""),
+        (DONE, "", "completed", (), ""),
+        (LEFT, "", "", (CloseIssue("I_9", "not_planned"),), ""),
+        ((), "completed", "completed", (ReopenIssue("I_9"),), ""),
+        ((), "completed", "", (), ""),
+        (DONE, "", "not_planned", (), "#9 was closed as not planned by somebody, and stays so"),
+        (LEFT, "completed", "", (), "#9 was reopened by somebody, and stays so"),
+    ],
+)
+def test_who_closes_or_reopens_an_issue_by_hand_is_not_fought(
+    records: tuple[TaskRecord, ...], known: str, shows: str, writes: tuple[object, ...], said: str
+) -> None:
+    plan = told(plan_of(ONE, records=records), 9, closed=known)
+    found = issues.settle(plan, "1", plan.issues["1"], seen(plan, "1", 9, closed=shows))
+    assert (found.writes, found.said) == (writes, said)
+    plan.issues["1"] = found.after
+    assert issues.stale(plan) == []
+
+
+def test_what_people_wrote_into_an_issue_is_kept_and_reported() -> None:
+    before, after = plan_of(ONE), plan_of(ONE | {"title": "New"})
+    after.issues = dict(told(before, 9).issues)
+    was, wanted = seen(before, "1", 9), issues.new_issue(after, "1", ())
+    known, edit = after.issues["1"], EditIssue("I_9", wanted.title, wanted.body)
+    assert issues.stale(after) == ["1"]
+    assert issues.settle(after, "1", known, was).writes == (edit,)
+    ours = seen(after, "1", 9, body=wanted.body.replace("\n", "\r\n"))
+    assert issues.settle(after, "1", known, ours).writes == ()
+    theirs = issues.settle(after, "1", known, seen(before, "1", 9, title="Mine"))
+    assert (theirs.writes, theirs.said) == (
+        (),
+        "#9 says what people wrote, and not what the plan says now",
+    )
+    after.issues["1"] = theirs.after
+    assert issues.stale(after) == []
+
+
+def test_an_issue_waits_for_what_is_next_in_the_way_and_for_nothing_behind_it() -> None:
+    plan = told(plan_of(ONE, AFTER, LAST), 11, 12, 13)
+    assert (
+        list(issues.blocks(plan))
+        == [
+            issues.Blocks("1", (), ()),
+            issues.Blocks("2", ("1",), ()),
+            issues.Blocks("3", ("2",), ()),
+        ][1:]
+    )
+
+
+def test_what_tasks_left_to_be_done_is_told_once() -> None:
+    left = ("Mend  the docs", "mend the DOCS", "rename it")
+    record = TaskRecord(id="1", status=Status.COMPLETED, follow_ups=left)
+    plan = plan_of(ONE, records=(record,))
+    found = list(issues.follow_ups(plan))
+    assert [one.text for one in found] == ["Mend  the docs", "rename it"]
+    known = {found[0].key[1:]: 9}
+    plan.tracking = plan.tracking.model_copy(update={"followed": known})
+    assert [one.text for one in issues.follow_ups(plan)] == ["rename it"]
+
+
+# --- how they come about --------------------------------------------------------------------------
+
+
+@dataclass
+class Office:
+    """A plan p in a repository, and a forge that has issues; `now` is its time."""
+
+    repo: Repo
+    tracker: near_forge.Tracked = field(default_factory=near_forge.Tracked)
+    now: float = 1e9
+    told: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def at_work(self) -> Iterator[Issuing]:
+        """Return what a new process does about the issues."""
+        service = Service(str(self.repo.path), clock=lambda: self.now)
+        service.actor = near_forge.ALICE
+        try:
+            data = (self.repo.path / engine.FILE).read_bytes()
+            said: list[Told] = []
+            snapshot = service.accepted("p", data, service.store, said.append)
+            reconciler = Reconciler(service.desk(snapshot, said.append))
+            yield Issuing(reconciler, self.tracker)
+            reconciler.desk.written()
+            self.told += [one.text for one in said if "issue" in f"{one.event} {one.text}"]
+        finally:
+            service.close()
+
+    def turn(self, free: int = 1) -> str:
+        """Do what a pass does; return why something is late."""
+        with self.at_work() as issuing:
+            issuing.begin(free)
+            return issuing.end()
+
+    def change(self, *records: TaskRecord, **state: Any) -> None:
+        """Let tasks have ended."""
+        with self.at_work() as issuing:
+            draft = Draft(issuing.reconciler.desk.snapshot)
+            for record in records:
+                draft.put(record)
+            draft.set(**state)
+            draft.tell("tried")
+            issuing.reconciler.desk.store.commit(draft)
+
+    @property
+    def known(self) -> dict[str, int]:
+        """Return the issues that the state knows, by task; that of the plan has no name."""
+        with self.at_work() as issuing:
+            snapshot = issuing.reconciler.desk.snapshot
+            own = snapshot.tracking.issue
+            return ({"": own.number} if own else {}) | {
+                task: issue.number for task, issue in snapshot.issues.items()
+            }
+
+
+@pytest.fixture
+def office(repo: Repo) -> Office:
+    """Return a plan of three tasks whose config wants issues."""
+    engine.config(repo, issues=True)
+    engine.plan(repo, ONE, AFTER, LAST)
+    return Office(repo)
+
+
+ALL = {"": 11, "1": 12, "2": 13, "3": 14}
+
+
+def test_a_second_pass_asks_nothing(office: Office) -> None:
+    assert (office.turn(), office.known) == ("", ALL)
+    assert office.tracker.waits == {(13, 12), (14, 13)}
+    asked = len(office.tracker.asked)
+    assert office.turn() == ""
+    assert office.tracker.asked[asked:] == []
+
+
+@pytest.mark.parametrize("fault", ["lost", "late", "down"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_no_task_has_two_issues_when_an_answer_is_lost(
+    office: Office, fault: str, which: int
+) -> None:
+    office.tracker.fails = [""] * which + [fault]
+    assert office.turn() == "no answer"
+    asked = office.tracker.asked.count("write_issues")
+    if fault != "lost":  # nobody knows yet whether it will be done
+        assert office.turn() == ""
+        assert office.tracker.asked.count("write_issues") == asked
+    office.tracker.arrive()
+    office.now += LEASE
+    assert office.turn() == ""
+    assert sorted(office.known) == sorted(ALL)
+    assert len(office.tracker.there) == len(ALL)
+
+
+def killed() -> None:
+    """End a process."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_no_task_has_two_issues_after_a_kill(office: Office, when: str) -> None:
+    setattr(office.tracker, when, killed)
+    with pytest.raises(KeyboardInterrupt):
+        office.turn()
+    setattr(office.tracker, when, lambda: None)
+    asked = len(office.tracker.asked)
+    assert office.turn() == ""  # another process leaves it alone for a while
+    assert office.tracker.asked[asked:] == []
+    office.now += LEASE
+    assert office.turn() == ""
+    assert (office.known, len(office.tracker.there)) == (ALL, len(ALL))
+
+
+def test_of_two_processes_one_makes_the_issues(office: Office) -> None:
+    with office.at_work() as first, office.at_work() as second:
+
+        def meanwhile() -> None:
+            office.tracker.before = killed  # nobody writes now
+            assert second.end() == ""
+            office.tracker.before = lambda: None
+
+        office.tracker.before = meanwhile
+        first.begin(1)
+    assert office.turn() == ""
+    assert (office.known, len(office.tracker.there)) == (ALL, len(ALL))
+
+
+def test_where_issues_are_refused_it_is_said_once_and_tried_again_later(office: Office) -> None:
+    office.tracker.fails = ["refused"]
+    why = "tasks go on without an issue: there are no issues here"
+    for _ in range(3):
+        assert office.turn() == ""
+    assert (office.told, office.tracker.asked) == ([why], ["ground", "write_issues"])
+    office.now += AGAIN
+    assert (office.turn(), office.known) == ("", ALL)
+
+
+def test_one_issue_that_is_refused_keeps_no_other_waiting(office: Office) -> None:
+    office.tracker.fails = ["", "Task 1", "Task 2"]
+    assert (office.turn(), office.known) == ("", {"": 11, "3": 12})
+    assert office.told[1:] == [
+        "tasks go on without an issue: no Task 1 here",
+        "3 is #12",
+        "tasks go on without an issue: no Task 2 here",
+    ]
+    asked = len(office.tracker.asked)
+    assert (office.turn(), office.tracker.asked[asked:]) == ("", [])
+    office.now += AGAIN
+    assert (office.turn(), office.known) == ("", {"": 11, "1": 13, "2": 14, "3": 12})
+
+
+def test_issues_are_told_how_their_tasks_end(office: Office) -> None:
+    office.turn()
+    office.change(*DONE, LEFT[0].model_copy(update={"id": "2"}))
+    office.tracker.there.pop(14)
+    office.turn()
+    ends = {number: closed for number, (_, closed) in office.tracker.shown.items()}
+    assert ends == {11: "", 12: "completed", 13: "not_planned"}
+    office.change(TaskRecord(id="1"), LEFT[0].model_copy(update={"id": "3"}))
+    assert office.turn() == ""
+    assert office.tracker.shown[12][1] == ""
+    assert office.told[-1] == "issue #14 was deleted; it is not made again"
+    office.change(*DONE, status="landed")
+    office.turn()
+    ends = {number: closed for number, (_, closed) in office.tracker.shown.items()}
+    assert ends == {11: "completed", 12: "completed", 13: "not_planned"}
+
+
+def test_a_new_text_is_told_and_what_left_the_plan_is_closed(office: Office) -> None:
+    office.turn()
+    engine.plan(office.repo, {**ONE, "title": "New"}, AFTER, task("4", "true"), epic=14)
+    with office.at_work() as issuing:
+        assert issuing.reconciler.revise()
+    assert office.turn() == ""
+    assert office.tracker.shown == {
+        11: ("p: Try it", ""),
+        12: ("1: New", ""),
+        13: ("2: Task 2", ""),
+        14: ("3: Task 3", "not_planned"),
+        15: ("4: Task 4", ""),
+    }
+    assert office.tracker.parents["I_11"] == "I_14"
+
+
+def test_what_cannot_be_told_of_blocking_is_said_once(office: Office) -> None:
+    office.tracker.forbids = {"block"}
+    for _ in range(2):
+        assert office.turn() == ""
+    assert office.told[-1] == "issues do not show what they wait for: nobody may block"
+    assert (office.known, office.tracker.asked.count("block")) == (ALL, 1)
+
+
+def test_what_tasks_left_to_be_done_has_issues_and_other_plans_do_not_repeat_them(
+    repo: Repo,
+) -> None:
+    engine.config(repo, issues={"follow_ups": True, "labels": "agents"})
+    engine.plan(repo, ONE)
+    office = Office(repo)
+    office.turn()
+    left = ("mend @bob", "rename it")
+    office.change(TaskRecord(id="1", status=Status.COMPLETED, follow_ups=left), status="finished")
+    same = TaskRecord(id="1", status=Status.COMPLETED, follow_ups=("Rename IT",))
+    other = plan_of(ONE, records=(same,))
+    folded = issues.follow_up(other, next(issues.follow_ups(other)), ())
+    office.tracker.write(folded)
+    office.turn()
+    office.turn()
+    assert office.tracker.shown[14] == ("mend @bob", "")
+    assert len(office.tracker.there) == 4
+    assert office.tracker.labels[14] == ("agents", "follow-up")
+    words = office.tracker.there[14].body.splitlines()
+    assert words[1:] == ["> mend @\u200bbob", "", "Left by the task `1` (#12) of the plan `p`."]
+
+
+def test_of_a_long_plan_few_issues_are_made_at_once(repo: Repo) -> None:
+    engine.config(repo, issues=True)
+    engine.plan(repo, *(task(f"t{n}", "true") for n in range(70)))
+    office = Office(repo)
+    office.turn()
+    assert len(office.tracker.there) == MOST_MADE
+    assert office.tracker.asked.count("write_issues") == 1 + 7
+    office.turn()
+    assert len(office.tracker.there) == MOST_MADE
+    office.now += MOST_MADE * PACE
+    office.turn()
+    assert len(office.tracker.there) == 71
+
+
+@pytest.mark.slow  # what a process does about issues is fast
+def test_each_task_has_an_issue_before_its_branch_which_its_merge_closes(
+    repo: Repo, forge: Near, up: Repo
+) -> None:
+    near_forge.propose(repo, up, ONE, AFTER, epic=3)
+    forge.finish()
+    assert forge.tracker.shown == {
+        11: ("p: Try it", ""),
+        12: ("1: Task 1", "completed"),
+        13: ("2: Task 2", "completed"),
+    }
+    assert forge.tracker.parents == {"I_12": "I_11", "I_13": "I_11"}
+    assert forge.tracker.waits == {(13, 12)}
+    flow = up.log("flow/p", "%s", "--first-parent").splitlines()
+    assert flow[1:3] == ["merge 2: Task 2 (#13)", "merge 1: Task 1 (#12)"]
+    assert "\nPart of #3\n" in up.log("flow/p~2", "%B", "-1")
+    claim = up.log("flow/p~2^2", "%s").splitlines()
+    assert claim[1:3] == ["1: Task 1 (#12)", "claim 1: Task 1 (#12)"]
+    assert "issue: '#12'" in up.show("flow/p~2^2", ".gitflow/task.yaml")
+    assert "| 1 Task 1 #12 | completed |" in forge.stories[101]
+    assert engine.fsck(up, "p") == ()
