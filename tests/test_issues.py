@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gitflow_agents import issues
-from gitflow_agents.forge import CloseIssue, EditIssue, Issue, ReopenIssue
+from gitflow_agents.forge import (
+    OWN,
+    CloseIssue,
+    EditIssue,
+    ForgeRefused,
+    Ground,
+    HangIssue,
+    Issue,
+    IssueWrite,
+    NewIssue,
+    ReopenIssue,
+)
+from gitflow_agents.github import GitHub
+from gitflow_agents.github.issues import Issues
 from gitflow_agents.models import Reason, Status, TaskRecord, Tracked
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
@@ -21,6 +34,7 @@ from gitflow_agents.service.service import Told
 from gitflow_agents.store import Draft
 from tests import engine, near_forge, repos
 from tests.engine import task
+from tests.forge import Hub, Repository, complaints
 from tests.near_forge import Near
 from tests.repos import Repo
 from tests.test_render import snapshot
@@ -397,6 +411,103 @@ def test_of_a_long_plan_few_issues_are_made_at_once(repo: Repo) -> None:
     office.now += MOST_MADE * PACE
     office.turn()
     assert len(office.tracker.there) == 71
+
+
+# --- on GitHub ------------------------------------------------------------------------------------
+
+EVIL = '"}) { __typename } #${{ x }}'
+NEW = NewIssue("1", EVIL, EVIL, ("agents",), ("bob", "eve"), "I_7")
+
+
+class Said:
+    """Keeps what is asked in the place of GitHub, and answers nothing."""
+
+    repository = "alice/shop"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Mapping[str, Any]]] = []
+
+    def graph(
+        self, document: str, variables: Mapping[str, Any], what: str, *, once: bool = False
+    ) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
+        """Keep a document."""
+        self.asked.append((document, variables))
+        return {}, ()
+
+
+@pytest.mark.slow  # the whole schema takes seconds to read; the fake has the part that is asked
+def test_githubs_published_schema_takes_every_document_and_none_holds_what_is_said() -> None:
+    said = Said()
+    there = Issues(cast(GitHub, said))
+    with pytest.raises(ForgeRefused):
+        there.ground((EVIL,), (EVIL,), "acme/portal#3", ("I_1",))
+    there.issues(["I_1"])
+    ground = Ground("R_1", {"agents": "LA_1"}, {"bob": "U_1"})
+    writes: list[IssueWrite] = [NEW, EditIssue("I_1", EVIL, EVIL), HangIssue("I_1", "I_2")]
+    there.write_issues(ground, [*writes, CloseIssue("I_1", "not_planned"), ReopenIssue("I_1")])
+    assert [complaints(document) for document, _ in said.asked] == [[], [], []]
+    assert not any(EVIL in document for document, _ in said.asked)
+    made = {"title": EVIL, "body": EVIL, "labelIds": ["LA_1"], "assigneeIds": ["U_1"]}
+    assert said.asked[2][1] == {
+        "w0": {"repositoryId": "R_1", **made, "parentIssueId": "I_7"},
+        "w1": {"id": "I_1", "title": EVIL, "body": EVIL},
+        "w2": {"issueId": "I_2", "subIssueId": "I_1", "replaceParent": True},
+        "w3": {"issueId": "I_1", "stateReason": "NOT_PLANNED"},
+        "w4": {"issueId": "I_1"},
+    }
+
+
+def tracker(hub: Hub, shop: Repository, **rights: str) -> Issues:
+    """Return the issues of a repository as a job of it sees them."""
+    token = hub.mint(shop, {"issues": "write", **rights}).text
+    return Issues(GitHub("alice/shop", token, api=hub.api, server=hub.base, branch="main"))
+
+
+def test_issues_are_made_told_and_found_on_github(hub: Hub, shop: Repository) -> None:
+    there = tracker(hub, shop)
+    hub.person("bob", (shop, "write"))
+    ground = there.ground(("agents",), ("bob", "eve"), "#1")
+    assert (set(ground.labels), set(ground.people), ground.epic) == ({"agents"}, {"bob"}, "")
+    began = hub.now().timestamp()
+    (own,) = there.write_issues(ground, [NewIssue("", "p", f"{OWN}issue p -->\n")])
+    assert own.issue is not None
+    new = replace(NEW, title="1", body=f"{OWN}issue p/1 -->\n", parent=own.issue.node)
+    before = len(hub.asked("POST /graphql"))
+    made, wrong, last = there.write_issues(
+        ground, [new, replace(NEW, parent="I_nowhere"), replace(new, key="2", title="2")]
+    )
+    assert len(hub.asked("POST /graphql")) == before + 1
+    assert made.issue is not None
+    assert last.issue is not None
+    assert "I_nowhere" in wrong.refused
+    one = shop.issues[made.issue.number]
+    assert (one.labels, one.assignees) == (["agents"], ["bob"])
+    assert shop.issues[own.issue.number].parts == [made.issue.id, last.issue.id]
+    for ends in (False, False, True, True):  # twice is as good as once
+        there.block(last.issue.number, made.issue.id, ends=ends)
+        assert shop.issues[last.issue.number].blocked_by == ([] if ends else [made.issue.id])
+    done = there.write_issues(ground, [CloseIssue(one_ := made.issue.node, "not_planned")])
+    assert (done[0].refused, one.reason) == ("", "not_planned")
+    found = there.issues([one_, "I_nowhere"])
+    assert found == {one_: replace(made.issue, closed="not_planned")}
+    ours = {issue.number for issue in there.own_issues(began)}
+    assert ours == {own.issue.number, made.issue.number, last.issue.number}
+    assert [issue.number for issue in there.own_issues(0, "agents")] == [last.issue.number]
+    assert there.ground((), (), "alice/shop#1", ["I_nowhere"]).gone == {"I_nowhere"}
+    assert there.ground((), (), f"#{own.issue.number}").epic == own.issue.node
+
+
+def test_where_a_token_may_write_no_issues_nothing_is_tried_one_by_one(
+    hub: Hub, shop: Repository
+) -> None:
+    there = tracker(hub, shop, issues="read")
+    ground = there.ground(("agents",), ())
+    assert ground.labels == {"agents": ""}
+    with pytest.raises(ForgeRefused, match="issues could not be written"):
+        there.write_issues(ground, [replace(NEW, parent="")])
+    shop.issues_enabled = False
+    with pytest.raises(ForgeRefused, match="alice/shop has no issues"):
+        there.ground((), ())
 
 
 @pytest.mark.slow  # what a process does about issues is fast

@@ -227,8 +227,12 @@ class Issuing:
         pairs = [
             (new, one.issue) for new, one in zip(asked, wrote, strict=True) if one.issue is not None
         ]
-        without = [new.key for new, one in zip(asked, wrote, strict=True) if one.refused]
+        lacking = [new for new, one in zip(asked, wrote, strict=True) if one.refused]
         refused = next((one.refused for one in wrote if one.refused), "")
+        if lacking:  # it may be there all the same, and hang nowhere
+            there = self._found([new.key for new in lacking], self._now)
+            pairs += [(replace(n, parent=""), there[n.key]) for n in lacking if n.key in there]
+        without = [new.key for new in lacking if new.key not in {new.key for new, _ in pairs}]
         self.made += len(pairs)
 
         def stage(draft: Draft) -> None:
@@ -267,8 +271,7 @@ class Issuing:
             return True
         if self._now < making.until and making.nonce != nonce:
             return False
-        there = self.tracker.own_issues(making.since - MARGIN)
-        found = issues.found(self._snapshot.plan.plan, making.keys, there)
+        found = self._found(making.keys, making.since)
         is_over = self._now >= making.until or len(found) == len(making.keys)
 
         def stage(draft: Draft) -> None:
@@ -287,6 +290,11 @@ class Issuing:
 
         self._write(stage)
         return is_over
+
+    def _found(self, keys: Iterable[str], since: float) -> dict[str, Issue]:
+        """Return which issues of ours were made since a time, by their keys."""
+        there = self.tracker.own_issues(since - MARGIN)
+        return issues.found(self._snapshot.plan.plan, keys, there)
 
     def _hang(self) -> None:
         """Hang the plan's issue below the epic that its text names now."""
