@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from gitflow_agents.board.shown import Shown, assignee
 from gitflow_agents.forge import (
     OWN,
     CloseIssue,
@@ -23,7 +24,7 @@ from gitflow_agents.forge import (
     ReopenIssue,
 )
 from gitflow_agents.graph import Graph
-from gitflow_agents.models import Status, Tracked
+from gitflow_agents.models import CLIS, Config, Status, Tracked
 from gitflow_agents.render.issues import follow_up_text, plan_text, task_text
 from gitflow_agents.scheduler import Snapshot
 
@@ -138,6 +139,24 @@ def digest(title: str, words: str) -> str:
     folded = "\n".join(line.rstrip() for line in words.strip().splitlines())
     said = f"{title.strip()}\n{folded}".encode(errors="replace")
     return hashlib.sha256(said).hexdigest()[:16]
+
+
+def contents(snapshot: Snapshot) -> dict[str, str]:
+    """Return the nodes of the tasks' issues, for their cards on a board."""
+    return {task: issue.node for task, issue in snapshot.issues.items() if not issue.is_gone}
+
+
+def answering(snapshot: Snapshot, config: Config, task: str) -> str | None:
+    """Return who is to be assigned to the issue of a task; nothing where nobody is ever.
+
+    None where the config says who answers for what, and nobody for this one.
+    """
+    people = {**(config.projects.agent_mapping if config.projects else {}), **config.agent_mapping}
+    if not people:
+        return ""
+    plan, agents = snapshot.plan_for(task), frozenset(config.agents.allowed) | {*CLIS}
+    shown = Shown(plan.plan, people=people, agents=agents)
+    return assignee(plan.by_id[task], plan, shown)
 
 
 # --- what has changed -----------------------------------------------------------------------------
@@ -315,9 +334,11 @@ __all__ = [
     "Blocks",
     "FollowUp",
     "Settled",
+    "answering",
     "blocks",
     "body",
     "closed",
+    "contents",
     "digest",
     "follow_up",
     "follow_ups",

@@ -369,6 +369,36 @@ def test_a_new_text_is_told_and_what_left_the_plan_is_closed(office: Office) -> 
     assert office.tracker.parents["I_11"] == "I_14"
 
 
+def test_who_answers_for_a_task_is_assigned_where_that_can_be(repo: Repo) -> None:
+    mapping = {
+        "command": {"github_username": "bob", "services": ["api"]},
+        "other": {"github_username": "eve", "services": ["web"]},
+    }
+    engine.config(repo, issues=True, agent_mapping=mapping)
+    folders = {"1": "api", "2": "web", "3": "docs"}
+    engine.plan(repo, *(task(id, "true", files=[f"{it}/x"]) for id, it in folders.items()))
+    office = Office(repo)
+    office.tracker.assignable = frozenset({"bob"})
+    office.turn(3)
+    assert office.tracker.assigned == {11: (), 12: ("bob",), 13: ("eve",), 14: ()}
+    assert office.told[-2:] == [
+        "nobody is assigned to the issue of 2: eve cannot be assigned here",
+        "nobody is assigned to the issue of 3: nobody in agent_mapping answers for it",
+    ]
+
+
+def test_who_waits_for_it_has_all_issues_of_a_long_plan(repo: Repo) -> None:
+    engine.config(repo, issues=True)
+    needs = ({"depends_on": [f"t{n - 1}"]} if n else {} for n in range(70))
+    engine.plan(repo, *(task(f"t{n}", "true", **each) for n, each in enumerate(needs)))
+    office, waits = Office(repo), list[int]()
+    with office.at_work() as issuing:
+        issuing.wait = waits.append
+        assert issuing.sync() == ""
+    assert (len(office.tracker.there), len(office.tracker.waits)) == (71, 69)
+    assert waits == [1, *[10] * 7]
+
+
 def test_what_cannot_be_told_of_blocking_is_said_once(office: Office) -> None:
     office.tracker.forbids = {"block"}
     for _ in range(2):

@@ -7,7 +7,9 @@ changes stay; nothing that fails here fails a pass, and no task waits for an iss
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -59,6 +61,8 @@ class Issuing:
     tracker: Tracker
     most: int = MOST_MADE
     """How many may be made."""
+    wait: Callable[[int], None] = lambda number: None
+    """Waits until so many more may be made."""
     made: int = 0
     written: int = 0
     """Issues that were changed."""
@@ -92,6 +96,19 @@ class Issuing:
         self._try(self._block)
         self.reconciler.desk.written()
         return self._why
+
+    def sync(self) -> str:
+        """Bring everything up to date, however much it is; returns why that cannot be.
+
+        For whoever waits for it: `wait` keeps to what a forge takes.
+        """
+        self.most = sys.maxsize
+        why = self.end(is_paced=False)
+        while not why and not self._snapshot.tracking.unblocked and not self._is_put_off:
+            if next(issues.blocks(self._snapshot), None) is None:
+                break
+            why = self.end(is_paced=False)
+        return why
 
     def _try(self, part: Callable[[], None]) -> None:
         """Do a part; a refusal is told once, and tried again when some time has passed."""
@@ -156,32 +173,58 @@ class Issuing:
 
         while not self._is_put_off and self.made < most and wanted() and self._look_for():
             if keys := wanted()[: min(AT_ONCE, most - self.made)]:
-                ground = self._ground()
-                if not self._make(self._news(keys, ground), ground):
+                people = {key: self._person(key) for key in keys}
+                ground = self._ground(people={*people.values()} - {"", None})
+                if not self._make(self._news(keys, ground, people), ground):
                     return
+                self._say_who(people, ground)
 
     def _is_refused(self, key: str) -> bool:
         """Say whether the issue of one task is refused, and not to be tried again yet."""
         tracking = self._snapshot.tracking
         return key in tracking.without and self._now < tracking.again_at
 
-    def _ground(self, extra: tuple[str, ...] = ()) -> Ground:
+    def _person(self, key: str) -> str | None:
+        config = self.reconciler.desk.config
+        return "" if key == PLAN else issues.answering(self._snapshot, config, key)
+
+    def _say_who(self, people: Mapping[str, str | None], ground: Ground) -> None:
+        """Tell whom GitHub does not let be assigned, and what nobody answers for."""
+        by_person: dict[str | None, list[str]] = {}
+        for key, who in people.items():
+            by_person.setdefault(who, []).append(key)
+        for who, keys in by_person.items():
+            why = ""
+            if who is None:
+                why = "nobody in agent_mapping answers for it"
+            elif who and who not in ground.people:
+                why = f"{who} cannot be assigned here"
+            if why:
+                said = f"nobody is assigned to the issue of {_names(keys)}: {why}"
+                self.reconciler.desk.say("warning", said)
+
+    def _ground(
+        self, extra: tuple[str, ...] = (), people: AbstractSet[str | None] = frozenset()
+    ) -> Ground:
         """Look up what issues are made with, and note that the plan's own was deleted."""
         config, plan = self.reconciler.desk.config.issues, self._snapshot.plan
         labels = (*(config.labels if config else ()), *extra)
         own = self._snapshot.tracking.issue
         there = (own.node,) if own is not None and not own.is_gone else ()
-        ground = self.tracker.ground(labels, (), plan.epic or "", there)
+        whom = sorted(one for one in people if one)
+        ground = self.tracker.ground(labels, whom, plan.epic or "", there)
         if own is not None and own.node in ground.gone:
             gone = issues.settle(self._snapshot, PLAN, own, None)
             self._note_settled({PLAN: gone.after}, [gone.said])
         return ground
 
-    def _news(self, keys: Sequence[str], ground: Ground) -> list[NewIssue]:
+    def _news(
+        self, keys: Sequence[str], ground: Ground, people: Mapping[str, str | None]
+    ) -> list[NewIssue]:
         config = self.reconciler.desk.config.issues
         labels = config.labels if config else ()
         news = (
-            issues.new_issue(self._snapshot, key, labels, place=place)
+            issues.new_issue(self._snapshot, key, labels, people[key] or "", place=place)
             for place, key in enumerate(keys)
         )
         return [replace(new, parent=ground.epic) if new.key == PLAN else new for new in news]
@@ -205,6 +248,7 @@ class Issuing:
         if not taken:
             return False
         self._nonce = nonce
+        self.wait(len(asked))
         try:
             wrote = self.tracker.write_issues(ground, asked)
         except ForgeDown:

@@ -243,6 +243,8 @@ class Run:
         state, plan = snapshot.state, snapshot.plan
         is_local = desk.store.refs.is_local
         authority = "" if is_local else f"\nauthority: {snapshot.authority}, a remote"
+        issues = "\nissues: none are made here; a pass on GitHub Actions makes them"
+        issues = issues if desk.config.issues else ""
         asked = (snapshot.plan_for(task.id).by_id[task.id] for task in plan.tasks)
         terms = [desk.handbook.terms(plan, task) for task in asked]
         crews = (steps.crew(plan, task, desk.handbook) for task in plan.tasks)
@@ -272,7 +274,7 @@ class Run:
                 f"plan branch: plan/{plan.plan}\n"
                 f"working directory: {desk.store.repository.home}\n"
                 f"worktrees: {desk.worktrees.root / plan.plan}\n"
-                f"agents: {', '.join(agents)}{authority}",
+                f"agents: {', '.join(agents)}{authority}{issues}",
             )
         )
         self._warn_of_filters()
