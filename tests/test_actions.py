@@ -175,6 +175,7 @@ def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: S
 
 @pytest.mark.slow
 def test_a_sweep_with_nothing_to_do_writes_nothing(shop: Shop) -> None:
+    shop.configure("issues: true\n")
     shop.propose(ONE)
     shop.actions.drain()
     before, refs = shop.writes(), engine.refs(shop.up)
@@ -191,15 +192,19 @@ def test_a_plan_file_that_is_pushed_starts_once_and_is_looked_at_no_more_when_it
     for path, text in setup.files(f"{TOOL}@{COMMIT}", pushed="main").items():
         main.write(path, text)
     engine.plan(main, ONE, name="p")
-    shop.configure("start: on-push\n")
+    shop.configure("start: on-push\nissues: true\n")
     runs = shop.actions.drain()
     assert {conclusion for _, conclusion in ends(runs)} == {"success"}
     assert shop.merged() == ["1"]
+    told = {one.title: one.reason for one in shop.there.issues.values() if one.pull is None}
+    assert told == {"p: Try it": None, "1: Task 1": "completed"}
+    assert up.log("flow/p~1", "%s", "-1") == "merge 1: Task 1 (#2)"
     main.git("fetch", "--quiet", "origin")
     main.git("merge", "--quiet", "origin/flow/p")
     main.git("push", "--quiet", "origin", "main")
     shop.actions.drain()
     assert engine.state(up, "p")["status"] == "landed"
+    assert {one.reason for one in shop.there.issues.values() if not one.pull} == {"completed"}
     up.git("update-ref", "-d", "refs/heads/gitflow/state/p")
     up.git("update-ref", "-d", "refs/heads/plan/p")
     shop.hub.schedule(shop.there)
