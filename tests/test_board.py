@@ -11,6 +11,7 @@ import pytest
 from gitflow_agents.board.cards import (
     Card,
     digest,
+    former,
     marked,
     marker,
     unmapped,
@@ -43,6 +44,7 @@ from tests.repos import Repo
 from tests.wall import PLAN, ROLES, Desk, Wall, field_of, made, ran, shown, snapshot
 
 S = Status
+TASKS = [task["id"] for task in PLAN["tasks"]]
 
 
 @pytest.fixture
@@ -320,6 +322,9 @@ def test_a_field_that_a_person_renamed_is_still_ours() -> None:
     assert wall.layout(known).fields["Status"].name == "Where"
     assert wall.layout(known).missing == ()
     assert wall.layout().missing == ("the board has no field `Status`",)
+    wall.fields = [one for one in wall.fields if one.name != "Run"]
+    both = wall.layout({**known, "Run": known["Plan"]})
+    assert (both.fields["Plan"].name, "Run" in both.fields) == ("Plan", False)
 
 
 def test_what_a_board_lacks_is_named_and_can_be_made_without_moving_what_is_there() -> None:
@@ -478,6 +483,8 @@ def test_a_cancelled_task_is_put_away_last_and_comes_back_first(synced: Desk) ->
     synced.sync()
     assert (synced.card("001").is_archived, synced.shows("001", "Reason")) == (True, "skipped")
     assert (synced.sync(), stale(synced.cards, synced.memory)) == (0, ())
+    synced.seen = snapshot(PLAN, cancelled.model_copy(update={"message": "not this year"}))
+    assert (synced.sync(), stale(synced.cards, synced.memory)) == (0, ())
     synced.seen = snapshot(PLAN)
     synced.sync(full=False)
     assert (synced.card("001").is_archived, synced.shows("001", "Reason")) == (False, None)
@@ -490,6 +497,17 @@ def test_a_task_that_the_plan_lost_is_put_away_and_comes_back(synced: Desk) -> N
     assert synced.sync() == 0
     synced.seen = whole
     assert (synced.sync(full=False), synced.card("003").is_archived) == (1, False)
+
+
+def test_a_card_that_a_person_took_off_of_a_lost_task_is_not_made_when_the_task_is_back(
+    synced: Desk,
+) -> None:
+    whole, synced.seen = synced.seen, snapshot({**PLAN, "tasks": PLAN["tasks"][:2]})
+    del synced.wall.items[synced.memory["003"].item]
+    assert (synced.sync(full=False), synced.drift) == (0, [])
+    assert stale(synced.cards, synced.memory) == ()
+    synced.seen = whole
+    assert (synced.sync(), len(synced.drift), len(synced.wall.items)) == (0, 1, 2)
 
 
 def test_a_task_that_was_cancelled_before_it_had_a_card_gets_none(desk: Desk) -> None:
@@ -589,6 +607,7 @@ def test_cards_of_an_earlier_tool_are_adopted_by_their_id(desk: Desk) -> None:
         Drift("002", "Priority", "low", "medium"),
     ]
     assert desk.card("002").body == "their text"
+    assert stale(desk.cards, desk.memory) == ()
     assert (desk.sync(), len(desk.wall.items), [one.field for one in desk.drift]) == (
         0,
         4,
@@ -606,6 +625,48 @@ def test_a_card_with_only_the_title_is_nobodys_before_somebody_says_so(
     desk.sync(by_title=by_title)
     assert (desk.waiting, len(desk.wall.items)) == (waiting, cards_then)
     assert (desk.memory.get("001", Placed()).item == "x") is (by_title is True)
+
+
+def test_a_card_with_the_title_that_is_put_away_is_nobodys(desk: Desk) -> None:
+    desk.wall.items = {"x": Item("x", "dx", True, "User model", is_archived=True)}
+    desk.sync()
+    assert (desk.waiting, len(desk.wall.items)) == ((), 4)
+
+
+def test_without_a_memory_the_card_of_a_task_that_the_plan_lost_is_found_and_put_away(
+    synced: Desk,
+) -> None:
+    node = synced.memory["003"].item
+    synced.memory, synced.is_read = {}, False
+    synced.seen = snapshot({**PLAN, "tasks": PLAN["tasks"][:2]})
+    assert (synced.sync(), synced.memory["003"].item) == (1, node)
+    assert synced.card("003").is_archived
+
+
+def test_what_a_task_has_shown_before_is_what_its_record_tells() -> None:
+    url = "https://forge.test/runs/1"
+    attempts = (
+        ran(1, "failed", reason=Reason.TIMEOUT, message="slow\ntoo slow", cost_usd=0.5, url=url),
+        ran(2, "succeeded", cost_usd=0.25, merged="m" * 40),
+        ran(3),
+    )
+    seen = snapshot(PLAN, TaskRecord(id="001", status=S.IN_PROGRESS, attempts=attempts))
+    assert former(seen, shown(), "001", ROLES) == {
+        "Status": {"pending", "in-progress", "QA Review", "done"},
+        "Attempt": {None, 1.0, 2.0, 3.0},
+        "Agent": {"claude"},
+        "Cost": {None, 0.5, 0.75},
+        "Run": {None, url},
+        "Started": {None},
+        "Ended": {None, "2026-01-02"},
+        "Reason": {None, "timeout: too slow"},
+        "archived": {False},
+    }
+    away = snapshot(PLAN, TaskRecord(id="001", status=S.CANCELLED))
+    assert former(away, shown(), "001")["archived"] == {False, True}
+    done = snapshot(PLAN, TaskRecord(id="001", attempts=(ran(1, "succeeded"),)))
+    assert former(done, shown(), "001")["Status"] == {"pending", "in-progress", "QA Review"}
+    assert former(done, shown(), "gone") == {"archived": {False}}
 
 
 def test_the_surest_of_several_cards_is_adopted() -> None:
@@ -665,6 +726,27 @@ def test_of_a_write_that_nobody_saw_end_and_one_that_was_refused_neither_is_a_pe
     placed = after(refused.placed["001"], (write,), (Wrote(refused="not today"),), there)
     synced.memory["001"] = placed
     assert (synced.sync(full=False), synced.drift) == (1, [])
+
+
+def test_what_was_written_to_a_card_before_it_was_put_away_is_ours_when_nobody_saw_it_end(
+    synced: Desk,
+) -> None:
+    synced.seen = snapshot(PLAN, TaskRecord(id="001", status=S.CANCELLED, reason=Reason.SKIPPED))
+    found = synced._changes(synced.cards, ("001",), synced.wall.layout(), False)
+    synced.memory |= found.placed
+    synced.wall.write(found.writes["001"])
+    assert synced.sync(full=False) == 0
+    synced.seen = snapshot(PLAN)
+    assert (synced.sync(full=False), synced.drift, synced.shows("001", "Reason")) == (2, [], None)
+
+
+def test_a_card_whose_making_was_refused_is_made_by_the_next_pass(desk: Desk) -> None:
+    desk.wall.refuse = set(range(1, 100))
+    desk.sync()
+    assert [(task, one.telling) for task, one in desk.memory.items()] == [(t, {}) for t in TASKS]
+    desk.wall.refuse = set()
+    desk.sync(full=False)
+    assert (len(desk.wall.items), desk.sync()) == (3, 0)
 
 
 def test_a_card_whose_making_nobody_saw_end_is_found_and_not_made_twice(desk: Desk) -> None:
