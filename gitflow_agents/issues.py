@@ -123,7 +123,8 @@ def tracked(snapshot: Snapshot, key: str, issue: Issue, *, is_child: bool) -> Tr
     One that says something else than the plan by now is told that later.
     """
     told = digest(issue.title, issue.body)
-    is_right = told == digest(_title(snapshot, key), body(snapshot, key))
+    is_right = key == PLAN or key in snapshot.plan.by_id  # it may have left the plan meanwhile
+    is_right = is_right and told == digest(_title(snapshot, key), body(snapshot, key))
     return Tracked(
         number=issue.number,
         node=issue.node,

@@ -846,7 +846,11 @@ class Issues(Model):
 
 
 def _switch(value: Any) -> Any:
-    return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return {} if value else None
+    if not isinstance(value, dict | Issues | None):
+        raise ValueError("is neither true nor false; or write what they are like: {labels: [x]}")
+    return value
 
 
 USUAL = "default"

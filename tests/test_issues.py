@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
-from gitflow_agents import issues
+from gitflow_agents import issues, render
 from gitflow_agents.forge import (
     OWN,
     CloseIssue,
@@ -25,7 +28,8 @@ from gitflow_agents.forge import (
 )
 from gitflow_agents.github import GitHub
 from gitflow_agents.github.issues import Issues
-from gitflow_agents.models import Reason, Status, TaskRecord, Tracked
+from gitflow_agents.models import Limits, Reason, Status, TaskRecord, Tracked
+from gitflow_agents.render.story import opening, story, summary
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
 from gitflow_agents.service.issuing import AGAIN, LEASE, MOST_MADE, PACE, Issuing
@@ -185,6 +189,28 @@ def test_what_tasks_left_to_be_done_is_told_once() -> None:
     known = {found[0].key[1:]: 9}
     plan.tracking = plan.tracking.model_copy(update={"followed": known})
     assert [one.text for one in issues.follow_ups(plan)] == ["rename it"]
+
+
+def test_what_people_look_at_names_the_issues() -> None:
+    plan = told(plan_of(ONE, AFTER, plan={"epic": "acme/portal#3"}), 9)
+    own = Tracked(number=7, node="I_7")
+    where = "https://github.com/alice/shop/issues/"
+    plan.tracking = plan.tracking.model_copy(update={"issue": own, "url": where})
+    plan.issues["1"] = plan.issues["1"].model_copy(update={"theirs": "#9 was reopened"})
+    shown = render.status(plan, Limits(), 0).splitlines()
+    table = [line.split() for line in shown if line.startswith(("ID ", "1 ", "2 "))]
+    assert table[0][:3] == ["ID", "ISSUE", "STATUS"]
+    assert (table[1][:3], table[2][:2]) == (["1", "#9", "ready"], ["2", "pending"])
+    assert f"Issue      #9 {where}9; #9 was reopened" in render.show_task(plan, "1", 0)
+    lines = render.show_plan(plan).splitlines()
+    assert lines[5:7] == ["Epic       acme/portal#3", f"Issue      #7 {where}7"]
+    found = render.status_json(plan, Limits(), 0, "")["tasks"]
+    assert [one["issue"] for one in found] == [9, None]
+    assert render.show_task_json(plan, "1", 0)["issue"] == 9
+    assert "| 1 | ready | 1 |  |  | Task 1 (#9) |\n" in render.status_page(plan, 0)
+    assert f"| 1 Task 1 [#9]({where}9) | ready |" in summary(plan, Limits(), 0)
+    assert "| 1 Task 1 #9 | pending |" in story(plan, Limits(), 0)
+    assert "\n\nPart of acme/portal#3. Tasks of the plan `p` are" in opening(plan)
 
 
 # --- how they come about --------------------------------------------------------------------------
@@ -441,6 +467,71 @@ def test_of_a_long_plan_few_issues_are_made_at_once(repo: Repo) -> None:
     office.now += MOST_MADE * PACE
     office.turn()
     assert len(office.tracker.there) == 71
+
+
+ACCIDENTS = ("", "", "lost", "late", "down", "refused", "Task", "before", "after")
+
+
+@pytest.mark.slow  # each kind of accident alone is fast
+@settings(deadline=None, max_examples=6, phases=[Phase.generate])
+@given(data=st.data())
+def test_whatever_happens_no_task_has_two_issues_and_people_are_heard(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        repo = repos.init(Path(folder) / "repo")
+        engine.config(repo, issues={"follow_ups": True})
+        titles = {id: f"Task {id}" for id in "12345"}
+        office = Office(repo)
+        for _ in range(data.draw(st.integers(3, 8))):
+            titles[data.draw(st.sampled_from("123456"))] = data.draw(st.sampled_from(["A", "B"]))
+            if data.draw(st.booleans()):
+                titles.pop(data.draw(st.sampled_from(sorted(titles))))
+            engine.plan(
+                repo,
+                *(task(id, "true", title=name) for id, name in titles.items()),
+                task("9", "true"),
+            )
+            with office.at_work() as issuing:
+                issuing.reconciler.revise()
+            over = data.draw(st.sampled_from([*DONE, *LEFT, *ended(Status.PENDING)]))
+            office.change(over.model_copy(update={"id": "9", "follow_ups": ("mend it",)}))
+            there = office.tracker.there
+            what = data.draw(st.sampled_from(["", "", "gone", "Mine", "completed", "reopened"]))
+            one = data.draw(st.sampled_from(sorted(there))) if there and what else 0
+            if what == "gone" and one:
+                del there[one]
+            elif what == "Mine" and one:
+                there[one] = replace(there[one], title="Mine")
+            elif one:
+                there[one] = replace(there[one], closed="completed" if what == "completed" else "")
+            fault = data.draw(st.sampled_from(ACCIDENTS))
+            if fault in ("before", "after"):
+                setattr(office.tracker, fault, killed)
+            elif fault:
+                office.tracker.fails = [""] * data.draw(st.integers(0, 2)) + [fault]
+            with suppress(KeyboardInterrupt):
+                office.turn()
+            office.tracker.before = office.tracker.after = lambda: None
+            office.tracker.fails = []
+            office.tracker.arrive()
+            office.now += data.draw(st.sampled_from([1.0, LEASE, AGAIN]))
+        for _ in range(2):
+            office.now += AGAIN
+            assert office.turn() == ""
+        asked = len(office.tracker.asked)
+        assert office.turn() == ""
+        assert office.tracker.asked[asked:] == []
+        marks = [one.body.partition("\n")[0] for one in office.tracker.there.values()]
+        assert len(marks) == len(set(marks))
+        with office.at_work() as issuing:
+            plan = issuing.reconciler.desk.snapshot
+        assert issues.missing(plan) == []
+        for id, known in plan.issues.items():
+            shown = office.tracker.there.get(known.number)
+            if shown is None or known.theirs:  # nobody looks until there is something to be told
+                continue
+            assert shown.closed == issues.closed(plan, id) or shown.closed != known.closed
+            if id in plan.plan.by_id:
+                assert shown.title in (f"{id}: {plan.plan.by_id[id].name}", "Mine")
 
 
 # --- on GitHub ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from gitflow_agents.models import (
     ConfigLimits,
     Decision,
     Duration,
+    Issues,
     Limits,
     Plan,
     Priority,
@@ -1822,6 +1823,54 @@ def test_each_mistake_about_boards_is_told_with_its_place(text: str, reason: str
     if not reason.startswith("file: a"):
         (said,) = refused(f"projects: {{{text}}}".encode())
         assert said.partition("error: projects.")[2] == reason
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [("true", Issues()), ("false", None), ("{labels: a b}", Issues(labels=("a b",)))],
+)
+def test_issues_are_wanted_by_a_word_or_by_what_they_are_like(
+    written: str, means: Issues | None
+) -> None:
+    assert read_config(f"issues: {written}".encode(), file="c").issues == means
+    assert read_config(None, file="c", environ={"GITFLOW_ISSUES": "true"}).issues == Issues()
+
+
+def test_what_issues_are_like_is_refused_by_name() -> None:
+    known = "the keys are labels, follow_ups"
+    assert refused(b"issues: 5") == [
+        "c:1:9: error: issues: `5` is neither true nor false (or write what they are like: {labels: [x]})"
+    ]
+    assert refused(b"issues: {assign: true}") == [
+        f"c:1:10: error: issues.assign: there is no key `assign` here ({known})"
+    ]
+    assert refused(b"issues: {labels: ['a,b']}") == [
+        "c:1:19: error: issues.labels[0]: `a,b` is not a label of an issue, "
+        r"[^\s,](?:[^,\r\n]{0,48}[^\s,])? (use at most 50 characters, and no comma)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ("12", "#12"),
+        ("'#12'", "#12"),
+        ("acme/shop#3", "acme/shop#3"),
+        ("https://github.com/acme/shop/issues/9", "acme/shop#9"),
+    ],
+)
+def test_an_epic_is_an_issue_here_or_elsewhere(written: str, means: str) -> None:
+    source = f"goal: g\nepic: {written}\ntasks: [{{id: a, run: x, description: d}}]"
+    assert load_plan(source.encode(), "p").epic == means
+
+
+@pytest.mark.parametrize("written", ["0", "x", "true", "https://github.com/acme/shop/pull/9"])
+def test_what_is_no_issue_is_no_epic(written: str) -> None:
+    source = f"goal: g\nepic: {written}\ntasks: [{{id: a, run: x, description: d, epic: 1}}]"
+    assert told(source) == [
+        f"2:7: error: epic: `{written}` is no issue (write its number, or its address)",
+        "3:41: error: tasks[0].epic: there is no key `epic` here (it belongs at the top of a plan)",
+    ]
 
 
 def test_a_config_has_to_be_a_mapping() -> None:
