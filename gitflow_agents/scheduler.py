@@ -135,8 +135,13 @@ class Snapshot:
 
     def issue(self, task: str) -> str:
         """Return the issue of a task as people write it, `#12`; nothing where there is none."""
-        tracked = self.issues.get(task)
-        return f"#{tracked.number}" if tracked is not None and not tracked.is_gone else ""
+        number = self.issue_number(task)
+        return f"#{number}" if number else ""
+
+    def issue_number(self, task: str = "") -> int | None:
+        """Return the number of the issue of a task, or with no task of the plan, if it has one."""
+        known = self.issues.get(task) if task else self.tracking.issue
+        return known.number if known is not None and not known.is_gone else None
 
     def plan_for(self, task: str) -> Plan:
         """Return the plan as the next attempt at a task goes by it."""

@@ -29,7 +29,7 @@ from gitflow_agents.forge import (
 from gitflow_agents.github import GitHub
 from gitflow_agents.github.issues import Issues
 from gitflow_agents.models import Limits, Reason, Status, TaskRecord, Tracked
-from gitflow_agents.render.story import opening, story, summary
+from gitflow_agents.render.story import looked_at, opening, story, summary
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
 from gitflow_agents.service.issuing import AGAIN, LEASE, MOST_MADE, PACE, Issuing
@@ -210,7 +210,8 @@ def test_what_people_look_at_names_the_issues() -> None:
     assert "| 1 | ready | 1 |  |  | Task 1 (#9) |\n" in render.status_page(plan, 0)
     assert f"| 1 Task 1 [#9]({where}9) | ready |" in summary(plan, Limits(), 0)
     assert "| 1 Task 1 #9 | pending |" in story(plan, Limits(), 0)
-    assert "\n\nPart of acme/portal#3. Tasks of the plan `p` are" in opening(plan)
+    assert "\n\nPart of #7 and acme/portal#3. Tasks of the plan `p` are" in opening(plan)
+    assert looked_at(plan, "1", "").startswith("One task of the plan `p`: Task 1 (#9)\n")
 
 
 # --- how they come about --------------------------------------------------------------------------

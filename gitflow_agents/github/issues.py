@@ -64,7 +64,8 @@ class Issues:
             why = f"{self._github.repository} has no issues"
             raise ForgeRefused(why, hint="Settings, General, Features: Issues", status=410)
         found = {name: (about[f"l{n}"] or {}).get("id") for n, name in enumerate(labels)}
-        shown = [user for n in range(len(people)) for user in about[f"u{n}"]["nodes"]]
+        lists = ((about[f"u{n}"] or {}).get("nodes") or () for n in range(len(people)))
+        shown = [user for users in lists for user in users if user]
         logins = {str(user["login"]).lower(): str(user["id"]) for user in shown}
         here = {one["id"] for one in said.get("nodes") or () if one}
         return Ground(
@@ -131,7 +132,7 @@ class Issues:
             if name in whys or not part:
                 done.append(IssueWrote(refused=whys.get(name) or _words(wrong)))
             elif isinstance(write, NewIssue):
-                done.append(IssueWrote(_issue(part["issue"])))
+                done.append(_wrote(part.get("issue")))
             else:
                 done.append(IssueWrote())
         return tuple(done)
@@ -200,6 +201,10 @@ def _input(write: IssueWrite, ground: Ground) -> dict[str, Any]:
             return {"issueId": node}
         case HangIssue(node, parent):
             return {"issueId": parent, "subIssueId": node, "replaceParent": True}
+
+
+def _wrote(made: Mapping[str, Any] | None) -> IssueWrote:
+    return IssueWrote(_issue(made)) if made else IssueWrote(refused="GitHub did not show it")
 
 
 def _words(wrong: Iterable[Mapping[str, Any]]) -> str:

@@ -43,8 +43,8 @@ def plan_text(snapshot: Snapshot) -> Text:
 def task_text(snapshot: Snapshot, task: str) -> Text:
     """Return what the issue of a task says: what its text says, and nothing of how it stands."""
     plan, about = snapshot.plan, snapshot.plan.by_id[task]
-    own = snapshot.tracking.issue
-    of = f", part of #{own.number}" if own is not None and not own.is_gone else ""
+    own = snapshot.issue_number()
+    of = f", part of #{own}" if own else ""
     lines = [
         f"Task {code(task)} of the plan {code(plan.plan)}{of}.",
         "",

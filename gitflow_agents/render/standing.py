@@ -337,7 +337,7 @@ def _task_json(snapshot: Snapshot, task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
         "title": task.name,
-        "issue": issue.number if (issue := snapshot.issues.get(task.id)) else None,
+        "issue": snapshot.issue_number(task.id),
         "status": (record.status if record else _PENDING).value,
         "lost": is_lost(snapshot, task.id),
         "taken_by": person(record.taken_by) if record and record.taken_by else None,

@@ -120,11 +120,19 @@ def opening(snapshot: Snapshot, why: str = "", by_hand: str = "") -> str:
         )
     return (
         f"{marker(plan.plan)}\n{quiet(fit(plan.goal, 1000))}\n\n"
-        f"{f'Part of {plan.epic}. ' if plan.epic else ''}"
+        f"{_part_of(snapshot)}"
         f"Tasks of the plan {code(plan.plan)} are merged to {code(state.flow)} when they have "
         f"passed; {merge} The plan {approvals(snapshot)}. What happens is told in one comment "
         "below, which is kept up to date.\n"
     )
+
+
+def _part_of(snapshot: Snapshot) -> str:
+    """Return the issues that a pull request of a plan belongs to, as a sentence or nothing."""
+    own = snapshot.issue_number()
+    numbers = (f"#{own}" if own else "", snapshot.plan.epic or "")
+    said = " and ".join(filter(None, numbers))
+    return f"Part of {said}. " if said else ""
 
 
 def moved(snapshot: Snapshot, pull: int) -> str:
@@ -136,7 +144,8 @@ def looked_at(snapshot: Snapshot, task: str, report: str) -> str:
     """Return what the pull request of one task says: what approving it does, and the report."""
     plan, flow = snapshot.plan.plan, snapshot.state.flow
     return (
-        f"One task of the plan {code(plan)}: {quiet(fit(snapshot.plan.by_id[task].name, 200))}\n\n"
+        f"One task of the plan {code(plan)}: {quiet(fit(snapshot.plan.by_id[task].name, 200))}"
+        f"{f' ({number})' if (number := snapshot.issue(task)) else ''}\n\n"
         "**Approve it**, and it is tested and merged to "
         f"{code(flow)}; it stays a draft, as nobody has to merge it. Or refuse it in a clone:\n\n"
         f"{fence(f'gitflow-agents reject {plan}/{task} -m WHY', 'sh')}\n\n"

@@ -244,11 +244,11 @@ class Issuing:
             draft.tell("issues_begun", note=f"issues are made: {_names(keys)}")
             taken.append(True)
 
+        self.wait(len(asked))  # before others are kept waiting
         self.reconciler.write(stage)
         if not taken:
             return False
         self._nonce = nonce
-        self.wait(len(asked))
         try:
             wrote = self.tracker.write_issues(ground, asked)
         except ForgeDown:
