@@ -1424,6 +1424,44 @@ def publish(app: App, what: str, claim: str, folder: str) -> int:
 
 @_verb("plumbing")
 @_all_plans
+@click.option("--all", "is_all", is_flag=True, help="Every plan, also with --project.")
+@click.option(
+    "--project", metavar="NUMBER|URL", default="", help="The board, whatever config says."
+)
+@click.option("--create", is_flag=True, help="Make the fields that are missing, or the project.")
+@click.option(
+    "--adopt/--no-adopt",
+    default=None,
+    help="Whether cards that only have the title of a task are its own.",
+)
+@click.option("--overwrite", is_flag=True, help="Put back what people changed.")
+@click.option("--dry-run", is_flag=True, help="Say every write, and do none.")
+@click.pass_obj
+def sync(
+    app: App,
+    plans: tuple[str, ...],
+    is_all: bool,
+    project: str,
+    create: bool,
+    adopt: bool | None,
+    overwrite: bool,
+    dry_run: bool,
+) -> int:
+    """Bring the boards of plans in step with git.
+
+    Every card is looked at, and only what is different is written. What people changed on a board
+    is kept and told of. The token is GITFLOW_PROJECT_TOKEN, else the one for GitHub. In a job of
+    Actions it is what a pass has changed that is written.
+    """
+    from gitflow_agents import on_boards
+    from gitflow_agents.service.syncing import Asked
+
+    asked = Asked(True, create, adopt, overwrite, dry_run)
+    return on_boards.sync(app, plans, asked, project, is_all=is_all, tell=_Teller(app))
+
+
+@_verb("plumbing")
+@_all_plans
 @click.pass_obj
 def fsck(app: App, plans: tuple[str, ...]) -> int:
     """Check that state, flow and branches agree with each other.

@@ -136,7 +136,7 @@ def reconcile(
     job = Job(app, tell)
     for plan in plans:
         if why := spec.bad_plan_name(plan):
-            return _failed(app, UsageError(why), aloud)
+            return say_failed(app, UsageError(why), aloud)
     if job.around.event == "issue_comment":
         return _comment(app, job, aloud)
     # The sweep hears what GitHub has lost; nobody else asks for what was written.
@@ -170,9 +170,11 @@ def command(
     """Carry out what somebody typed into the form, in the words of a comment."""
     job = Job(app, tell)
     if not plan:
-        return _failed(app, spec.wrong("plan", "no plan is named", "name the one it is for"), aloud)
+        return say_failed(
+            app, spec.wrong("plan", "no plan is named", "name the one it is for"), aloud
+        )
     if why := spec.bad_plan_name(plan):
-        return _failed(app, spec.wrong("plan", why), aloud)
+        return say_failed(app, spec.wrong("plan", why), aloud)
     around = job.around
     now = job.jobs.service.clock()
     typed = Typed(f"form-{around.run}", text, *around.who, now, dry_run, around.first)
@@ -194,7 +196,7 @@ def end_runs(app: App, plans: Sequence[str], tell: Callable[[Told], None], aloud
         try:
             said = job.jobs.end_runs(plan, job.forge, wait=True)
         except FlowError as e:
-            codes.append(ExitCode(_failed(app, e, aloud, f"{plan}: ")))
+            codes.append(ExitCode(say_failed(app, e, aloud, f"{plan}: ")))
             continue
         if app.json:
             app.write({"schema": SCHEMA, "event": "runs_ended", "plan": plan, "said": list(said)})
@@ -234,8 +236,10 @@ def _pass(
         job.around.add_summary(summary(snapshot, limits, now))
     if len(names) == 1 and done:
         job.around.set_outputs(_outputs(done[0]))
+    is_behind = [job.jobs.board_is_behind(snapshot, job.github) for snapshot in done]
+    job.around.set_outputs({"board": "true" if any(is_behind) else ""})
     for plan, error in failed:
-        _failed(app, error, aloud, f"{plan}: ")
+        say_failed(app, error, aloud, f"{plan}: ")
     # A new text of a plan that runs was refused: that fails nothing, and is shown all the same.
     aloud += [annotation(_placed(problem)) for problem in job.refused[:MOST_ANNOTATIONS]]
     if not names:
@@ -244,7 +248,7 @@ def _pass(
     return ExitCode.FAILED if ExitCode.FAILED in worst else max(worst, default=ExitCode.DONE)
 
 
-def _failed(app: App, error: FlowError, aloud: list[str], about: str = "") -> int:
+def say_failed(app: App, error: FlowError, aloud: list[str], about: str = "") -> int:
     """Say what went wrong, in the log and for the runner to show; return the exit code."""
     problems = getattr(error, "problems", ())
     app.fail(f"{about}{error.message}", error.hint, problems)
@@ -376,7 +380,7 @@ def start(
     except FlowError as e:
         if not in_a_job:
             raise
-        return _failed(app, e, aloud)
+        return say_failed(app, e, aloud)
 
 
 def _start_here(
@@ -527,7 +531,8 @@ def words(environ: Mapping[str, str]) -> list[str]:
             )
     elif form:
         given[0] = "start"
-    about = {"claim": claim, "verdict": verdict}
+    project = environ.get("ACTION_PROJECT", "")
+    about = {"claim": claim, "verdict": verdict, "project": project}
     about |= {{"execute": "to", "publish": "from"}.get(given[0], ""): folder}
     given += [f"--{name}={value}" for name, value in about.items() if name and value]
     given += [f"--{name}={value}" if value else f"--{name}" for name, value in form.items()]
@@ -573,7 +578,7 @@ def main() -> None:
         sys.argv[1:] = words(os.environ)
     except UsageError as e:
         aloud: list[str] = []
-        code = _failed(App(), e, aloud)
+        code = say_failed(App(), e, aloud)
         for line in aloud:
             click.echo(line)
         sys.exit(code)
@@ -581,12 +586,14 @@ def main() -> None:
 
 
 __all__ = [
+    "Job",
     "end_runs",
     "execute",
     "hushed",
     "main",
     "publish",
     "reconcile",
+    "say_failed",
     "standing",
     "start",
     "test",

@@ -241,6 +241,7 @@ Plumbing:
   execute     In a job of GitHub Actions: do one attempt, or test one train.
   publish     In a job of GitHub Actions: put what `execute` left on the
               task's branch.
+  sync        Bring the boards of plans in step with git.
   fsck        Check that state, flow and branches agree with each other.
   cleanup     Remove what plans that are over, and killed runs, have left.
 

@@ -60,7 +60,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         }
     ),
     "service": frozenset({"service"}),
-    "doors": frozenset({"cli", "acts", "live", "mcp", "on_actions", "__main__"}),
+    "doors": frozenset({"cli", "acts", "live", "mcp", "on_actions", "on_boards", "__main__"}),
 }
 ORDER = list(LAYERS)
 LAYER = {module: layer for layer, modules in LAYERS.items() for module in modules}

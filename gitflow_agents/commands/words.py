@@ -376,6 +376,17 @@ class Start(Act):
     )
 
 
+class Sync(Act):
+    """Bring the board in step with the plan: every card is looked at, and people's changes told of.
+
+    A job that has the token for boards does that, and answers with what it wrote.
+    """
+
+    doors = frozenset({"comment"})
+    takes_tasks = False
+    verb: Literal["sync"] = "sync"
+
+
 class Look(Act):
     """Say where the plan, or a task, stands: what waits for a person, what runs, what it cost."""
 
@@ -438,6 +449,7 @@ Command = Annotated[
     | Give
     | AddTask
     | Start
+    | Sync
     | Look
     | Waves
     | Explain

@@ -90,7 +90,7 @@ class GitHub:
         """Ask about `repository`; who `is_hurried` waits for nothing and tries nothing twice."""
         self.repository = repository
         self._token, self._api, self._server = token, api, server
-        self._branch, self._is_hurried = branch, is_hurried
+        self.branch, self._is_hurried = branch, is_hurried
 
     @property
     def host(self) -> str:
@@ -143,7 +143,7 @@ class GitHub:
             f"/actions/workflows/{file}/dispatches",
             f"{file} could not be started",
             body={
-                "ref": self._branch,
+                "ref": self.branch,
                 "inputs": {name: value for name, value in inputs.items() if value},
                 "return_run_details": True,
             },

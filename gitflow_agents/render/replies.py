@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from gitflow_agents.commands import KINDS, Refused, Start, Stop
+from gitflow_agents.commands import KINDS, Refused, Start, Stop, Sync
 from gitflow_agents.forge import OWN, Reaction
 from gitflow_agents.grammar import Line, Prefix
 from gitflow_agents.models import Limits, Spoken
@@ -95,7 +95,7 @@ def _replies(
                 yield answers.answer(*about)
             except Refused as e:
                 yield answers.refusal(line, e, plan, prefix)
-        elif entry.dry_run or not entry.changed or isinstance(command, Stop | Start):
+        elif entry.dry_run or not entry.changed or isinstance(command, Stop | Start | Sync):
             more = ending if isinstance(command, Stop) and entry.changed else ()
             yield answers.done(line, (*entry.said, *more), entry.undo, plan, prefix)
 

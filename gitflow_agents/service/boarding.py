@@ -6,8 +6,9 @@ none a job leaves the board alone, and a person is told which one is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from gitflow_agents.board.report import Report
 from gitflow_agents.board.shown import Shown, shown_of
@@ -111,13 +112,79 @@ def bare(config: Config, plan: str) -> Shown:
     return replace(found, number=0)
 
 
+def meant(service: Service, plans: Sequence[str], project: str, *, is_all: bool) -> list[str]:
+    """Return the plans whose boards are meant: those named, else all that a board shows.
+
+    With a `project` and no name it is the only plan here, or with `is_all` every one.
+    """
+    if plans and is_all:
+        raise UsageError("--all and a plan cannot be given together", hint="leave one of them out")
+    if plans:
+        return service.started(plans)
+    if project and not is_all:
+        return [service.name("")]
+    names = service.started(())
+    if project:
+        return names
+    found = [name for name in names if shown_of(service.config, name) is not None]
+    if not found:
+        raise nowhere(names[0] if len(names) == 1 else "PLAN")
+    return found
+
+
 def nowhere(plan: str) -> FlowError:
     """Return what somebody is told whose plan no board shows."""
     return FlowError(
-        f"no board shows plan {plan}",
+        "no board shows any plan" if plan == "PLAN" else f"no board shows plan {plan}",
         hint=f"name one: gitflow-agents sync {plan} --project NUMBER, or in the config: "
         f"projects: {{plans: {{{plan}: NUMBER}}}}; --create makes one",
     )
+
+
+@dataclass
+class Terminal:
+    """What a person at a terminal does with boards."""
+
+    service: Service
+    project: str = ""
+    """The board that they name in place of the config's."""
+    tell: Callable[[str], None] = lambda text: None
+    """Hears of progress."""
+
+    @cached_property
+    def boarding(self) -> Boarding:
+        """Return the boards as this person may see them."""
+        remote = self.service.config.remote or usual_remote(self.service.repository) or "origin"
+        return at_terminal(self.service, remote, self.tell)
+
+    def sync(self, plan: str, asked: Asked) -> Report:
+        """Bring the board of a plan in step; FlowError where none shows it."""
+        desk = self._desk(plan)
+        how = shown(self.service.config, plan, self.project)
+        if how is None and not asked.creates:
+            raise nowhere(plan)
+        if how is None or not (how.number or how.node):
+            how = how or bare(self.service.config, plan)
+            if asked.dry_run:
+                left = "a project is made first, and nothing can be said of its cards before"
+                return Report(plan, is_dry=True, left=left)
+            how, said = self.boarding.create(how)
+            for line in said:
+                self.tell(line)
+            self.tell(
+                f"project {how.number} of {how.owner} was made; the config has to name it: "
+                f"projects: {{owner: {how.owner}, plans: {{{plan}: {how.number}}}}}"
+            )
+        return self.boarding.sync(desk, how, asked)
+
+    def _desk(self, plan: str) -> Desk:
+        _, snapshot = self.service.authorities.load(plan)
+        if snapshot is None:
+            raise FlowError(
+                f"plan {plan} was never started, and a board shows what became of one",
+                hint=f"gitflow-agents run {plan} starts it",
+            )
+        return self.service.desk(snapshot, lambda told: None)
 
 
 def at_terminal(service: Service, remote: str, tell: Callable[[str], None]) -> Boarding:
@@ -125,7 +192,6 @@ def at_terminal(service: Service, remote: str, tell: Callable[[str], None]) -> B
 
     FlowError where there is no token, UsageError where the repository is none of GitHub's.
     """
-    remote = remote or service.config.remote or usual_remote(service.repository) or "origin"
     url = dict(settings_of(service.repository, remote))["url"]
     environ = service.environ
     there = place(url, environ)
@@ -143,4 +209,4 @@ def at_terminal(service: Service, remote: str, tell: Callable[[str], None]) -> B
     )
 
 
-__all__ = ["HAS_TOKEN", "SETTING", "TOKEN", "Boarding", "at_terminal", "bare", "nowhere", "shown"]
+__all__ = ["HAS_TOKEN", "SETTING", "TOKEN", "Boarding", "Terminal", "meant", "nowhere", "shown"]

@@ -115,6 +115,8 @@ class Commanding:
     limits: Limits
     permitting: Permitting
     acts: Acts
+    is_mine: Callable[[Spoken], bool] = lambda entry: True
+    """Says which commands this process carries out; the others wait for one that can."""
     fresh: set[str] = field(default_factory=set)
     """Keys of what this process has carried out, and replies."""
     signs: dict[int, int] = field(default_factory=dict)
@@ -354,7 +356,9 @@ class Commanding:
 
     def _open(self) -> list[Spoken]:
         found = self._read(self._snapshot.state.commands)
-        return sorted((one for one in found if one.status == "open"), key=_order)
+        return sorted(
+            (one for one in found if one.status == "open" and self.is_mine(one)), key=_order
+        )
 
     def _read(self, keys: Iterable[str]) -> list[Spoken]:
         repository = self.reconciler.desk.store.repository

@@ -41,7 +41,7 @@ OWN_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
     for name in (
         "ATTEMPT BRIEF CLAIM FEEDBACK MAX_TURNS MODEL PLAN PROGRESS REPORT REQUIRE ROLE TASK TOOLS "
-        "WEBHOOK".split()
+        "WEBHOOK PROJECT_TOKEN HAS_PROJECT_TOKEN".split()
     )
 )
 """Variables that set no key: set for an agent or for our own tests, or a secret of its own."""
