@@ -131,7 +131,10 @@ def ends(runs: list[forge.Run]) -> list[tuple[str, str | None]]:
 @pytest.mark.slow
 def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: Shop) -> None:
     runners = "runners: {gpu: [self-hosted, gpu], default: ubuntu-latest}\n"
-    shop.configure(f"{runners}cache: [~/.cache/tool]\n")
+    board = shop.hub.project("alice", fields={"TM_ID": "TEXT", "Run": "TEXT"})
+    board.choose_from("Status", ["pending", "in-progress", "done"])
+    shop.there.secrets["GITFLOW_PROJECT_TOKEN"] = shop.hub.person("alice", scopes=("project",)).text
+    shop.configure(f"{runners}cache: [~/.cache/tool]\nprojects: {{plans: {{p: {board.number}}}}}\n")
     shop.actions.labels |= {"self-hosted", "gpu"}
     leaves = "mkdir -p ~/.cache/tool && echo {0} > ~/.cache/tool/left && {1}"
     first = {**ONE, "run": leaves.format(1, ONE["run"])}
@@ -168,9 +171,16 @@ def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: S
     assert (last.conclusion, last.output["title"]) == ("success", "finished: 3 of 3 tasks merged")
     assert len(last.output["text"].splitlines()) == 3
     assert {one.conclusion for one in checks if one is not last} == {"neutral"}
+    # Each pass that changed something was told to the board by a job of its own, with its token.
+    assert {name: values["Status"] for name, values in board.shown().items()} == dict.fromkeys(
+        ("Task 1", "Task 2", "Task 3"), "done"
+    )
     # The pull request is looked for, opened, told of, checked and made ready, whatever its tasks.
     asked = [one for one in shop.hub.asked() if one.method != "GIT"]
-    assert len(asked) - 8 <= 4 * 3, asked
+    own = [one for one in asked if one.by != "alice"]
+    assert len(own) - 8 <= 4 * 3, own
+    # A board is found, read whole and filled by five; each task then begins and is done, at two each.
+    assert len(asked) - len(own) - 5 <= 2 * 3, asked
 
 
 @pytest.mark.slow

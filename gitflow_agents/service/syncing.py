@@ -33,6 +33,7 @@ from gitflow_agents.board.terms import (
 )
 from gitflow_agents.errors import FlowError, LostRace
 from gitflow_agents.forge import ForgeRefused
+from gitflow_agents.issues import contents
 from gitflow_agents.models import LOCAL
 from gitflow_agents.render import count
 from gitflow_agents.service.desk import Desk
@@ -228,8 +229,6 @@ class Syncing:
     url_of_run: Callable[[int], str]
     home: str = ""
     """The address where the plan is told of."""
-    contents: Mapping[str, str] = field(default_factory=dict)
-    """The nodes of the tasks' issues."""
     pace: Pace = field(default_factory=Pace)
     tell: Callable[[str], None] = lambda text: None
     """Hears of progress."""
@@ -288,7 +287,7 @@ class Syncing:
             desk.snapshot,
             self.shown,
             url_of_run=self.url_of_run,
-            contents=self.contents,
+            contents=contents(desk.snapshot),
             roles=desk.handbook.roles,
             home=self.home,
             known=known,
