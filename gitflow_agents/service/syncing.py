@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from gitflow_agents.board.cards import Card, cards, digest, former, unmapped
-from gitflow_agents.board.changes import adopted, after, changes, stale
+from gitflow_agents.board.changes import Drift, adopted, after, changes, stale
 from gitflow_agents.board.memory import Index, Placed, Writer
 from gitflow_agents.board.report import Report
 from gitflow_agents.board.shown import Shown, layout
@@ -51,6 +51,8 @@ MOST_LOOKED_AT = 100
 """Cards that one request reads."""
 MOST_TURNS = 20
 """Times that a sync begins again because somebody moved the plan meanwhile."""
+MOST_SAID = 20
+"""Edits of people that a commit names which it replaces."""
 RACES = 20
 """Times that something is written down when somebody else moves the plan."""
 MOST_NEW_IN_A_JOB = 60
@@ -147,10 +149,15 @@ class Notes:
         writer = self.before.index.writer
         return writer is not None and writer.nonce == self._nonce
 
-    def begin(self) -> None:
-        """Say that we write, and what; Again where somebody else has written meanwhile."""
+    def begin(self, replaced: Sequence[Drift] = ()) -> None:
+        """Say that we write, and what; Again where somebody else has written meanwhile.
+
+        What is `replaced` of people's is said as well: who dies after that reports nothing.
+        """
         self.set(writer=Writer(nonce=self._nonce, until=self._clock + LEASE_SECONDS))
-        self._write("board_begun", "the board is being written")
+        said = [f"{one.task} {one.field}: {one.theirs}" for one in replaced[:MOST_SAID]]
+        more = f"; in place of what people made of {'; '.join(said)}" if said else ""
+        self._write("board_begun", f"the board is being written{more}")
 
     def go_on(self) -> None:
         """Say that we still write, before others take us for dead."""
@@ -485,9 +492,11 @@ class _Turn:
             for task, writes in change.writes.items():
                 came.writes[task] = (*came.writes.get(task, ()), *writes)
             is_adding = any(isinstance(w, AddDraft) for ws in change.writes.values() for w in ws)
-            if change.writes and not asked.dry_run and (is_adding or not notes.has_begun):
+            replaced = [one for one in change.drift if one.replaced]
+            is_new = is_adding or bool(replaced) or not notes.has_begun
+            if change.writes and not asked.dry_run and is_new:
                 notes.set(is_adding=is_adding)
-                notes.begin()
+                notes.begin(replaced)
             again = self._do(todo, change.writes)
             notes.set(is_adding=False)
             todo, turn = {task: todo[task] for task in again}, turn + 1
