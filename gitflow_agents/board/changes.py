@@ -389,10 +389,10 @@ class _OfCard:
             is_news = is_new or not _same(want, last if last is not None else empty)
         else:
             before = {_told(one) for one in self._former(self.card.task).get(name, ())}
+            is_news = _same(shows, empty) or (name == "Status" and shows == self._first)
             is_ours = any(_same(shows, one) for one in before) or (
-                _same(shows, empty) and bool(told or telling or not self._is_marked)
+                is_news and bool(told or telling or not self._is_marked)
             )
-            is_news = _same(shows, empty)
         if not is_ours:
             is_written = self.overwrite or is_news
             self._report(name, _words(shows), _words(want), is_written)
@@ -403,6 +403,12 @@ class _OfCard:
             self._told[name] = shows  # of two that it could be, this is the one
         self._telling[name] = want
         return True
+
+    @property
+    def _first(self) -> str:
+        """Return the status that a board gives a card itself, as one is put there."""
+        there = self.layout.fields.get("Status")
+        return there.options[0].name if there is not None and there.options else ""
 
     @property
     def _is_marked(self) -> bool:
