@@ -23,6 +23,7 @@ import pytest
 
 from gitflow_agents import __version__
 from gitflow_agents import cli as door
+from gitflow_agents.spec.config import read_config
 from tests import repos
 from tests.repos import Cli, Repo, Result
 
@@ -1529,7 +1530,8 @@ def test_the_readme_lists_the_verbs_as_the_help_does() -> None:
 
 def test_the_plan_of_the_readme_has_not_even_a_warning(cli: Cli, repo: Repo) -> None:
     found = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
-    plan, agents = found
+    plan, agents, config = found
+    assert read_config(config.encode(), file="README.md").projects is not None
     by_agent = agents + re.sub(r"\n    run: .*", "", plan)
     assert by_agent.count("run:") == 0
     for text in (plan, by_agent):
