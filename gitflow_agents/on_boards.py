@@ -85,7 +85,7 @@ def _in_a_job(
     codes = [ExitCode.DONE]
     for plan in names:
         try:
-            came = job.jobs.sync(plan, boarding, asked, project, job.github)
+            came = job.jobs.sync(plan, boarding, asked, project, job.forge, job.github)
         except FlowError as e:
             codes.append(ExitCode(say_failed(app, e, aloud, f"{plan}: ")))
             continue

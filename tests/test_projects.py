@@ -74,6 +74,7 @@ def board(said: Said) -> Projects:
     return Projects(cast(GitHub, said), "acme", 3)
 
 
+@pytest.mark.slow  # all of the schema; the fake holds what it is asked against its part of it
 def test_every_document_is_one_that_githubs_schema_takes() -> None:
     said = answers(ALL)
     board(said).write("PVT_1", ALL)

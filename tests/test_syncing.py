@@ -14,15 +14,17 @@ import pytest
 
 from gitflow_agents.board.memory import FOLDER, Index
 from gitflow_agents.board.report import Report
-from gitflow_agents.forge import ForgeDown, ForgeRefused
+from gitflow_agents.forge import Comment, ForgeDown, ForgeRefused
 from gitflow_agents.github import GitHub
 from gitflow_agents.render import utc
 from gitflow_agents.service import Service, boarding, fsck
-from gitflow_agents.service.boarding import Boarding
+from gitflow_agents.service.boarding import HAS_TOKEN, TOKEN, Boarding
+from gitflow_agents.service.commanding import Words
 from gitflow_agents.service.syncing import LAG_SECONDS, Asked, Pace, Syncing
 from gitflow_agents.store import Draft, boards
-from tests import repos
+from tests import engine, repos
 from tests.forge import Hub, Project, Token
+from tests.near_forge import Near
 from tests.repos import Cli, Repo
 
 PLAN = """
@@ -40,6 +42,20 @@ FIELDS = {
     "Started": "DATE",
     "Priority": ["high", "medium", "low"],
 }
+
+
+MISSING = (
+    "Assignee",
+    "Dependencies",
+    "Test Strategy",
+    "Wave",
+    "Agent",
+    "Cost",
+    "Run",
+    "Estimate",
+    "Ended",
+    "Reason",
+)
 
 
 @dataclass
@@ -279,7 +295,13 @@ def test_more_cards_than_github_takes_in_a_minute_wait() -> None:
 # A board that lacks something.
 
 
-@pytest.mark.parametrize("is_dated", [True, False])
+@pytest.mark.parametrize(
+    "is_dated",
+    [
+        pytest.param(True, marks=pytest.mark.slow),  # it reads another schema
+        False,
+    ],
+)
 def test_fields_and_choices_are_made_and_nobody_loses_what_they_had_chosen(
     day: Day, is_dated: bool
 ) -> None:
@@ -314,3 +336,119 @@ def test_a_field_of_another_kind_is_refused_before_anything_is_written(day: Day)
     with pytest.raises(ForgeRefused, match="the board's field `Wave` is a text"):
         day.sync()
     assert day.board.cards == {}
+
+
+# At a terminal.
+
+
+@pytest.fixture
+def terminal(day: Day, monkeypatch: pytest.MonkeyPatch) -> Day:
+    """Return the same, with the board's token in the environment and the repository on the hub."""
+    day.repo.git("remote", "add", "origin", f"{day.hub.base}/acme/shop.git")
+    for name, value in (
+        ("GITHUB_API_URL", day.hub.api),
+        ("GITHUB_SERVER_URL", day.hub.base),
+        (TOKEN, day.token.text),
+    ):
+        monkeypatch.setenv(name, value)
+    return day
+
+
+def test_at_a_terminal_it_says_what_it_would_write_then_what_it_wrote(terminal: Day) -> None:
+    where = f"{terminal.hub.base}/orgs/acme/projects/1"
+    dry = terminal.cli("sync", "--project", where, "--dry-run")
+    lacks = "\n".join(f"  the board has no field `{name}`" for name in MISSING)
+    hint = "hint: what the board lacks is left out: gitflow-agents sync auth --create makes it\n"
+    assert (dry.exit_code, dry.stderr, dry.stdout) == (
+        0,
+        "",
+        "".join(
+            f"{number}: make the card: {title}\n"
+            f"{number}: set TM_ID to {number}\n"
+            f"{number}: set Status to pending\n"
+            f"{number}: set Priority to medium\n"
+            f"{number}: set Plan to auth\n"
+            for number, title in enumerate(SHOWN, 1)
+        )
+        + f"the board of auth ({where}): 3 cards to make, 0 to change, 0 unchanged, 0 failed; "
+        f"3 requests\n{lacks}\n{hint}",
+    )
+    assert terminal.board.cards == {}
+    done = terminal.cli("sync", "auth", "--project", "1", "--json")
+    assert (done.exit_code, done.json["created"], done.json["requests"]) == (0, ["1", "2", "3"], 5)
+    assert terminal.board.shown() == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("auth",), 1, "no board shows plan auth"),
+        (("auth", "--project", "nowhere"), 2, "nowhere is no project"),
+        (("auth", "--project", "9"), 1, "there is no board 9 of acme that this token may see"),
+        (("auth", "--project", "https://github.com/orgs/acme/projects/1"), 2, "is on github.com"),
+        (("auth", "--all"), 2, "--all and a plan cannot be given together"),
+        (("other", "--project", "1"), 1, "there is no plan other"),
+    ],
+)
+def test_what_cannot_be_synced_is_refused_in_a_sentence(
+    terminal: Day, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = terminal.cli("sync", *words, check=False)
+    assert (done.exit_code, done.stdout, said in done.stderr) == (code, "", True), done.stderr
+
+
+def test_cards_that_wait_for_a_word_have_a_code_of_their_own(terminal: Day) -> None:
+    terminal.board.draft("Login")
+    assert terminal.cli("sync", "--project", "1", check=False).exit_code == 4
+    assert terminal.cli("sync", "--project", "1", "--no-adopt").exit_code == 0
+    titles = sorted(card.title for card in terminal.board.cards.values())
+    assert titles == ["Login", "Login", "Logout", "User model"]
+
+
+# Who asks for it in a comment.
+
+
+@pytest.mark.slow  # three jobs; that a token is missing is told is fast
+def test_who_asks_for_it_in_a_comment_has_one_answer_that_says_what_was_written(
+    repo: Repo, hub: Hub, tmp_path: Path
+) -> None:
+    board = hub.project("alice", fields={"TM_ID": "TEXT"})
+    token = hub.person("alice", scopes=("project",)).text
+    github = GitHub("alice/shop", token, api=hub.api, server=hub.base, branch="main")
+    repo.write(".github/gitflow-agents.yml", f"projects: {{plans: {{p: {board.number}}}}}\n")
+    engine.plan(repo, engine.task("1", "true", title="First"), name="p")
+    repo.commit("plan p")
+    up = repo.clone(tmp_path / "up.git", bare=True)
+    up.git("branch", "plan/p", "main")
+    near = Near(up, tmp_path, environ={HAS_TOKEN: "true"})
+    with near.jobs() as jobs:
+        jobs.reconcile("p", near)
+        at = engine.state(up, "p")["accepted_at"]
+        asked = Comment(1, 1, "/sync\n/sync --dry-run", "alice", 7, at)
+        snapshot = jobs.reconcile("p", near, words=Words((asked,)), talk=near)
+        # The job that heard it has no token: it says nothing, and that another one is needed.
+        assert (near.said, jobs.board_is_behind(snapshot, github)) == ([], True)
+        for _ in range(2):
+            jobs.sync("p", Boarding(github), Asked(), forge=near, talk=near)
+        snapshot = jobs.reconcile("p", near)
+        assert not jobs.board_is_behind(snapshot, github)
+    (reply,) = near.said
+    assert "1 card made, 0 changed, 0 unchanged, 0 failed" in reply
+    assert "0 cards to make, 0 to change, 1 unchanged" in reply
+    assert [*board.shown()] == ["First"]
+
+
+@pytest.mark.slow  # two jobs; with a token it is the same way
+def test_where_no_job_has_a_token_who_asks_is_told_so(repo: Repo, tmp_path: Path) -> None:
+    repo.write(".github/gitflow-agents.yml", "projects: {plans: {p: 1}}\n")
+    engine.plan(repo, engine.task("1", "true"), name="p")
+    repo.commit("plan p")
+    up = repo.clone(tmp_path / "up.git", bare=True)
+    up.git("branch", "plan/p", "main")
+    near = Near(up, tmp_path)
+    with near.jobs() as jobs:
+        jobs.reconcile("p", near)
+        asked = Comment(1, 1, "/sync", "alice", 7, engine.state(up, "p")["accepted_at"])
+        jobs.reconcile("p", near, words=Words((asked,)), talk=near)
+    (reply,) = near.said
+    assert "`/sync` was refused: no board can be written: the secret" in reply

@@ -71,7 +71,7 @@ class Boarding:
         return self.syncing(desk, shown).is_due
 
     def _board(self, shown: Shown) -> Projects:
-        if shown.host not in ("", self.github.host):
+        if shown.host.partition(":")[0] not in ("", self.github.host):
             raise UsageError(
                 f"the board of plan {shown.plan} is on {shown.host}, and the repository on "
                 f"{self.github.host}",

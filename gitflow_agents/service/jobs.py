@@ -203,19 +203,22 @@ class Jobs:
         boarding: Boarding,
         asked: Asked,
         project: str = "",
-        talk: GitHub | None = None,
+        forge: Forge | None = None,
+        talk: Talk | None = None,
     ) -> Report | None:
         """Bring the board of a plan in step, first for those who asked for that in a comment.
 
-        None where no board shows it.  Raises ForgeDown, and ForgeRefused where that is new: what
+        Those are answered where `talk` is, and `forge` is asked what they may.  None where no board
+        shows the plan.  Raises ForgeDown, and ForgeRefused where that is new: what
         was noted before comes as a report that nothing was done.
         """
         desk = self._desk(plan)
         how = shown(self.service.config, plan, project)
         if how is None:
             return None
-        if talk is not None and desk.snapshot.state.commands and not asked.dry_run:
-            self._sync_for(desk, how, boarding, asked, talk)
+        is_waited_for = bool(desk.snapshot.state.commands) and not asked.dry_run
+        if is_waited_for and forge is not None and talk is not None:
+            self._sync_for(desk, how, boarding, asked, forge, talk)
         syncing = boarding.syncing(desk, how)
         try:
             return syncing.go(asked)
@@ -225,7 +228,13 @@ class Jobs:
             return Report(plan, left=f"{e.message} (as before)", is_behind=True)
 
     def _sync_for(
-        self, desk: Desk, how: Shown, boarding: Boarding, asked: Asked, talk: GitHub
+        self,
+        desk: Desk,
+        how: Shown,
+        boarding: Boarding,
+        asked: Asked,
+        forge: Forge,
+        talk: Talk,
     ) -> None:
         """Carry out what somebody asked for in a comment, and answer with what came of it."""
         reconciler = Reconciler(desk)
@@ -251,7 +260,7 @@ class Jobs:
             return outcome
 
         limits = limits_now(desk.snapshot, self.service.config)
-        permitting = permitting_of(desk, talk)
+        permitting = permitting_of(desk, forge)
         commanding = Commanding(reconciler, talk, limits, permitting, act, is_sync)
         try:
             commanding.carry_out()
