@@ -184,6 +184,27 @@ def test_a_pushed_plan_becomes_a_merged_flow_branch_and_one_pull_request(shop: S
 
 
 @pytest.mark.slow
+def test_the_workflow_of_ones_own_that_the_documents_show_keeps_a_board(shop: Shop) -> None:
+    board = shop.hub.project("alice", fields={"TM_ID": "TEXT"})
+    shop.there.secrets["GITFLOW_PROJECT_TOKEN"] = shop.hub.person("alice", scopes=("project",)).text
+    page = (PROJECT / "docs" / "actions.md").read_text()
+    (text,) = (one for one in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "sync" in one)
+    text = text.replace("plan: auth", "plan: p").replace("@COMMIT", f"@{COMMIT}")
+    text = text.replace("gitflow-agents/gitflow-agents", TOOL)
+    text = text.replace("https://github.com/orgs/acme/projects/3", str(board.number))
+    shop.repo.write(".github/workflows/board.yml", text)
+    shop.repo.commit("board")
+    shop.repo.git("push", "--quiet", "origin", "main")
+    shop.propose(ONE)
+    shop.actions.drain()
+    request = "POST /repos/alice/shop/actions/workflows/board.yml/dispatches"
+    assert forge.ask(shop.hub, shop.alice, request, {"ref": "main"}).status == 204
+    (run,) = shop.actions.drain()
+    assert run.conclusion == "success", "\n".join(job.log for job in run.jobs)
+    assert {name: shown["TM_ID"] for name, shown in board.shown().items()} == {"Task 1": "1"}
+
+
+@pytest.mark.slow
 def test_a_sweep_with_nothing_to_do_writes_nothing(shop: Shop) -> None:
     shop.configure("issues: true\n")
     shop.propose(ONE)

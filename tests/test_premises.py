@@ -208,6 +208,18 @@ def test_an_environment_that_asks_nobody_is_named(ready: Ready) -> None:
     ]
 
 
+@pytest.mark.slow
+def test_a_board_without_a_secret_to_keep_it_is_named(ready: Ready) -> None:
+    wanted = Wanted("main", NAMES, ready.uses, has_boards=True)
+    (found,) = look(ready.there(ready.alice), wanted).troubles
+    assert (found.code, "gh secret set GITFLOW_PROJECT_TOKEN" in found.hint) == (
+        "board-token-missing",
+        True,
+    )
+    ready.shop.secrets["GITFLOW_PROJECT_TOKEN"] = "swordfish"
+    assert look(ready.there(ready.alice), wanted).troubles == ()
+
+
 def test_workflows_with_a_token_of_their_own_need_no_leave_to_open_pull_requests(
     ready: Ready,
 ) -> None:

@@ -20,6 +20,8 @@ from gitflow_agents.github.whereabouts import Whereabouts
 
 TOKEN, APP_KEY, APP = "GITFLOW_TOKEN", "GITFLOW_APP_PRIVATE_KEY", "GITFLOW_APP_CLIENT_ID"
 """Two secrets and a variable by which the workflows act as somebody else than GitHub Actions."""
+BOARDS = "GITFLOW_PROJECT_TOKEN"
+"""The secret with which boards are kept."""
 USED = (
     "checkout",
     "cache",
@@ -54,6 +56,8 @@ class Wanted:
     called: str = ""
     environments: tuple[str, ...] = ()
     """Environments whose reviewers are asked for approvals."""
+    has_boards: bool = False
+    """Whether the config says which board shows a plan."""
 
 
 @dataclass(frozen=True)
@@ -329,6 +333,18 @@ def _own_token(asked: _Asked) -> Iterator[Trouble]:
         yield Trouble("app-half-set", message, f"gh secret set {APP_KEY} < KEY.pem, or: {place}")
 
 
+def _boards(asked: _Asked) -> Iterator[Trouble]:
+    """Whether there is anything to ask boards with, where a config names one."""
+    if not asked.wanted.has_boards or BOARDS in asked.secrets or APP_KEY in asked.secrets:
+        return
+    yield Trouble(
+        "board-token-missing",
+        f"the config names boards, and there is no secret {BOARDS}: no job can keep them",
+        f"gh secret set {BOARDS}, with a classic token that has the scope `project`, or an "
+        f"organization's that has Projects: read and write; or: {asked.settings}/secrets/actions",
+    )
+
+
 def _workflows(asked: _Asked) -> Iterator[Trouble]:
     """Whether GitHub has the callers, and they are not switched off."""
     for file in asked.wanted.files:
@@ -425,6 +441,7 @@ QUESTIONS: tuple[Callable[[_Asked], Iterator[Trouble]], ...] = (
     _actions,
     _pull_requests,
     _own_token,
+    _boards,
     _workflows,
     _called,
     _rules,

@@ -110,7 +110,8 @@ def at_github(
         filter(None, (setup.says(text.decode(errors="replace")) for text in texts.values())), ""
     )
     environments = tuple(dict.fromkeys(name for _, name in config.environments if name))
-    return look(found, Wanted(branch, tuple(there or ()), called, environments))
+    about = Wanted(branch, tuple(there or ()), called, environments, config.projects is not None)
+    return look(found, about)
 
 
 def _places(
