@@ -82,6 +82,8 @@ class Tracked:
     assigned: dict[int, tuple[str, ...]] = field(default_factory=dict)
     waits: set[tuple[int, int]] = field(default_factory=set)
     """Which issue waits for which, by their numbers."""
+    unwanted: set[tuple[int, int]] = field(default_factory=set)
+    """Which cannot wait for which."""
     assignable: frozenset[str] = frozenset()
     asked: list[str] = field(default_factory=list)
     fails: list[str] = field(default_factory=list)
@@ -182,6 +184,8 @@ class Tracked:
     def block(self, number: int, by: int, *, ends: bool = False) -> None:
         """Let an issue wait for another one."""
         self._ask("block")
+        if (number, by - 1000) in self.unwanted:
+            raise ForgeRefused(f"{number} cannot wait for that", status=422)
         (self.waits.discard if ends else self.waits.add)((number, by - 1000))
 
     def _ask(self, what: str) -> None:

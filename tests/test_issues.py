@@ -35,7 +35,7 @@ from gitflow_agents.service import Service
 from gitflow_agents.service.issuing import AGAIN, LEASE, MOST_MADE, PACE, Issuing
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.service import Told
-from gitflow_agents.store import Draft
+from gitflow_agents.store import Draft, Known
 from tests import engine, near_forge, repos
 from tests.engine import task
 from tests.forge import Hub, Repository, complaints
@@ -432,6 +432,30 @@ def test_what_cannot_be_told_of_blocking_is_said_once(office: Office) -> None:
         assert office.turn() == ""
     assert office.told[-1] == "issues do not show what they wait for: nobody may block"
     assert (office.known, office.tracker.asked.count("block")) == (ALL, 1)
+    office.tracker.forbids.clear()
+    with office.at_work() as issuing:  # a person asks for it
+        assert issuing.sync() == ""
+    assert office.tracker.waits == {(13, 12), (14, 13)}
+
+
+def test_one_issue_that_cannot_wait_for_another_keeps_no_other_from_it(office: Office) -> None:
+    office.tracker.unwanted = {(13, 12)}
+    assert (office.turn(), office.tracker.waits) == ("", {(14, 13)})
+    asked = len(office.tracker.asked)
+    assert (office.turn(), office.tracker.asked[asked:]) == ("", [])
+
+
+def test_what_is_known_of_issues_is_kept_between_two_looks(office: Office, tmp_path: Path) -> None:
+    office.turn()
+    with office.at_work() as issuing:
+        store, known = issuing.reconciler.desk.store, Known()
+        first = store.load("p", known=known)
+        known.write(tmp_path / "known")
+        again = store.load("p", known=Known.read(tmp_path / "known"))
+        assert first is not None
+        assert again is not None
+        assert (again.issues, again.tracking) == (first.issues, first.tracking)
+        assert len(again.issues) == 3
 
 
 def test_what_tasks_left_to_be_done_has_issues_and_other_plans_do_not_repeat_them(

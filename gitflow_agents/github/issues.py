@@ -148,7 +148,8 @@ class Issues:
                 self._github.ask("POST", path, what, body={"issue_id": by})
         except ForgeRefused as e:
             # A repeated request finds it done; and nobody minds what was taken away already.
-            if not (e.status == 422 if not ends else e.status == 404):
+            is_there = e.status == 422 and "already" in e.message.lower()
+            if not (e.status == 404 if ends else is_there):
                 raise
 
 

@@ -47,6 +47,8 @@ LEASE = 300.0
 """Seconds for which others leave alone what is being made."""
 MARGIN = 600.0
 """Seconds that the forge's clock may be behind ours."""
+UNPROCESSABLE = 422
+"""What a forge answers to something that it understands and does not want."""
 AGAIN = 3600.0
 """Seconds until what was refused is tried again."""
 RACES = 5
@@ -103,6 +105,9 @@ class Issuing:
         For whoever waits for it: `wait` keeps to what a forge takes.
         """
         self.most = sys.maxsize
+        tracking = self._snapshot.tracking
+        if tracking.refused or tracking.unblocked:  # who asks may be somebody who may do it
+            self._write(_forget_refusals)
         why = self.end(is_paced=False)
         while not why and not self._snapshot.tracking.unblocked and not self._is_put_off:
             if next(issues.blocks(self._snapshot), None) is None:
@@ -487,12 +492,16 @@ class Issuing:
                 self._note_blocked(done, why)
 
     def _blocked(self, one: issues.Blocks) -> Tracked:
+        """Tell an issue what it waits for; what is wrong with one of that alone is only said."""
         known = self._snapshot.issues
         issue = known[one.task]
-        for need in one.add:
-            self.tracker.block(issue.number, known[need].id)
-        for need in one.drop:
-            self.tracker.block(issue.number, known[need].id, ends=True)
+        for need in (*one.add, *one.drop):
+            try:
+                self.tracker.block(issue.number, known[need].id, ends=need in one.drop)
+            except ForgeRefused as e:
+                if e.status != UNPROCESSABLE:
+                    raise
+                self.reconciler.desk.say("warning", e.message)
         kept = [need for need in issue.blocked_by if need not in one.drop]
         needs = tuple(self._snapshot.graph.requires[one.task])
         return issue.model_copy(update={"needs": needs, "blocked_by": (*kept, *one.add)})
@@ -509,6 +518,11 @@ class Issuing:
             draft.tell("issues_noted", note="; ".join(filter(None, (note, why))))
 
         self._write(stage)
+
+
+def _forget_refusals(draft: Draft) -> None:
+    draft.set_tracking(refused="", without=(), again_at=0.0, unblocked="")
+    draft.tell("issues_noted", note="what was refused is tried again")
 
 
 def _track(draft: Draft, key: str, issue: Issue, *, is_child: bool, epic: str = "") -> None:
