@@ -289,7 +289,7 @@ def test_a_second_pass_asks_nothing(office: Office) -> None:
 
 
 @pytest.mark.parametrize("fault", ["lost", "late", "down"])
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_task_has_two_issues_when_an_answer_is_lost(
     office: Office, fault: str, which: int
 ) -> None:
@@ -349,6 +349,7 @@ def test_where_issues_are_refused_it_is_said_once_and_tried_again_later(office: 
     assert (office.turn(), office.known) == ("", ALL)
 
 
+@pytest.mark.slow  # that all are refused is fast
 def test_one_issue_that_is_refused_keeps_no_other_waiting(office: Office) -> None:
     office.tracker.fails = ["", "Task 1", "Task 2"]
     assert (office.turn(), office.known) == ("", {"": 11, "3": 12})
