@@ -336,9 +336,7 @@ def test_what_a_board_lacks_is_named_and_can_be_made_without_moving_what_is_ther
     found = layout(project, how, {})
     assert found.missing == (
         "the board has no field `TM_ID`",
-        "the field `status` has no choice `pending`",
-        "the field `status` has no choice `in-progress`",
-        "the field `status` has no choice `QA Review`",
+        "the field `status` has no choices `pending`, `in-progress`, `QA Review`",
     )
     assert found.to_make == (
         AddField("TM_ID", "TEXT"),

@@ -357,7 +357,7 @@ def terminal(day: Day, monkeypatch: pytest.MonkeyPatch) -> Day:
 def test_at_a_terminal_it_says_what_it_would_write_then_what_it_wrote(terminal: Day) -> None:
     where = f"{terminal.hub.base}/orgs/acme/projects/1"
     dry = terminal.cli("sync", "--project", where, "--dry-run")
-    lacks = "\n".join(f"  the board has no field `{name}`" for name in MISSING)
+    lacks = f"  the board has no fields {', '.join(f'`{name}`' for name in MISSING)}"
     hint = "hint: what the board lacks is left out: gitflow-agents sync auth --create makes it\n"
     assert (dry.exit_code, dry.stderr, dry.stdout) == (
         0,

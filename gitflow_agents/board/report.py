@@ -95,6 +95,8 @@ def text(report: Report) -> str:
         ]
         lines += ["what people changed:", *table(head, rows, "  ")]
     lines += [f"  {one}" for one in report.missing if not report.made]
+    if not report.is_dry:
+        lines += [f"  done: {one}" for one in _made(report)]
     if report.left:
         lines.append(f"left: {report.left}")
     lines += [f"hint: {hint}" for hint in hints(report)]
@@ -141,6 +143,8 @@ def markdown(report: Report) -> str:
         lines += ["", "| Task | Field | Theirs | Ours | |", "|---|---|---|---|---|"]
         lines += _some(rows, MOST_ROWS)
     told = [f"- {_quiet(one)}" for one in report.missing if not report.made]
+    if not report.is_dry:
+        told += [f"- done: {_quiet(one)}" for one in _made(report)]
     told += [f"- not done: {_quiet(report.left)}"] if report.left else []
     told += [f"- {_quiet(hint)}" for hint in hints(report)]
     if told:
@@ -172,10 +176,14 @@ def write_lines(report: Report) -> Iterator[str]:
         for there in report.layout.fields.values()
         for option in there.options
     }
-    for made in report.made:
-        yield _of_board(made, names)
+    yield from _made(report)
     for task, writes in report.writes.items():
         yield from (f"{task}: {_of_card(write, names, choices)}" for write in writes)
+
+
+def _made(report: Report) -> list[str]:
+    names = {there.id: there.name for there in report.layout.fields.values()}
+    return [_of_board(made, names) for made in report.made]
 
 
 def _of_board(write: AddField | SetOptions, names: Mapping[str, str]) -> str:

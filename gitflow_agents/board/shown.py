@@ -202,17 +202,24 @@ def _option(options: Sequence[Option], choice: str) -> Option | None:
     return exact or next((one for one in options if one.name.casefold() == folded), None)
 
 
+def spare(name: str) -> str:
+    """Return what a field is called where the forge keeps its name for a field of its own."""
+    return f"TM_{name}"
+
+
 def layout(project: Project, shown: Shown, known: Mapping[str, str]) -> Layout:
     """Return how a board can show a plan; `known` are the nodes of our fields as last seen.
 
-    A field is found by its name; one that lost it is still the one that it was.
+    A field is found by its name, else by the name that `spare` gives it; one that lost it is still
+    the one that it was.
     """
     by_name = {one.name: one for one in reversed(project.fields)}
     by_folded = {one.name.casefold(): one for one in reversed(project.fields)}
-    found = {}
+    found: dict[str, Field] = {}
     for ours, theirs in shown.names.items():
-        if one := by_name.get(theirs) or by_folded.get(theirs.casefold()):
-            found[ours] = one
+        for name in (theirs, spare(theirs)):
+            if one := by_name.get(name) or by_folded.get(name.casefold()):
+                found.setdefault(ours, one)
     taken = {one.id for one in found.values()}
     by_id = {one.id: one for one in project.fields}
     for ours in shown.names:
@@ -220,6 +227,7 @@ def layout(project: Project, shown: Shown, known: Mapping[str, str]) -> Layout:
         if ours not in found and node in by_id and node not in taken:
             found[ours] = by_id[node]
     wrong = {ours for ours, one in found.items() if one.kind != FIELDS[ours]}
+    lacks: list[str] = []
     missing: list[str] = []
     to_make: list[AddField | SetOptions] = []
     problems = list(_closed(project))
@@ -228,17 +236,23 @@ def layout(project: Project, shown: Shown, known: Mapping[str, str]) -> Layout:
         if ours in wrong:
             problems.append(_misfit(ours, found[ours]))
         elif ours not in found:
-            missing.append(f"the board has no field `{theirs}`")
+            lacks.append(theirs)
             to_make.append(AddField(theirs, FIELDS[ours], tuple(map(_new, wanted))))
         elif lacking := [one for one in wanted if _option(found[ours].options, one) is None]:
             name, options = found[ours].name, found[ours].options
-            missing += [f"the field `{name}` has no choice `{one}`" for one in lacking]
+            missing.append(f"the field `{name}` has no {_listed('choice', lacking)}")
             if len(options) + len(lacking) > MOST_OPTIONS:
                 missing.append(f"the field `{name}` can have {MOST_OPTIONS} choices")
             else:
                 to_make.append(SetOptions(found[ours].id, (*options, *map(_new, lacking))))
     fields = {ours: found[ours] for ours in shown.names if ours in found and ours not in wrong}
+    if lacks:
+        missing.insert(0, f"the board has no {_listed('field', lacks)}")
     return Layout(fields, tuple(missing), tuple(to_make), tuple(problems))
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    return f"{what}{'s' if len(names) > 1 else ''} {', '.join(f'`{name}`' for name in names)}"
 
 
 def _new(name: str) -> Option:
@@ -284,4 +298,5 @@ __all__ = [
     "assignee",
     "layout",
     "shown_of",
+    "spare",
 ]

@@ -18,7 +18,7 @@ from gitflow_agents.board.cards import Card, cards, digest, former, unmapped
 from gitflow_agents.board.changes import Drift, adopted, after, changes, stale
 from gitflow_agents.board.memory import Index, Placed, Writer
 from gitflow_agents.board.report import Report
-from gitflow_agents.board.shown import Shown, layout
+from gitflow_agents.board.shown import Shown, layout, spare
 from gitflow_agents.board.terms import (
     AddContent,
     AddDraft,
@@ -41,6 +41,8 @@ from gitflow_agents.store import Draft, boards
 from gitflow_agents.store.boards import Remembered
 from gitflow_agents.store.state import new_nonce, state_ref
 
+RESERVED = "reserved"
+"""Stands in what GitHub says to a name of a field that it keeps for itself."""
 LEASE_SECONDS = 300.0
 """Seconds for which nobody else writes to a board after somebody said that they do."""
 LAG_SECONDS = 60.0
@@ -428,6 +430,9 @@ class _Turn:
         for writes in _batches({str(turn): (one,) for turn, one in enumerate(to_make)}):
             some = [write for _, part in writes for write in part]
             for write, result in zip(some, self._send(some), strict=True):
+                if isinstance(write, AddField) and RESERVED in result.refused:
+                    other = replace(write, name=spare(write.name))
+                    (result,) = self._send([other])
                 if result.refused:
                     name = write.name if isinstance(write, AddField) else "its choices"
                     came.unmade[f"the field {name}"] = result.refused
