@@ -315,7 +315,10 @@ def test_fields_and_choices_are_made_and_nobody_loses_what_they_had_chosen(
     assert choices == ["Todo", "Later", "pending", "in-progress", "QA Review", "done"]
     assert day.board.values(theirs) == {"Status": "Later"}
     assert day.board.shown()["Login"]["Dependencies"] == "1"
-    assert (came.missing, day.index.choices, away.is_archived) == (came.missing, {}, True)
+    assert (came.unmade, day.index.choices, away.is_archived) == ({}, {}, True)
+    # The forge keeps the name Assignee for itself.
+    assert day.board.named("TM_Assignee").kind == "TEXT"
+    assert day.sync(is_full=True).missing == ()
 
 
 def test_a_token_without_the_scope_is_told_so_once(day: Day) -> None:
