@@ -1451,7 +1451,8 @@ def sync(
 
     Every card is looked at, and only what is different is written. What people changed on a board
     is kept and told of. The token is GITFLOW_PROJECT_TOKEN, else the one for GitHub. In a job of
-    Actions it is what a pass has changed that is written.
+    Actions it is what a pass has changed that is written. Where the config wants issues of tasks,
+    they are brought up to date first.
     """
     from gitflow_agents import on_boards
     from gitflow_agents.service.syncing import Asked

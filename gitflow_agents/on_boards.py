@@ -44,6 +44,9 @@ def sync(
     codes = [ExitCode.DONE]
     for plan in meant(app.service, plans, project, is_all=is_all):
         try:
+            is_tracked = terminal.track(plan, dry_run=asked.dry_run)
+            if is_tracked and not (asked.creates or terminal.shows(plan)):
+                continue  # its issues are all there is of it
             came = terminal.sync(plan, asked)
             if came.waiting and not asked.dry_run and _can_ask(app):
                 _show(app, came)

@@ -40,7 +40,7 @@ from tests import engine, near_forge, repos
 from tests.engine import task
 from tests.forge import Hub, Repository, complaints
 from tests.near_forge import Near
-from tests.repos import Repo
+from tests.repos import Cli, Repo
 from tests.test_render import snapshot
 
 ONE = task("1", "echo a > a.txt", provides=["a"])
@@ -655,6 +655,27 @@ def test_where_a_token_may_write_no_issues_nothing_is_tried_one_by_one(
     shop.issues_enabled = False
     with pytest.raises(ForgeRefused, match="alice/shop has no issues"):
         there.ground((), ())
+
+
+@pytest.mark.slow  # what `sync` calls is fast
+def test_sync_at_a_terminal_makes_the_issues_of_a_plan_that_runs_here(
+    hub: Hub, shop: Repository, office: Office, cli: Cli
+) -> None:
+    alice = hub.person("alice")
+    office.repo.git("remote", "add", "origin", hub.url(shop, alice))
+    with office.at_work():
+        pass  # it is accepted
+    person = {"GH_TOKEN": alice.text, "GITHUB_API_URL": hub.api, "GITHUB_SERVER_URL": hub.base}
+    said = cli("sync", "p", "--dry-run", env=person)
+    assert shop.issues == {}
+    assert said.stdout == ("plan p: 3 tasks would get an issue, and 0 issues would be looked at\n")
+    said = cli("sync", "p", env=person)
+    assert said.stdout.splitlines()[-1] == "plan p: 4 issues made, 0 changed"
+    titles = [one.title for one in shop.issues.values()]
+    assert titles == ["p: Try it", "1: Task 1", "2: Task 2", "3: Task 3"]
+    asked = len(hub.asked())
+    assert cli("sync", env=person).exit_code == 0
+    assert hub.asked()[asked:] == []
 
 
 @pytest.mark.slow  # what a process does about issues is fast

@@ -14,11 +14,16 @@ from gitflow_agents.board.report import Report
 from gitflow_agents.board.shown import Shown, shown_of
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.github.client import GitHub
+from gitflow_agents.github.issues import Issues
 from gitflow_agents.github.projects import Projects, create
-from gitflow_agents.github.whereabouts import is_near, place, whereabouts
+from gitflow_agents.github.whereabouts import Whereabouts, is_near, place, whereabouts
+from gitflow_agents.issues import missing, stale
 from gitflow_agents.models import Config, Home, place_of
 from gitflow_agents.models import Projects as Wanted
-from gitflow_agents.service.desk import Desk
+from gitflow_agents.render import count
+from gitflow_agents.service.desk import Desk, Told
+from gitflow_agents.service.issuing import Issuing
+from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.service import Service
 from gitflow_agents.service.syncing import Asked, Pace, Syncing
 from gitflow_agents.store.remote import settings_of, usual_remote
@@ -115,7 +120,8 @@ def bare(config: Config, plan: str) -> Shown:
 def meant(service: Service, plans: Sequence[str], project: str, *, is_all: bool) -> list[str]:
     """Return the plans whose boards are meant: those named, else all that a board shows.
 
-    With a `project` and no name it is the only plan here, or with `is_all` every one.
+    With a `project` and no name it is the only plan here, or with `is_all` every one.  Where tasks
+    have issues it is every plan, too.
     """
     if plans and is_all:
         raise UsageError("--all and a plan cannot be given together", hint="leave one of them out")
@@ -124,7 +130,7 @@ def meant(service: Service, plans: Sequence[str], project: str, *, is_all: bool)
     if project and not is_all:
         return [service.name("")]
     names = service.started(())
-    if project:
+    if project or service.config.issues is not None:
         return names
     found = [name for name in names if shown_of(service.config, name) is not None]
     if not found:
@@ -154,8 +160,39 @@ class Terminal:
     @cached_property
     def boarding(self) -> Boarding:
         """Return the boards as this person may see them."""
-        remote = self.service.config.remote or usual_remote(self.service.repository) or "origin"
-        return at_terminal(self.service, remote, self.tell)
+        return at_terminal(self.service, self._remote, self.tell)
+
+    @property
+    def _remote(self) -> str:
+        return self.service.config.remote or usual_remote(self.service.repository) or "origin"
+
+    def track(self, plan: str, *, dry_run: bool) -> bool:
+        """Bring the issues of a plan's tasks up to date, and tell what came of it.
+
+        False where tasks have none.  FlowError where there is no token.
+        """
+        if self.service.config.issues is None:
+            return False
+        desk = self._desk(plan, lambda told: self.tell(told.text))
+        if dry_run:
+            lacking, late = len(missing(desk.snapshot)), len(stale(desk.snapshot))
+            said = f"{count(lacking, 'task')} would get an issue"
+            self.tell(f"plan {plan}: {said}, and {count(late, 'issue')} would be looked at")
+            return True
+        url = dict(settings_of(self.service.repository, self._remote))["url"]
+        tracker = Issues(_github(self.service, whereabouts(url, self.service.environ)))
+        pace = Pace()
+        issuing = Issuing(
+            Reconciler(desk), tracker, wait=lambda number: pace.wait(number, self.tell)
+        )
+        why = issuing.sync()
+        said = f"{count(issuing.made, 'issue')} made, {issuing.written} changed"
+        self.tell(f"plan {plan}: {said}{f'; not everything: {why}' if why else ''}")
+        return True
+
+    def shows(self, plan: str) -> bool:
+        """Say whether a board shows a plan."""
+        return shown(self.service.config, plan, self.project) is not None
 
     def sync(self, plan: str, asked: Asked) -> Report:
         """Bring the board of a plan in step; FlowError where none shows it."""
@@ -177,14 +214,14 @@ class Terminal:
             )
         return self.boarding.sync(desk, how, asked)
 
-    def _desk(self, plan: str) -> Desk:
+    def _desk(self, plan: str, tell: Callable[[Told], None] = lambda told: None) -> Desk:
         _, snapshot = self.service.authorities.load(plan)
         if snapshot is None:
             raise FlowError(
                 f"plan {plan} was never started, and a board shows what became of one",
                 hint=f"gitflow-agents run {plan} starts it",
             )
-        return self.service.desk(snapshot, lambda told: None)
+        return self.service.desk(snapshot, tell)
 
 
 def at_terminal(service: Service, remote: str, tell: Callable[[str], None]) -> Boarding:
@@ -197,16 +234,12 @@ def at_terminal(service: Service, remote: str, tell: Callable[[str], None]) -> B
     there = place(url, environ)
     own = environ.get(TOKEN, "") if is_near(there.host, environ) else ""
     there = replace(there, token=own) if own else whereabouts(url, environ)
-    return Boarding(
-        GitHub(
-            there.repository,
-            there.token,
-            api=there.api,
-            server=there.server,
-            branch=service.repository.default_branch(),
-        ),
-        tell=tell,
-    )
+    return Boarding(_github(service, there), tell=tell)
+
+
+def _github(service: Service, there: Whereabouts) -> GitHub:
+    branch = service.repository.default_branch()
+    return GitHub(there.repository, there.token, api=there.api, server=there.server, branch=branch)
 
 
 __all__ = ["HAS_TOKEN", "SETTING", "TOKEN", "Boarding", "Terminal", "meant", "nowhere", "shown"]
