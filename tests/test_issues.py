@@ -14,10 +14,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gitflow_agents import issues, render
+from gitflow_agents.errors import FlowError
 from gitflow_agents.forge import (
     OWN,
     CloseIssue,
     EditIssue,
+    ForgeDown,
     ForgeRefused,
     Ground,
     HangIssue,
@@ -361,7 +363,10 @@ def test_one_issue_that_is_refused_keeps_no_other_waiting(office: Office) -> Non
     asked = len(office.tracker.asked)
     assert (office.turn(), office.tracker.asked[asked:]) == ("", [])
     office.now += AGAIN
+    late = NewIssue("1", "1: Task 1", f"{OWN}issue p/1 -->")
+    office.tracker.write(late)  # it was made all the same
     assert (office.turn(), office.known) == ("", {"": 11, "1": 13, "2": 14, "3": 12})
+    assert len(office.tracker.there) == 4
 
 
 def test_issues_are_told_how_their_tasks_end(office: Office) -> None:
@@ -567,11 +572,12 @@ NEW = NewIssue("1", EVIL, EVIL, ("agents",), ("bob", "eve"), "I_7")
 
 
 class Said:
-    """Keeps what is asked in the place of GitHub, and answers nothing."""
+    """Keeps what is asked in the place of GitHub, and answers nothing, or what is wrong."""
 
     repository = "alice/shop"
 
-    def __init__(self) -> None:
+    def __init__(self, *wrong: Mapping[str, Any]) -> None:
+        self.wrong = wrong
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
 
     def graph(
@@ -579,7 +585,7 @@ class Said:
     ) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
         """Keep a document."""
         self.asked.append((document, variables))
-        return {}, ()
+        return {}, self.wrong
 
 
 @pytest.mark.slow  # the whole schema takes seconds to read; the fake has the part that is asked
@@ -602,6 +608,25 @@ def test_githubs_published_schema_takes_every_document_and_none_holds_what_is_sa
         "w3": {"issueId": "I_1", "stateReason": "NOT_PLANNED"},
         "w4": {"issueId": "I_1"},
     }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "raised"),
+    [
+        ({"message": "Something went wrong, this may be the result of a timeout"}, ForgeDown),
+        ({"message": "no", "path": ["w0"], "type": "FORBIDDEN"}, ForgeRefused),
+        (
+            {"message": "no", "path": ["mutation Track"], "extensions": {"code": "undefinedField"}},
+            ForgeRefused,
+        ),
+    ],
+)
+def test_what_github_says_of_a_request_as_a_whole_is_about_no_issue_by_itself(
+    wrong: Mapping[str, Any], raised: type[FlowError]
+) -> None:
+    there = Issues(cast(GitHub, Said(wrong)))
+    with pytest.raises(raised, match=f"issues could not be written: {wrong['message']}"):
+        there.write_issues(Ground("R_1", {}, {}), [NEW])
 
 
 def tracker(hub: Hub, shop: Repository, **rights: str) -> Issues:

@@ -14,6 +14,7 @@ from gitflow_agents.forge import (
     OWN,
     CloseIssue,
     EditIssue,
+    ForgeDown,
     ForgeRefused,
     Ground,
     HangIssue,
@@ -122,9 +123,8 @@ class Issues:
             "issues could not be written",
             once=True,
         )
-        if wrong and not any(said.values()) and {one.get("type") for one in wrong} <= _FOR_ALL:
-            why = f"issues could not be written: {_words(wrong)}"
-            raise ForgeRefused(why, hint="the job's `permissions` want `issues: write`", status=403)
+        if wrong and not any(said.values()):
+            _raise_for_all(wrong)
         whys = {str(one["path"][0]): str(one["message"]) for one in wrong if one.get("path")}
         done = []
         for name, (write, _) in asked.items():
@@ -202,6 +202,20 @@ def _input(write: IssueWrite, ground: Ground) -> dict[str, Any]:
             return {"issueId": node}
         case HangIssue(node, parent):
             return {"issueId": parent, "subIssueId": node, "replaceParent": True}
+
+
+def _raise_for_all(wrong: Sequence[Mapping[str, Any]]) -> None:
+    """Raise where what GraphQL says is about no write by itself.
+
+    Without a place it has begun and not ended, or not understood the document at all.
+    """
+    why = f"issues could not be written: {_words(wrong)}"
+    if {one.get("type") for one in wrong} <= _FOR_ALL:
+        raise ForgeRefused(why, hint="the job's `permissions` want `issues: write`", status=403)
+    if any("type" not in one and one.get("extensions") for one in wrong):
+        raise ForgeRefused(why, hint="does the server know sub-issues?", status=422)
+    if not any(one.get("path") for one in wrong):
+        raise ForgeDown(why, hint="nothing is lost; run it again")
 
 
 def _wrote(made: Mapping[str, Any] | None) -> IssueWrote:

@@ -176,6 +176,8 @@ class Issuing:
             is_first = self._snapshot.tracking.issue is None and not self._is_refused(PLAN)
             return [PLAN] if keys and is_first else keys
 
+        if wanted():
+            self._reconsider()
         while not self._is_put_off and self.made < most and wanted() and self._look_for():
             if keys := wanted()[: min(AT_ONCE, most - self.made)]:
                 people = {key: self._person(key) for key in keys}
@@ -183,6 +185,22 @@ class Issuing:
                 if not self._make(self._news(keys, ground, people), ground):
                     return
                 self._say_who(people, ground)
+
+    def _reconsider(self) -> None:
+        """Look for what was refused some time ago, before it is tried again: it may be there."""
+        tracking = self._snapshot.tracking
+        if not tracking.without or self._now < tracking.again_at:
+            return
+        found = self._found(tracking.without, tracking.again_at - AGAIN)
+
+        def stage(draft: Draft) -> None:
+            for key, issue in found.items():
+                if not self._have((key,)):
+                    _track(draft, key, issue, is_child=False)
+            draft.set_tracking(without=(), refused="", again_at=0.0)
+            draft.tell("issues_noted", note="what was refused is tried again")
+
+        self._write(stage)
 
     def _is_refused(self, key: str) -> bool:
         """Say whether the issue of one task is refused, and not to be tried again yet."""
