@@ -44,9 +44,9 @@ _OVER = (Status.COMPLETED, Status.CANCELLED)
 def missing(snapshot: Snapshot) -> list[str]:
     """Return the tasks that have no issue and are to have one, first those that start first.
 
-    What is over by now needs none.
+    What is over by now needs none, and of a plan that waits for an approval nothing is made.
     """
-    if snapshot.state.status != "live":
+    if snapshot.state.status != "live" or snapshot.awaits():
         return []
     wave = snapshot.graph.wave
     lacking = [
@@ -63,6 +63,8 @@ def starting(snapshot: Snapshot, most: int) -> list[str]:
     Those count, too, that wait for nothing but what is at work or in review: one pass may merge
     that and start them.
     """
+    if snapshot.awaits():
+        return []
     graph, under_way = snapshot.graph, snapshot.by_status[Status.IN_PROGRESS]
     under_way = under_way | snapshot.by_status[Status.REVIEW]
     found = dict.fromkeys(islice(snapshot.frontier.in_order(), most))

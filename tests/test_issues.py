@@ -121,6 +121,18 @@ def test_below_a_plans_issue_hang_a_hundred_others_and_no_more() -> None:
     assert last == ["I_7", ""]
 
 
+def test_a_plan_that_waits_for_an_approval_makes_no_issues() -> None:
+    free, waiting = plan_of(ONE, AFTER), plan_of(ONE, AFTER, plan={"approval": ["plan"]})
+    assert (issues.starting(free, 1), issues.missing(free)) == (["1"], ["1", "2"])
+    assert (issues.starting(waiting, 1), issues.missing(waiting)) == ([], [])
+
+
+def test_what_one_pass_may_merge_and_start_counts_as_starting() -> None:
+    running = TaskRecord(id="1", status=Status.REVIEW)
+    plan = plan_of(ONE, AFTER, LAST, records=(running,))
+    assert issues.starting(plan, 0) == ["2"]
+
+
 def ended(status: Status, reason: Reason | None = None) -> tuple[TaskRecord, ...]:
     """Return the record of a task that is over."""
     return (TaskRecord(id="1", status=status, reason=reason),)

@@ -169,7 +169,7 @@ class Terminal:
     def track(self, plan: str, *, dry_run: bool) -> bool:
         """Bring the issues of a plan's tasks up to date, and tell what came of it.
 
-        False where tasks have none.  FlowError where there is no token.
+        False where tasks have none.
         """
         if self.service.config.issues is None:
             return False
@@ -180,7 +180,14 @@ class Terminal:
             self.tell(f"plan {plan}: {said}, and {count(late, 'issue')} would be looked at")
             return True
         url = dict(settings_of(self.service.repository, self._remote))["url"]
-        tracker = Issues(_github(self.service, whereabouts(url, self.service.environ)))
+        try:
+            there = whereabouts(url, self.service.environ)
+        except UsageError:
+            raise
+        except FlowError as e:  # the token for projects is enough for a board
+            self.tell(f"plan {plan}: the issues of its tasks are left alone: {e.message}")
+            return True
+        tracker = Issues(_github(self.service, there))
         pace = Pace()
         issuing = Issuing(
             Reconciler(desk), tracker, wait=lambda number: pace.wait(number, self.tell)
