@@ -120,9 +120,10 @@ class Issuing:
         if self._why:
             return
         try:
-            part()
-        except ForgeRefused as e:
-            self._refused(f"{e.message}; {e.hint}".rstrip("; "))
+            try:
+                part()
+            except ForgeRefused as e:
+                self._refused(f"{e.message}; {e.hint}".rstrip("; "))
         except ForgeDown as e:
             self._why = e.message
         except LostRace:
