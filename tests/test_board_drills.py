@@ -31,7 +31,7 @@ from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.projects import Projects, _item
 from gitflow_agents.service import Service
 from gitflow_agents.service.syncing import LEASE_SECONDS, Asked, Syncing
-from gitflow_agents.store import Draft
+from gitflow_agents.store import Draft, boards
 from tests import engine
 from tests.forge import Card, Hub, Token
 from tests.forge.graph import answer
@@ -111,6 +111,8 @@ class Drill:
     """What a person made of a card last, by task and field, since nobody was told of it."""
     reports: list[Drift] = field(default_factory=list)
     """What was reported."""
+    has_forgotten: bool = False
+    """Whether nothing was remembered once: who put a card away before nobody knows."""
     is_seen: bool = False
     """Whether its fields are known, so that one can have another name."""
 
@@ -166,6 +168,7 @@ class Drill:
 
     def forget(self) -> None:
         """Take what is remembered of the board away."""
+        self.has_forgotten = True
         desk = self.syncing().desk
         del desk.store.commit
         tree = desk.store.repository.find(desk.snapshot.tree, "board")
@@ -177,6 +180,13 @@ class Drill:
             desk.store.commit(draft)
 
     # --- what there is
+
+    def telling(self, task: str) -> Mapping[str, Any]:
+        """Return what is being written to a card, as far as the state says."""
+        snapshot = self.service.store.load("p")
+        assert snapshot is not None
+        known = boards.read(self.service.store.repository, snapshot.tree).cards.get(task)
+        return known.telling if known is not None else {}
 
     def cards(self) -> dict[str, list[Card]]:
         """Return the cards of each task, by the marker in their text."""
@@ -229,6 +239,8 @@ class Drill:
         for (task, name), theirs in self.edits.items():
             if lacks(last, name):
                 continue  # it has another name, and nobody remembers that it is ours
+            if name == PUT_AWAY and self.has_forgotten:
+                continue  # so is a card that was put away before, by whom nobody knows
             if task in cards and self.shows(cards[task][0], name) != theirs:
                 is_told = (task, name, _words(theirs)) in replaced
                 # Who died could not say so, but what is replaced is in git before it is.
@@ -274,6 +286,8 @@ def _edit(drill: Drill, dice: random.Random) -> None:
         ["Status", "Reason", "Wave", "Priority", "archive", "move", "delete", "body"]
     )
     if what == "archive":
+        if PUT_AWAY in drill.telling(task):
+            return  # who puts back what an unfinished write has changed cannot be told from none
         card.is_archived = not card.is_archived
         drill.edits[task, PUT_AWAY] = card.is_archived
     elif what == "move":
@@ -348,8 +362,6 @@ def _forget(drill: Drill, dice: random.Random) -> None:
     """Let nothing be remembered, as by a state that was restored; time goes by before."""
     drill.ahead += LEASE_SECONDS + 1
     drill.forget()
-    # Whether a card was ever put away by us nobody knows then.
-    drill.edits = {key: one for key, one in drill.edits.items() if one is not False}
 
 
 def _page(drill: Drill, dice: random.Random) -> None:
