@@ -537,6 +537,25 @@ def test_what_a_workflow_of_the_board_chose_for_a_new_card_is_replaced_and_repor
     assert SetValue("i", "f-Status", "SINGLE_SELECT", "o-pending") in found.writes["001"]
 
 
+def test_the_first_choice_that_a_board_gives_a_card_as_it_is_put_there_is_nobodys(
+    desk: Desk,
+) -> None:
+    card = desk.cards["001"]
+    there = desk.wall.layout()
+    status = there.fields["Status"]
+    todo = replace(status, options=(Option("Todo", "o-Todo"), *status.options))
+    there = replace(there, fields={**there.fields, "Status": todo})
+    known = changes({"001": card}, {}, {}, there, lambda task: {}).placed["001"]
+    item = Item("i", "d", True, card.title, card.body, values={"f-Status": "Todo"})
+    memory, items = {"001": known}, {"001": item}
+    found = changes({"001": card}, memory, items, there, lambda task: {}, is_fresh=True)
+    assert found.drift == ()
+    assert SetValue("i", "f-Status", "SINGLE_SELECT", "o-pending") in found.writes["001"]
+    # Later a person may have chosen it.
+    later = changes({"001": card}, memory, items, there, lambda task: {})
+    assert later.drift == (Drift("001", "Status", "Todo", "pending", replaced=True),)
+
+
 def test_a_draft_that_a_person_made_an_issue_of_is_still_the_card(synced: Desk) -> None:
     synced.change("001", is_draft=False, content="I_9", title="Theirs", body="")
     assert (synced.sync(), synced.drift, stale(synced.cards, synced.memory)) == (0, [], ())

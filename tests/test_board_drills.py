@@ -29,11 +29,12 @@ from gitflow_agents.errors import FlowError
 from gitflow_agents.forge import ForgeDown, ForgeRefused
 from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.projects import Projects, _item
+from gitflow_agents.models import Tracked
 from gitflow_agents.service import Service
 from gitflow_agents.service.syncing import LEASE_SECONDS, Asked, Syncing
 from gitflow_agents.store import Draft, boards
 from tests import engine
-from tests.forge import Card, Hub, Token
+from tests.forge import Card, Hub, Repository, Token, ask
 from tests.forge.graph import answer
 from tests.forge.published import SDL, require
 from tests.repos import Repo
@@ -178,6 +179,21 @@ class Drill:
             draft.files.update(dict.fromkeys((f"board/{name}" for name in names), None))
             draft.tell("board_noted", note="nothing is remembered")
             desk.store.commit(draft)
+
+    def track(self) -> Repository:
+        """Give each task an issue, which its card is of from now on."""
+        store = self.hub.repository("acme/store", self.repo)
+        store.people["alice"], self.by.scopes = "write", ("repo", "project")
+        desk = self.syncing().desk
+        del desk.store.commit
+        draft = Draft(desk.snapshot)
+        for task in desk.snapshot.plan.tasks:
+            said = ask(self.hub, self.by, "POST /repos/acme/store/issues", {"title": task.title})
+            number, node = int(said.value["number"]), str(said.value["node_id"])
+            draft.track(task.id, Tracked(number=number, node=node))
+        draft.tell("issues_noted", note="each task has an issue")
+        desk.store.commit(draft)
+        return store
 
     # --- what there is
 
@@ -438,6 +454,25 @@ def test_a_first_sync_that_dies_anywhere_leaves_no_card_twice(
     assert (meanwhile.left == "somebody else is writing to the board") or not has_begun
     drill.settle()
     assert [len(some) for some in drill.cards().values()] == [1] * 4
+
+
+@pytest.mark.slow  # asks for issues over the wire; which cards take the place of which is fast
+@pytest.mark.parametrize("were_drafts", [False, True])
+def test_cards_of_issues_show_what_the_plan_says_and_nobody_is_said_to_have_changed_them(
+    drill: Drill, were_drafts: bool
+) -> None:
+    drafts = []
+    if were_drafts:
+        drill.sync()
+        drafts = [*drill.board.cards.values()]
+    drill.track()
+    came = drill.sync()
+    assert (came.created, came.drift, came.failed) == (["1", "2", "3", "4"], [], {})
+    shown = {title: values["Status"] for title, values in drill.board.shown().items()}
+    assert shown == {f"Task {number}": "pending" for number in range(1, 5)}
+    assert [card.is_archived for card in drafts] == [True] * len(drafts)
+    again = drill.sync(is_full=True)
+    assert (again.writes, again.drift, again.requests) == ({}, [], 1)
 
 
 # --- tokens ---------------------------------------------------------------------------------------

@@ -194,10 +194,12 @@ def changes(
     *,
     waiting: Collection[str] = _NOBODY,
     overwrite: bool = False,
+    is_fresh: bool = False,
 ) -> Changes:
     """Return the writes that bring cards to what they are to show.
 
     `items` are those of these cards that are on the board, by task: each of `cards` was looked for.
+    They are `is_fresh` where they were put there a moment ago.
     """
     writes: dict[str, tuple[Write, ...]] = {}
     placed: dict[str, Placed] = {}
@@ -208,7 +210,7 @@ def changes(
             left.append(task)
             continue
         known = memory.get(task) or Placed()
-        one = _OfCard(card, known, items.get(task), layout, former, overwrite)
+        one = _OfCard(card, known, items.get(task), layout, former, overwrite, is_fresh)
         one.decide()
         if one.writes:
             writes[task] = tuple(one.writes)
@@ -231,9 +233,11 @@ class _OfCard:
         layout: Layout,
         former: Former,
         overwrite: bool,
+        is_fresh: bool,
     ) -> None:
         self.card, self.known, self.item = card, known, item
         self.layout, self._former, self.overwrite = layout, former, overwrite
+        self._is_fresh = is_fresh
         self.placed = known
         self.writes: list[Write] = []
         self.drift: list[Drift] = []
@@ -384,6 +388,7 @@ class _OfCard:
         if is_remembered:
             last = telling.get(name, told.get(name))
             is_ours = any(_same(shows, one) for one in (told.get(name, empty), last))
+            is_ours |= self._is_fresh and name == "Status" and shows == self._first
             # What a card shows that was only just made is a workflow's of the board.
             is_new = name not in told and name in FIELDS
             is_news = is_new or not _same(want, last if last is not None else empty)

@@ -490,6 +490,7 @@ class _Turn:
                 lambda task: former(snapshot, shown, task, roles),
                 waiting=notes.now.index.waiting,
                 overwrite=asked.overwrite,
+                is_fresh=turn > 0,
             )
             came.drift += change.drift
             came.unchanged += change.unchanged if not turn else ()
