@@ -21,6 +21,7 @@ import pytest
 
 from gitflow_agents.board.cards import marked, marker
 from gitflow_agents.board.changes import BODY, CARD, PUT_AWAY, Drift
+from gitflow_agents.board.memory import Placed
 from gitflow_agents.board.report import Report
 from gitflow_agents.board.shown import FIELDS, Shown
 from gitflow_agents.board.terms import Item, SetValue
@@ -197,12 +198,12 @@ class Drill:
 
     # --- what there is
 
-    def telling(self, task: str) -> Mapping[str, Any]:
-        """Return what is being written to a card, as far as the state says."""
+    def placed(self, task: str) -> Placed:
+        """Return what is remembered of a card."""
         snapshot = self.service.store.load("p")
         assert snapshot is not None
-        known = boards.read(self.service.store.repository, snapshot.tree).cards.get(task)
-        return known.telling if known is not None else {}
+        known = boards.read(self.service.store.repository, snapshot.tree).cards
+        return known.get(task, Placed())
 
     def cards(self) -> dict[str, list[Card]]:
         """Return the cards of each task, by the marker in their text."""
@@ -302,10 +303,13 @@ def _edit(drill: Drill, dice: random.Random) -> None:
         ["Status", "Reason", "Wave", "Priority", "archive", "move", "delete", "body"]
     )
     if what == "archive":
-        if PUT_AWAY in drill.telling(task):
+        known = drill.placed(task)
+        if PUT_AWAY in known.telling:
             return  # who puts back what an unfinished write has changed cannot be told from none
         card.is_archived = not card.is_archived
         drill.edits[task, PUT_AWAY] = card.is_archived
+        if known.told.get(PUT_AWAY) == card.is_archived:
+            del drill.edits[task, PUT_AWAY]  # it was only put back
     elif what == "move":
         drill.board.move(card)
     elif what == "body":
