@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -477,6 +478,22 @@ def test_cards_of_issues_show_what_the_plan_says_and_nobody_is_said_to_have_chan
     assert [card.is_archived for card in drafts] == [True] * len(drafts)
     again = drill.sync(is_full=True)
     assert (again.writes, again.drift, again.requests) == ({}, [], 1)
+
+
+@pytest.mark.slow  # what is lost, and looked for at once, is among what may happen above
+def test_cards_that_no_listing_has_yet_are_not_made_again(drill: Drill) -> None:
+    drill.board.lag = 20.0
+    drill.asked.trouble = "lost"
+    with pytest.raises(ForgeDown):
+        drill.sync()
+    for _ in range(4):
+        drill.sync(is_full=True)
+        drill.ahead += 10.0
+        drill.hub.clock = timedelta(seconds=drill.ahead)
+    drill.ahead += LEASE_SECONDS
+    drill.sync()
+    assert [len(some) for some in drill.cards().values()] == [1] * 4
+    assert all(drill.board.values(card)["TM_ID"] for (card,) in drill.cards().values())
 
 
 # --- tokens ---------------------------------------------------------------------------------------

@@ -159,9 +159,8 @@ class Project:
     views: list[dict[str, Any]] = field(default_factory=list)
     workflows: dict[str, str] = field(default_factory=dict)
     """The choice of Status that is made when a card was `added`, its issue `closed` or `reopened`."""
-    lag: int = 0
-    """In how many listings the cards are still missing that will be made from now on."""
-    _unseen: dict[str, int] = field(default_factory=dict)
+    lag: float = 0.0
+    """Seconds of the hub's clock for which a new card is in no listing."""
 
     # --- what there is
 
@@ -317,8 +316,6 @@ class Project:
         self.hub.nodes[card.id] = (self, card)
         if isinstance(content, Draft):
             self.hub.nodes[content.id] = (self, card)
-        if self.lag:
-            self._unseen[card.id] = self.lag
         self.happened(card, "added")
         return card
 
@@ -331,9 +328,9 @@ class Project:
         """Return the cards that a listing has; those that are archived if it says so."""
         states = set(archived)
         found = [card for card in self.cards.values() if card.is_archived in states]
-        if self._unseen:
-            found = [card for card in found if card.id not in self._unseen]
-            self._unseen = {id: left - 1 for id, left in self._unseen.items() if left > 1}
+        if self.lag:
+            now = self.hub.now()
+            found = [card for card in found if (now - card.created).total_seconds() >= self.lag]
         return found
 
     def add_draft(self, title: str, body: str, assignees: Iterable[str], by: str) -> Card:
