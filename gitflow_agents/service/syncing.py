@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from gitflow_agents.board.cards import Card, cards, digest, former, unmapped
@@ -256,9 +257,11 @@ class Syncing:
         came = Report(self.desk.snapshot.plan.plan, is_dry=asked.dry_run)
         try:
             for _ in range(MOST_TURNS):
+                before = deepcopy(came)
                 try:
                     is_done = self._turn(asked, came)
                 except Again:
+                    came = before
                     continue
                 if is_done:
                     return came
@@ -330,7 +333,7 @@ class Syncing:
         self.is_news = notes.before.index.refused != why.message
         target = digest(self.wanted(notes.now.cards))
         notes.set(refused=why.message, refused_at=target, told="")
-        with suppress(Again):
+        with suppress(FlowError):
             notes.end(f"the board cannot be written: {why.message}")
 
 
