@@ -33,6 +33,7 @@ from gitflow_agents.render.text import cell
 from gitflow_agents.scheduler import Snapshot, is_ahead, limits_of, wake_at
 from gitflow_agents.service import Service
 from gitflow_agents.service.asking import ask, limit
+from gitflow_agents.service.boardjobs import BoardJobs
 from gitflow_agents.service.commanding import Typed, Words
 from gitflow_agents.service.jobs import ClaimOver, Jobs
 from gitflow_agents.service.permitting import Permitting
@@ -236,7 +237,7 @@ def _pass(
         job.around.add_summary(summary(snapshot, limits, now))
     if len(names) == 1 and done:
         job.around.set_outputs(_outputs(done[0]))
-    is_behind = [job.jobs.board_is_behind(snapshot, job.github) for snapshot in done]
+    is_behind = [BoardJobs(job.jobs).is_behind(snapshot, job.github) for snapshot in done]
     job.around.set_outputs({"board": "true" if any(is_behind) else ""})
     for plan, error in failed:
         say_failed(app, error, aloud, f"{plan}: ")

@@ -20,6 +20,7 @@ from gitflow_agents.github import GitHub
 from gitflow_agents.on_actions import Job, hushed, say_failed
 from gitflow_agents.render import count
 from gitflow_agents.service.boarding import SETTING, TOKEN, Boarding, Terminal, meant
+from gitflow_agents.service.boardjobs import BoardJobs
 from gitflow_agents.service.syncing import MOST_NEW_IN_A_JOB, Asked
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _in_a_job(
     codes = [ExitCode.DONE]
     for plan in names:
         try:
-            came = job.jobs.sync(plan, boarding, asked, project, job.forge, job.github)
+            came = BoardJobs(job.jobs).sync(plan, boarding, asked, project, job.forge, job.github)
         except FlowError as e:
             codes.append(ExitCode(say_failed(app, e, aloud, f"{plan}: ")))
             continue

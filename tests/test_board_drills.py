@@ -33,7 +33,8 @@ from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.projects import Projects, _item
 from gitflow_agents.models import Tracked
 from gitflow_agents.service import Service
-from gitflow_agents.service.syncing import LEASE_SECONDS, Asked, Syncing
+from gitflow_agents.service.boardnotes import LEASE_SECONDS
+from gitflow_agents.service.syncing import Asked, Syncing
 from gitflow_agents.store import Draft, boards
 from tests import engine
 from tests.forge import Card, Hub, Repository, Token, ask

@@ -76,7 +76,7 @@ def test_a_stop_names_the_run_in_its_commit_and_a_look_ends_it(up: Repo, forge: 
     assert engine.record(up, "1", "p")["status"] == "cancelled"
     asked = len(forge.asked)
     with forge.jobs() as jobs:
-        reconciler = Reconciler(jobs._desk("p"))
+        reconciler = Reconciler(jobs.desk("p"))
         said = [ending.Ends(reconciler, forge).go() for _ in range(2)]  # as for a command and after
     assert said == [("1: its run 1 is asked to end",), ()]
     assert forge.asked[asked:] == ["cancel"]

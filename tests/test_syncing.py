@@ -19,8 +19,10 @@ from gitflow_agents.github import GitHub
 from gitflow_agents.render import utc
 from gitflow_agents.service import Service, boarding, fsck
 from gitflow_agents.service.boarding import HAS_TOKEN, TOKEN, Boarding
+from gitflow_agents.service.boardjobs import BoardJobs
+from gitflow_agents.service.boardnotes import LAG_SECONDS
 from gitflow_agents.service.commanding import Words
-from gitflow_agents.service.syncing import LAG_SECONDS, Asked, Pace, Syncing
+from gitflow_agents.service.syncing import Asked, Pace, Syncing
 from gitflow_agents.store import Draft, boards
 from tests import engine, repos
 from tests.forge import Hub, Project, Token
@@ -430,11 +432,11 @@ def test_who_asks_for_it_in_a_comment_has_one_answer_that_says_what_was_written(
         asked = Comment(1, 1, "/sync\n/sync --dry-run", "alice", 7, at)
         snapshot = jobs.reconcile("p", near, words=Words((asked,)), talk=near)
         # The job that heard it has no token: it says nothing, and that another one is needed.
-        assert (near.said, jobs.board_is_behind(snapshot, github)) == ([], True)
+        assert (near.said, BoardJobs(jobs).is_behind(snapshot, github)) == ([], True)
         for _ in range(2):
-            jobs.sync("p", Boarding(github), Asked(), forge=near, talk=near)
+            BoardJobs(jobs).sync("p", Boarding(github), Asked(), forge=near, talk=near)
         snapshot = jobs.reconcile("p", near)
-        assert not jobs.board_is_behind(snapshot, github)
+        assert not BoardJobs(jobs).is_behind(snapshot, github)
     (reply,) = near.said
     assert "1 card made, 0 changed, 0 unchanged, 0 failed" in reply
     assert "0 cards to make, 0 to change, 1 unchanged" in reply

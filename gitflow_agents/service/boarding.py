@@ -12,13 +12,14 @@ from functools import cached_property
 
 from gitflow_agents.board.report import Report
 from gitflow_agents.board.shown import Shown, shown_of
+from gitflow_agents.commands import Refused
 from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.issues import Issues
 from gitflow_agents.github.projects import Projects, create
 from gitflow_agents.github.whereabouts import Whereabouts, is_near, place, whereabouts
 from gitflow_agents.issues import missing, stale
-from gitflow_agents.models import Config, Home, place_of
+from gitflow_agents.models import Config, Home, Spoken, place_of
 from gitflow_agents.models import Projects as Wanted
 from gitflow_agents.render import count
 from gitflow_agents.service.desk import Desk, Told
@@ -147,6 +148,26 @@ def nowhere(plan: str) -> FlowError:
     )
 
 
+def keeps_boards(service: Service, plan: str) -> bool:
+    """Say whether this job, or a later one of its run, has a token for the board of a plan."""
+    environ = service.environ
+    has = environ.get(HAS_TOKEN) == "true" or bool(environ.get(TOKEN))
+    return has and shown(service.config, plan) is not None
+
+
+def no_board(service: Service, plan: str) -> Refused:
+    """Return what somebody is told who asks for a sync where none can be."""
+    if shown(service.config, plan) is None:
+        why = nowhere(plan)
+        return Refused("nothing-to-do", why.message, hint=why.hint)
+    return Refused("wrong-state", f"no board can be written: {SETTING} is not set")
+
+
+def is_sync(entry: Spoken) -> bool:
+    """Say whether a command of the journal is about the board."""
+    return entry.command.get("verb") == "sync"
+
+
 @dataclass
 class Terminal:
     """What a person at a terminal does with boards."""
@@ -249,4 +270,16 @@ def _github(service: Service, there: Whereabouts) -> GitHub:
     return GitHub(there.repository, there.token, api=there.api, server=there.server, branch=branch)
 
 
-__all__ = ["HAS_TOKEN", "SETTING", "TOKEN", "Boarding", "Terminal", "meant", "nowhere", "shown"]
+__all__ = [
+    "HAS_TOKEN",
+    "SETTING",
+    "TOKEN",
+    "Boarding",
+    "Terminal",
+    "is_sync",
+    "keeps_boards",
+    "meant",
+    "no_board",
+    "nowhere",
+    "shown",
+]

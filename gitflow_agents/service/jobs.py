@@ -9,33 +9,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gitflow_agents import render
-from gitflow_agents.board.report import Report
-from gitflow_agents.board.report import text as told
-from gitflow_agents.board.shown import Shown
 from gitflow_agents.commands import Act, AddTask, Refused, Sync, no_such_task
 from gitflow_agents.errors import FlowError, LostRace, UsageError
 from gitflow_agents.execute import Order, Result, Verdict
-from gitflow_agents.forge import Comment, Forge, ForgeRefused, ForgeRun, Talk, Tracker
-from gitflow_agents.github import GitHub
-from gitflow_agents.models import DoneReport, Lease, Reason, Spoken, Status
+from gitflow_agents.forge import Comment, Forge, ForgeRun, Talk, Tracker
+from gitflow_agents.models import DoneReport, Lease, Reason, Status
 from gitflow_agents.render import replies
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service import crew, handover
 from gitflow_agents.service.acting import MOST_RACES, Acting, Also, Outcome, Permit
 from gitflow_agents.service.attempts import Attempts
-from gitflow_agents.service.boarding import (
-    HAS_TOKEN,
-    SETTING,
-    TOKEN,
-    Boarding,
-    nowhere,
-    shown,
-)
+from gitflow_agents.service.boarding import is_sync, keeps_boards, no_board
 from gitflow_agents.service.commanding import Commanding, Words, places, understood
 from gitflow_agents.service.delivery import keep, send
 from gitflow_agents.service.desk import Desk, Told
@@ -47,9 +36,8 @@ from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.reverts import Reverts
 from gitflow_agents.service.run import interruptible
 from gitflow_agents.service.service import Service
-from gitflow_agents.service.syncing import Asked
 from gitflow_agents.service.trains import Trains
-from gitflow_agents.store import Offline, RefRefused, Store, journal
+from gitflow_agents.store import Offline, RefRefused, Store
 from gitflow_agents.store.state import HEADS, events_of, plan_ref, state_ref
 from gitflow_agents.webhook import webhook
 
@@ -59,8 +47,6 @@ LOOK_SECONDS = 20.0
 """Seconds between two looks of a run at whether its attempt goes on."""
 
 
-MOST_SAID = 40
-"""Lines of a report that a reply has."""
 ARTIFACT = "gitflow-result"
 """What the workflow calls the folder that one of its jobs leaves for the other."""
 
@@ -164,7 +150,9 @@ class Jobs:
             how = permit, dry_run, also, unless
             return self._act(reconciler, command, actor, at, *how)
 
-        later = self._keeps_boards(desk)  # by a job of the same run, which has the token
+        later = keeps_boards(
+            self.service, desk.snapshot.plan.plan
+        )  # by a job of the same run, which has the token
         commanding = Commanding(
             reconciler, talk, limits, permitting, act, lambda one: not (later and is_sync(one))
         )
@@ -178,109 +166,6 @@ class Jobs:
             if why := commanding.answer(words, ending):
                 desk.say("warning", f"somebody was not answered: {why}")
             desk.written()
-
-    # --- boards -----------------------------------------------------------------------------------
-
-    def board_is_behind(self, snapshot: Snapshot, github: GitHub) -> bool:
-        """Say whether a later job of this run has something to tell the board of a plan."""
-        desk = self.service.desk(snapshot, self.tell)
-        how = shown(self.service.config, snapshot.plan.plan)
-        if how is None:
-            return False
-        asked = journal.read(desk.store.repository, snapshot.tree, [*snapshot.state.commands])
-        is_asked = any(one.status == "open" and is_sync(one) for one in asked)
-        if not is_asked and not Boarding(github).is_due(desk, how):
-            return False
-        if not self._keeps_boards(desk):
-            desk.say("board_skipped", f"the board is left alone: {SETTING} is not set")
-            desk.written()
-            return False
-        return True
-
-    def sync(
-        self,
-        plan: str,
-        boarding: Boarding,
-        asked: Asked,
-        project: str = "",
-        forge: Forge | None = None,
-        talk: Talk | None = None,
-    ) -> Report | None:
-        """Bring the board of a plan in step, first for those who asked for that in a comment.
-
-        Those are answered where `talk` is, and `forge` is asked what they may.  None where no board
-        shows the plan.  Raises ForgeDown, and ForgeRefused where that is new: what
-        was noted before comes as a report that nothing was done.
-        """
-        desk = self._desk(plan)
-        how = shown(self.service.config, plan, project)
-        if how is None:
-            return None
-        is_waited_for = bool(desk.snapshot.state.commands) and not asked.dry_run
-        if is_waited_for and forge is not None and talk is not None:
-            self._sync_for(desk, how, boarding, asked, forge, talk)
-        syncing = boarding.syncing(desk, how)
-        try:
-            return syncing.go(asked)
-        except ForgeRefused as e:
-            if syncing.is_news:
-                raise
-            return Report(plan, left=f"{e.message} (as before)", is_behind=True)
-
-    def _sync_for(
-        self,
-        desk: Desk,
-        how: Shown,
-        boarding: Boarding,
-        asked: Asked,
-        forge: Forge,
-        talk: Talk,
-    ) -> None:
-        """Carry out what somebody asked for in a comment, and answer with what came of it."""
-        reconciler = Reconciler(desk)
-
-        def act(
-            command: Act,
-            actor: str,
-            at: float,
-            *,
-            permit: Permit,
-            dry_run: bool,
-            also: Also,
-            unless: Callable[[Snapshot], bool],
-        ) -> Outcome:
-            name, snapshot = desk.snapshot.plan.plan, desk.snapshot
-            if unless(snapshot):
-                return Outcome(name, False, (), "", snapshot)
-            permit(command, snapshot)
-            came = boarding.sync(desk, how, replace(asked, is_full=True, dry_run=dry_run))
-            said = tuple(told(came).splitlines())[:MOST_SAID]
-            outcome = Outcome(name, bool(came.writes), said, "", desk.snapshot, would=dry_run)
-            reconciler.write(lambda draft: also(draft, outcome))
-            return outcome
-
-        limits = limits_now(desk.snapshot, self.service.config)
-        permitting = permitting_of(desk, forge)
-        commanding = Commanding(reconciler, talk, limits, permitting, act, is_sync)
-        try:
-            commanding.carry_out()
-        finally:
-            if why := commanding.answer():
-                desk.say("warning", f"somebody was not answered: {why}")
-            desk.written()
-
-    def _keeps_boards(self, desk: Desk) -> bool:
-        """Say whether a later job of this run, or this one, has a token for the plan's board."""
-        environ = self.service.environ
-        has = environ.get(HAS_TOKEN) == "true" or bool(environ.get(TOKEN))
-        return has and shown(self.service.config, desk.snapshot.plan.plan) is not None
-
-    def _no_board(self, desk: Desk) -> Refused:
-        plan = desk.snapshot.plan.plan
-        if shown(self.service.config, plan) is None:
-            why = nowhere(plan)
-            return Refused("nothing-to-do", why.message, hint=why.hint)
-        return Refused("wrong-state", f"no board can be written: {SETTING} is not set")
 
     def answer_stranger(self, said: Comment, talk: Talk, repository: str) -> str:
         """Tell somebody once, who gives commands where no plan is told of, that nothing ran.
@@ -355,7 +240,7 @@ class Jobs:
         Nothing of the plan runs here: what has to be tested, the next pass starts a run for.
         Raises ClaimOver where there is no such plan.
         """
-        reconciler = Reconciler(self._desk(plan))
+        reconciler = Reconciler(self.desk(plan))
         about = reconciler, command, actor, asked_at
         how = permit, dry_run, also, unless
         return self._act(*about, *how)
@@ -375,7 +260,7 @@ class Jobs:
         own, desk.actor = desk.actor, actor
         try:
             if isinstance(command, Sync):
-                raise self._no_board(desk)
+                raise no_board(self.service, desk.snapshot.plan.plan)
             if isinstance(command, AddTask):
                 return self._add_tasks(desk, command, permit, dry_run, also, unless)
             desk.lease = lambda until: forge_lease(until, desk.clock())
@@ -422,7 +307,7 @@ class Jobs:
 
         With `wait` until they have: after a minute they are forced, after five a person is told.
         """
-        desk = self._desk(plan)
+        desk = self.desk(plan)
         reconciler = Reconciler(desk)
         try:
             return Ends(reconciler, forge, sleep).go(wait=wait)
@@ -445,7 +330,7 @@ class Jobs:
         With `install` the agents that are missing here are fetched first.  Raises ClaimOver when
         the attempt is not this run's; nothing was started then.
         """
-        desk = self._desk(plan)
+        desk = self.desk(plan)
         self._named(desk, run, lambda: self._lease(desk, task, claim))
         desk.worktrees.exclude()
         desk.executor.guard.begin()
@@ -490,7 +375,7 @@ class Jobs:
         What comes too late is kept below `gitflow/attempt/`.  A folder without anything in it is
         an attempt whose runner died.
         """
-        desk = self._desk(plan)
+        desk = self.desk(plan)
         repository = desk.store.repository
         lease = self._lease(desk, task, claim)
         if lease is None or lease.run != run:
@@ -541,7 +426,7 @@ class Jobs:
 
     def test(self, plan: str, tip: str) -> Verdict:
         """Test the train whose last commit is `tip`; ClaimOver when the state names another."""
-        desk = self._desk(plan)
+        desk = self.desk(plan)
         if self._train_lease(desk, tip) is None:
             raise ClaimOver("the train that this run was started for is over")
         desk.worktrees.exclude()
@@ -567,7 +452,8 @@ class Jobs:
             return "", None
         return self.service.unstarted(self.remote).get(plan, ("", None))
 
-    def _desk(self, plan: str) -> Desk:
+    def desk(self, plan: str) -> Desk:
+        """Return the tools for a plan as the remote has it now; ClaimOver where it has none."""
         store = self._store(plan)
         snapshot = store.load(plan)
         if snapshot is None:
@@ -646,11 +532,6 @@ class _Watch:
         self._done.set()
         # Whoever is ended in ten seconds has no time for a slow line.
         self._thread.join(1 if self._stop.is_set() else None)
-
-
-def is_sync(entry: Spoken) -> bool:
-    """Say whether a command of the journal is about the board."""
-    return entry.command.get("verb") == "sync"
 
 
 def _nothing(desk: Desk, order: Order, reason: Reason, message: str) -> Result:
