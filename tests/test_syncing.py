@@ -384,6 +384,23 @@ def test_at_a_terminal_it_says_what_it_would_write_then_what_it_wrote(terminal: 
     assert terminal.board.shown() == SHOWN
 
 
+@pytest.mark.slow  # a project, its fields, its views and its cards; that fields are made is fast
+def test_a_board_is_made_for_a_plan_that_has_none(terminal: Day) -> None:
+    dry = terminal.cli("sync", "auth", "--create", "--dry-run")
+    assert "a project is made first" in dry.stdout
+    done = terminal.cli("sync", "auth", "--create")
+    assert "the config has to name it: projects: {owner: acme, plans: {auth: 2}}" in done.stdout
+    made = terminal.hub.projects[-1]
+    views = [(one["name"], one["layout"]) for one in made.views]
+    assert (made.title, made.owner, views[-2:]) == (
+        "Plan auth",
+        "acme",
+        [("Board", "board"), ("Roadmap", "roadmap")],
+    )
+    assert {one.name for one in made.fields} >= {"TM_ID", "Plan", "Started", "Ended", "Reason"}
+    assert made.shown()["Login"] == made.shown()["Login"] | SHOWN["Login"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

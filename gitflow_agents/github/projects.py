@@ -293,7 +293,11 @@ class Projects:
 
     @property
     def _name(self) -> str:
-        return f"board {self._number} of {self._owner}"
+        return (
+            f"board {self._number} of {self._owner}"
+            if self._number
+            else f"a board of {self._owner}"
+        )
 
     def _ask(
         self, document: str, variables: Mapping[str, Any]
