@@ -162,7 +162,7 @@ def test_long_and_wild_texts_are_cut_to_what_a_forge_takes() -> None:
     proof = card.values["Test Strategy"]
     assert isinstance(proof, str)
     assert (card.title, len(card.title)) == ("red " + "x" * 251 + "…", 256)
-    assert (proof, len(proof)) == ("z" * 1023 + "…", 1024)
+    assert (proof, len(proof.encode())) == ("z" * 1021 + "…", 1024)
     assert len(card.body) < 11_000
     assert marked(card.body) == ("auth", "001")
 
@@ -554,6 +554,13 @@ def test_the_first_choice_that_a_board_gives_a_card_as_it_is_put_there_is_nobody
     # Later a person may have chosen it.
     later = changes({"001": card}, memory, items, there, lambda task: {})
     assert later.drift == (Drift("001", "Status", "Todo", "pending", replaced=True),)
+
+
+def test_a_text_is_cut_where_no_character_is_halved() -> None:
+    reason = "é" * 600 + "!"
+    record = TaskRecord(id="001", status=S.CANCELLED, reason=Reason.SKIPPED, message=reason)
+    text = str(made(snapshot(PLAN, record))["001"].values["Reason"])
+    assert (text[:12], text[-2:], len(text.encode())) == ("skipped: ééé", "é…", 1024)
 
 
 def test_a_draft_that_a_person_made_an_issue_of_is_still_the_card(synced: Desk) -> None:

@@ -24,7 +24,7 @@ from gitflow_agents.scheduler import Snapshot, held_words
 from gitflow_agents.steps import is_review
 
 MOST_TEXT = 1024
-"""Characters of a text field; it is written nowhere how many more GitHub would take."""
+"""Bytes of a text field, as GitHub was seen to count them; characters are never more."""
 MOST_TITLE = 256
 MOST_BODY = 10_000
 """Characters of a card's text; a forge takes more than anybody reads on a card."""
@@ -229,7 +229,11 @@ def _cut(text: str, most: int) -> str:
 
 
 def _text(text: str) -> str | None:
-    return _cut(text, MOST_TEXT) or None
+    line = one_line(text)
+    data = line.encode(errors="replace")
+    if len(data) > MOST_TEXT:
+        line = data[: MOST_TEXT - len("…".encode())].decode(errors="ignore").rstrip() + "…"
+    return line or None
 
 
 def _body(plan: Plan, task: Task, home: str) -> str:
