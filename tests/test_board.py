@@ -556,6 +556,12 @@ def test_the_first_choice_that_a_board_gives_a_card_as_it_is_put_there_is_nobody
     assert later.drift == (Drift("001", "Status", "Todo", "pending", replaced=True),)
 
 
+def test_a_title_that_is_an_address_does_not_put_what_is_there_on_the_board() -> None:
+    address = "https://github.com/acme/shop/issues/1"
+    plan = {**PLAN, "tasks": [{"id": "001", "title": address, "description": "look at it"}]}
+    assert made(snapshot(plan))["001"].title == f"001: {address}"
+
+
 def test_a_text_is_cut_where_no_character_is_halved() -> None:
     reason = "é" * 600 + "!"
     record = TaskRecord(id="001", status=S.CANCELLED, reason=Reason.SKIPPED, message=reason)

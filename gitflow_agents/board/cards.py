@@ -108,7 +108,7 @@ def cards(
             values["Status"] = state
         found[task.id] = Card(
             task=task.id,
-            title=_cut(task.name, MOST_TITLE),
+            title=_title(task),
             body=_body(plan, task, home),
             values={name: values[name] for name in shown.names if name in values},
             is_archived=state == ARCHIVED,
@@ -226,6 +226,12 @@ def _day(seconds: float) -> str:
 def _cut(text: str, most: int) -> str:
     line = one_line(text)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def _title(task: Task) -> str:
+    """Return the title of a card; GitHub makes a card of the issue whose address it is."""
+    is_address = re.fullmatch(r"https?://\S+", one_line(task.name))
+    return _cut(f"{task.id}: {task.name}" if is_address else task.name, MOST_TITLE)
 
 
 def _text(text: str) -> str | None:
