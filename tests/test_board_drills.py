@@ -500,6 +500,7 @@ def test_cards_that_no_listing_has_yet_are_not_made_again(drill: Drill) -> None:
 # --- tokens ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # asks over the wire; `test_projects` has a sentence for each refusal
 def test_a_token_that_lacks_a_right_is_told_which_one_and_where_it_is_given(
     hub: Hub, repo: Repo
 ) -> None:

@@ -138,7 +138,14 @@ def test_an_archived_card_is_not_changed_and_not_listed(
     both = LIST.replace("first: $first", "first: $first, archivedStates: [ARCHIVED, NOT_ARCHIVED]")
     listed = forge.query(hub, token, both, id=board.id, first=100)["data"]["node"]["items"]
     assert [one["id"] for one in listed["nodes"]] == [kept.id, card.id]
+
+
+@pytest.mark.slow  # reads another schema; that this one names the argument is fast
+def test_a_dated_github_knows_what_is_published_and_no_more(
+    hub: Hub, board: Project, token: Token
+) -> None:
     hub.is_dated = True
+    both = LIST.replace("first: $first", "first: $first, archivedStates: [ARCHIVED, NOT_ARCHIVED]")
     ((_, words),) = refused(forge.query(hub, token, both, id=board.id, first=100))
     assert words == "Unknown argument 'archivedStates' on field 'ProjectV2.items'."
 
