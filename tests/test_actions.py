@@ -297,6 +297,18 @@ def test_the_form_takes_what_a_comment_takes_and_its_summary_answers(shop: Shop)
     shop.submit(plan="p", command="retyr 1")
     (run,) = shop.actions.drain()
     assert (run.conclusion, "did you mean `/retry`?" in run.jobs[0].summary) == ("failure", True)
+    # What a board is to be told is left to the job that has the token for it.
+    board = shop.hub.project("alice", fields={"TM_ID": "TEXT"})
+    shop.there.secrets["GITFLOW_PROJECT_TOKEN"] = shop.hub.person("alice", scopes=("project",)).text
+    shop.configure(f"projects: {{plans: {{p: {board.number}}}}}\n")
+    shop.submit(plan="p", command="sync")
+    runs = shop.actions.drain()
+    summaries = {job.name: job.summary for run in runs for job in run.jobs}
+    assert summaries["reconcile / reconcile"].startswith(
+        "`sync`:\n\n- a later job of this run does"
+    )
+    # It was put away, so there is nothing to make.
+    assert "0 cards made, 0 changed, 1 unchanged" in summaries["reconcile / sync / sync"]
 
 
 @pytest.mark.slow

@@ -22,6 +22,9 @@ GARBLED = frozenset(
 )
 """Codes of what was not understood; the others refuse what was."""
 
+LATER = "a later job of this run does that; its summary says what it wrote"
+"""What is said of a command to whom the summary of the run is shown, and not a reply."""
+
 
 def marker(comment: int) -> str:
     """Return the hidden line by which the reply to a comment is found again."""
@@ -89,7 +92,9 @@ def _replies(
         command = line.command
         if command is None:
             continue
-        if command.reads:
+        if entry.status == "open":
+            yield answers.done(line, (LATER,), "", plan, prefix)
+        elif command.reads:
             try:
                 about = snapshot, limits, now, command, entry.level, prefix, levels
                 yield answers.answer(*about)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from gitflow_agents.board.report import Report, text
 from gitflow_agents.board.shown import Shown
 from gitflow_agents.commands import Act
+from gitflow_agents.errors import FlowError
 from gitflow_agents.forge import Forge, ForgeRefused, Talk
 from gitflow_agents.github import GitHub
 from gitflow_agents.scheduler import Snapshot, limits_now
@@ -43,13 +44,21 @@ class BoardJobs:
         desk = service.desk(snapshot, self.jobs.tell)
         asked = journal.read(desk.store.repository, snapshot.tree, [*snapshot.state.commands])
         is_asked = any(one.status == "open" and is_sync(one) for one in asked)
-        if not is_asked and not Boarding(github).is_due(desk, how):
+        if not is_asked and not self._is_due(desk, how, github):
             return False
         if not keeps_boards(service, plan):
             desk.say("board_skipped", f"the board is left alone: {SETTING} is not set")
             desk.written()
             return False
         return True
+
+    def _is_due(self, desk: Desk, how: Shown, github: GitHub) -> bool:
+        try:
+            return Boarding(github).is_due(desk, how)
+        except FlowError as e:  # nothing that is wrong with a board fails a pass
+            desk.say("warning", f"whether the board is behind cannot be told: {e.message}")
+            desk.written()
+            return False
 
     def sync(
         self,
@@ -71,15 +80,17 @@ class BoardJobs:
         if how is None:
             return None
         is_waited_for = bool(desk.snapshot.state.commands) and not asked.dry_run
+        told: list[Report] = []
         if is_waited_for and forge is not None and talk is not None:
-            self._sync_for(desk, how, boarding, asked, forge, talk)
+            told = self._sync_for(desk, how, boarding, asked, forge, talk)
         syncing = boarding.syncing(desk, how)
         try:
-            return syncing.go(asked)
+            return [syncing.go(asked), *told][-1]  # what somebody asked for says more
         except ForgeRefused as e:
             if syncing.is_news:
                 raise
-            return Report(plan, left=f"{e.message} (as before)", is_behind=True)
+            left, asked_for = f"{e.message} (as before)", syncing.board.asked
+            return Report(plan, left=left, requests=asked_for, is_behind=True)
 
     def _sync_for(
         self,
@@ -89,9 +100,10 @@ class BoardJobs:
         asked: Asked,
         forge: Forge,
         talk: Talk,
-    ) -> None:
+    ) -> list[Report]:
         """Carry out what somebody asked for in a comment, and answer with what came of it."""
         reconciler = Reconciler(desk)
+        reports: list[Report] = []
 
         def act(
             command: Act,
@@ -108,6 +120,7 @@ class BoardJobs:
                 return Outcome(plan, False, (), "", snapshot)
             permit(command, snapshot)
             came = boarding.sync(desk, how, replace(asked, is_full=True, dry_run=dry_run))
+            reports.append(came)
             said = tuple(text(came).splitlines())[:MOST_SAID]
             outcome = Outcome(plan, bool(came.writes), said, "", desk.snapshot, would=dry_run)
             reconciler.write(lambda draft: also(draft, outcome))
@@ -122,6 +135,7 @@ class BoardJobs:
             if why := commanding.answer():
                 desk.say("warning", f"somebody was not answered: {why}")
             desk.written()
+        return reports
 
 
 __all__ = ["BoardJobs"]
