@@ -309,6 +309,14 @@ def test_the_form_takes_what_a_comment_takes_and_its_summary_answers(shop: Shop)
     )
     # It was put away, so there is nothing to make.
     assert "0 cards made, 0 changed, 1 unchanged" in summaries["reconcile / sync / sync"]
+    asked = "POST /repos/alice/shop/issues/1/comments"
+    assert forge.ask(shop.hub, shop.alice, asked, {"body": "/sync"}).status == 201
+    assert ends(shop.actions.drain()) == [
+        ("command / command", "success"),
+        ("command / sync / sync", "success"),
+    ]
+    reply = [*shop.there.comments.values()][-1].body
+    assert "0 cards made, 0 changed, 1 unchanged, 0 failed; 1 request" in reply
 
 
 @pytest.mark.slow

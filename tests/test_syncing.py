@@ -323,6 +323,7 @@ def test_fields_and_choices_are_made_and_nobody_loses_what_they_had_chosen(
     assert day.sync(is_full=True).missing == ()
 
 
+@pytest.mark.slow  # what each kind of token lacks is told in `test_projects`, too
 def test_a_token_without_the_scope_is_told_so_once(day: Day) -> None:
     day.token = day.hub.person("alice", scopes=("repo", "read:project"))
     syncing = [day.syncing(), day.syncing()]
@@ -419,6 +420,7 @@ def test_what_cannot_be_synced_is_refused_in_a_sentence(
     assert (done.exit_code, done.stdout, said in done.stderr) == (code, "", True), done.stderr
 
 
+@pytest.mark.slow  # that they wait is fast
 def test_cards_that_wait_for_a_word_have_a_code_of_their_own(terminal: Day) -> None:
     terminal.board.draft("Login")
     assert terminal.cli("sync", "--project", "1", check=False).exit_code == 4
