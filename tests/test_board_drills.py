@@ -508,15 +508,15 @@ def test_a_token_that_lacks_a_right_is_told_which_one_and_where_it_is_given(
     store = hub.repository("acme/store", repo)
     board, own = hub.project("acme"), hub.project("alice")
     card = board.draft("Model")
-    write = {"organization_projects": "write"}
+    write = {"organization-projects": "write"}
     tokens = {
         "no scope": hub.person("alice", scopes=("repo",)),
         "to read": hub.person("alice", scopes=("repo", "read:project")),
         "fine": hub.fine("alice", "acme", {"issues": "write"}),
-        "fine, to read": hub.fine("alice", "acme", {"organization_projects": "read"}),
+        "fine, to read": hub.fine("alice", "acme", {"organization-projects": "read"}),
         "fine, a person's": hub.fine("alice", "alice", write),
         "App": hub.app(store, {"issues": "write"}),
-        "App, to read": hub.app(store, {"organization_projects": "read"}),
+        "App, to read": hub.app(store, {"organization-projects": "read"}),
         "App, a person's": hub.app(store, write),
         "job": hub.mint(store, {"issues": "write"}),
     }

@@ -200,7 +200,7 @@ def test_each_kind_of_token_sees_what_github_lets_it_see(
 ) -> None:
     own = hub.project("alice")
     store = hub.repository("acme/store", repo)
-    write, read = {"organization_projects": "write"}, {"organization_projects": "read"}
+    write, read = {"organization-projects": "write"}, {"organization-projects": "read"}
     tokens = {
         "no scope": hub.person("alice", scopes=("repo",)),
         "to read": hub.person("alice", scopes=("read:project",)),

@@ -119,12 +119,12 @@ class Asker:
             owner = self.by.repository.partition("/")[0]
             if not is_organisation or owner != project.owner:
                 return open_to_all
-            return self.by.permissions.get("organization_projects", "none")
+            return self.by.permissions.get("organization-projects", "none")
         granted = self._personal(project) or open_to_all
         if self.by.fine_for:
             if not is_organisation or self.by.fine_for != project.owner:
                 return open_to_all
-            mine = self.by.permissions.get("organization_projects", "none")
+            mine = self.by.permissions.get("organization-projects", "none")
             return min(granted, mine, key=("none", "read", "write").index)
         return granted
 
