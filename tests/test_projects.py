@@ -23,6 +23,7 @@ from gitflow_agents.board.terms import (
 from gitflow_agents.forge import ForgeDown, ForgeRefused
 from gitflow_agents.github import projects
 from gitflow_agents.github.client import GitHub
+from gitflow_agents.github.issues import Issues
 from gitflow_agents.github.projects import Projects
 from tests.forge import graph
 
@@ -188,3 +189,26 @@ def test_a_token_that_may_only_read_is_refused_as_a_whole() -> None:
     wrong = ({"type": "INSUFFICIENT_SCOPES", "message": "requires one of ['project']"},)
     with pytest.raises(ForgeRefused, match="lacks the scope `project`"):
         board(Said(({}, wrong))).write("PVT_1", ALL[:3])
+
+
+@pytest.mark.parametrize(("kind", "is_gone"), [("NOT_FOUND", True), ("RESOURCE_LIMITS", False)])
+def test_only_what_github_says_is_gone_is(kind: str, is_gone: bool) -> None:
+    fields = {"pageInfo": {"hasNextPage": False}, "nodes": []}
+    about = {"id": "PVT_1", "number": 3, "title": "t", "url": "u", "closed": False}
+    items = {"pageInfo": {"hasNextPage": False}, "nodes": [None]}
+    project = {**about, "viewerCanUpdate": True, "fields": fields, "items": items}
+    answer = {"repositoryOwner": {"projectV2": project}, "nodes": [None]}
+    knows: Mapping[str, Any] = {"project": {"fields": []}, "option": {"inputFields": []}}
+    wrong = {"type": kind, "path": ["nodes", 0], "message": "it takes too long"}
+    there = board(Said((answer, (wrong,)), (knows, ()), (answer, (wrong,))))
+    issue = Issues(cast(GitHub, Said(({"nodes": [None]}, (wrong,)))))
+    for ask in (
+        lambda: there.look(["PVTI_1"])[1],
+        lambda: [*there.all()],
+        lambda: issue.issues("I"),
+    ):
+        if is_gone:
+            assert not ask()
+        else:
+            with pytest.raises(ForgeDown, match="it takes too long"):
+                ask()

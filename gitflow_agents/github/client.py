@@ -747,6 +747,23 @@ def _failed(what: str, error: GithubException) -> ForgeRefused | ForgeDown:
     return ForgeRefused(words, hint=hint, status=error.status)
 
 
+def found_nodes(
+    nodes: Sequence[Mapping[str, Any] | None] | None,
+    wrong: Iterable[Mapping[str, Any]],
+    what: str,
+) -> list[Mapping[str, Any]]:
+    """Return those of the nodes of an answer of GraphQL that are there.
+
+    ForgeDown where GitHub does not say that the others are gone: what takes it too long is left
+    out, too.
+    """
+    doubt = [one for one in wrong if one.get("type") != "NOT_FOUND"]
+    if nodes is None or (doubt and not all(nodes)):
+        words = next((str(one["message"]) for one in doubt if one.get("message")), "no answer")
+        raise ForgeDown(f"{what}: {words}", hint="nothing is lost; run it again")
+    return [one for one in nodes if one]
+
+
 def _is_limited(error: GithubException) -> bool:
     """Say whether GraphQL does not answer for the limit of its points; its status is 200 then."""
     wrong = error.data.get("errors") if isinstance(error.data, dict) else None
@@ -761,4 +778,4 @@ _HINTS = {
     422: "compare the workflow on the default branch with the one that init writes",
 }
 
-__all__ = ["WORK", "WORKFLOWS", "GitHub"]
+__all__ = ["WORK", "WORKFLOWS", "GitHub", "found_nodes"]

@@ -24,7 +24,7 @@ from gitflow_agents.forge import (
     NewIssue,
     ReopenIssue,
 )
-from gitflow_agents.github.client import MOST_PAGES, PER_PAGE, GitHub
+from gitflow_agents.github.client import MOST_PAGES, PER_PAGE, GitHub, found_nodes
 
 _ISSUE = "{ id fullDatabaseId number title body url state stateReason }"
 _ISSUES = f"query Issues($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on Issue {_ISSUE} }} }}"
@@ -68,13 +68,13 @@ class Issues:
         lists = ((about[f"u{n}"] or {}).get("nodes") or () for n in range(len(people)))
         shown = [user for users in lists for user in users if user]
         logins = {str(user["login"]).lower(): str(user["id"]) for user in shown}
-        here = {one["id"] for one in said.get("nodes") or () if one}
+        here = {one["id"] for one in found_nodes(said.get("nodes"), wrong, what)} if there else ()
         return Ground(
             repository=str(about["id"]),
             labels={name: str(id or self._label(name)) for name, id in found.items()},
             people={who: logins[who.lower()] for who in people if who.lower() in logins},
             epic=str(((said.get("epic") or {}).get("issue") or {}).get("id") or ""),
-            gone=frozenset(there) - here,
+            gone=frozenset(there).difference(here),
         )
 
     def _label(self, name: str) -> str:
@@ -88,9 +88,9 @@ class Issues:
 
     def issues(self, nodes: Sequence[str]) -> Mapping[str, Issue]:
         """Return those of at most 100 issues that are still there, by their node."""
-        said, _ = self._github.graph(_ISSUES, {"ids": [*nodes]}, "issues could not be read")
-        there = (_issue(one) for one in said.get("nodes") or () if one)
-        return {issue.node: issue for issue in there}
+        what = "issues could not be read"
+        said, wrong = self._github.graph(_ISSUES, {"ids": [*nodes]}, what)
+        return {one["id"]: _issue(one) for one in found_nodes(said.get("nodes"), wrong, what)}
 
     def own_issues(self, since: float, label: str = "") -> tuple[Issue, ...]:
         """Return the issues of ours that were changed since a time, or the open ones of a label.

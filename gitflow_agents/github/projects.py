@@ -28,7 +28,7 @@ from gitflow_agents.board.terms import (
     Wrote,
 )
 from gitflow_agents.forge import ForgeDown, ForgeRefused
-from gitflow_agents.github.client import GitHub
+from gitflow_agents.github.client import GitHub, found_nodes
 from gitflow_agents.github.premises import kind_of
 
 MOST_WRITES = 50
@@ -186,7 +186,8 @@ class Projects:
         """Return the board, and of at most 100 cards those that are still there, by their id."""
         said, wrong = self._ask(_LOOK, {"items": [*items[:MOST_ITEMS]]})
         project = self._project(said, wrong)
-        found = (_item(one) for one in said.get("nodes") or () if _is_on(one, project["id"]))
+        nodes = found_nodes(said.get("nodes"), wrong, f"{self._name} could not be read")
+        found = (_item(one) for one in nodes if _is_on(one, project["id"]))
         fields, page = [*project["fields"]["nodes"]], project["fields"]["pageInfo"]
         while page["hasNextPage"]:
             more, wrong = self._ask(_LOOK, {"items": [], "after": page["endCursor"]})
@@ -210,7 +211,9 @@ class Projects:
         while True:
             said, wrong = self._ask(document, {"after": after})
             items = self._project(said, wrong)["items"]
-            yield from (_item(one) for one in items["nodes"] if one)
+            yield from map(
+                _item, found_nodes(items["nodes"], wrong, f"{self._name} could not be read")
+            )
             if not items["pageInfo"]["hasNextPage"]:
                 return
             after = items["pageInfo"]["endCursor"]
@@ -469,8 +472,8 @@ def _wrote(write: Write, said: Mapping[str, Any], refused: str) -> Wrote:
     return Wrote(id=str(made.get("id") or ""), content=content, refused=refused)
 
 
-def _is_on(said: Mapping[str, Any] | None, project: str) -> bool:
-    return bool(said) and (said or {}).get("project", {}).get("id") == project
+def _is_on(said: Mapping[str, Any], project: str) -> bool:
+    return bool(said.get("project", {}).get("id") == project)
 
 
 def _field(said: Mapping[str, Any]) -> Field:
