@@ -277,6 +277,12 @@ def test_a_job_makes_some_cards_and_leaves_the_rest_to_the_next(day: Day) -> Non
     assert [one.is_behind for one in came] == [True, False]
 
 
+def test_a_card_that_waits_for_a_word_takes_no_others_place(day: Day) -> None:
+    day.board.draft("User model")
+    came = [day.sync(most_new=1), day.sync(most_new=1)]
+    assert [(one.created, one.is_behind) for one in came] == [(["2"], True), (["3"], False)]
+
+
 def test_more_cards_than_github_takes_in_a_minute_wait() -> None:
     now = [0.0]
     slept: list[float] = []

@@ -381,11 +381,12 @@ class _Turn:
 
     def _chosen_tasks(self) -> list[str]:
         """Return the tasks whose cards are looked at now; of too many new ones the first."""
-        known, most = self._notes.now.cards, self._asked.most_new
+        notes, most = self._notes.now, self._asked.most_new
         tasks, new = [], 0
         for task in self._due:
-            is_gone = task in known and known[task].is_gone
-            if not (task in self._items or is_gone or self._wanted[task].is_archived):
+            is_gone = task in notes.cards and notes.cards[task].is_gone
+            is_none = is_gone or self._wanted[task].is_archived or task in notes.index.waiting
+            if task not in self._items and not is_none:
                 new += 1
                 if most is not None and new > most:
                     continue
