@@ -404,6 +404,7 @@ def test_the_first_sync_makes_every_card_and_the_second_writes_nothing(desk: Des
 def test_one_merge_is_one_card_and_only_what_changed_of_it(synced: Desk) -> None:
     synced.seen = snapshot(PLAN, TaskRecord(id="001", status=S.COMPLETED))
     assert stale(synced.cards, synced.memory) == ("001",)
+    assert stale(synced.cards, synced.memory, lacking={"Status": ("done",)}) == ()
     assert synced.sync(full=False) == 1
     assert synced.shows("001", "Status") == "done"
 

@@ -303,6 +303,20 @@ def test_more_cards_than_github_takes_in_a_minute_wait() -> None:
 # A board that lacks something.
 
 
+@pytest.mark.slow
+def test_no_card_is_read_for_a_choice_that_the_board_lacks_until_it_has_that(day: Day) -> None:
+    day.board.choose_from("Status", ["Todo"])
+    day.sync()
+    day.act("skip", "3", "-m", "no")
+    came = day.sync()
+    (read,) = (one.body for one in day.hub.asked("POST /graphql")[-2:] if "Look" in str(one.body))
+    assert (came.updated, len(read["variables"]["items"])) == (["3"], 1)
+    day.board.choose_from("Status", ["Todo", "pending"])
+    day.act("take", "1")
+    assert day.sync().updated == ["1", "2"]
+    assert day.board.shown()["Login"]["Status"] == "pending"
+
+
 @pytest.mark.parametrize(
     "is_dated",
     [

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gitflow_agents.board.cards import Card, digest_of, marked
 from gitflow_agents.board.memory import Placed
@@ -42,6 +43,7 @@ CARD, TITLE, BODY, PUT_AWAY = "card", "title", "body", "archived"
 _THEIRS = "theirs"
 """Remembered of the text of a card that was there before us, which nobody wants to change."""
 _NOBODY: Collection[str] = frozenset()
+_NO_CHOICES: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,27 @@ def stale(
     cards: Mapping[str, Card],
     memory: Mapping[str, Placed],
     fields: Collection[str] | None = None,
+    lacking: Mapping[str, Collection[str]] = _NO_CHOICES,
 ) -> tuple[str, ...]:
     """Return the tasks whose card has to be read and perhaps written, in plan order.
 
-    `fields` are those of ours that the board has, where that is known.
+    `fields` are those of ours that the board has, where that is known, and `lacking` the choices
+    of them that it has not: nothing can be written of those.
     """
     nothing = Placed()
     return tuple(
-        task for task, card in cards.items() if _is_stale(card, memory.get(task, nothing), fields)
+        task
+        for task, card in cards.items()
+        if _is_stale(card, memory.get(task, nothing), fields, lacking)
     )
 
 
-def _is_stale(card: Card, placed: Placed, fields: Collection[str] | None) -> bool:
+def _is_stale(
+    card: Card,
+    placed: Placed,
+    fields: Collection[str] | None,
+    lacking: Mapping[str, Collection[str]],
+) -> bool:
     if placed.is_gone:
         return False
     if not placed.item:
@@ -105,7 +116,10 @@ def _is_stale(card: Card, placed: Placed, fields: Collection[str] | None) -> boo
     wanted = _wanted(card, fields)
     if placed.told.get(BODY) == _THEIRS:
         wanted.pop(BODY, None)
-    return any(placed.told.get(name, "") != value for name, value in wanted.items())
+    return any(
+        placed.told.get(name, "") != value and value not in lacking.get(name, ())
+        for name, value in wanted.items()
+    )
 
 
 def _wanted(card: Card, fields: Collection[str] | None = None) -> dict[str, Told]:

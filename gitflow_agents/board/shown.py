@@ -195,6 +195,14 @@ class Layout:
         """Return a choice of one of our fields, as it is called or but for its case."""
         return _option(self.fields[name].options, choice) if name in self.fields else None
 
+    def lacking(self, shown: Shown) -> dict[str, tuple[str, ...]]:
+        """Return the choices that our fields lack, of those that do."""
+        found = {
+            ours: tuple(one for one in shown.options(ours) if self.option(ours, one) is None)
+            for ours in self.fields
+        }
+        return {ours: choices for ours, choices in found.items() if choices}
+
 
 def _option(options: Sequence[Option], choice: str) -> Option | None:
     exact = next((one for one in options if one.name == choice), None)

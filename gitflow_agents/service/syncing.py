@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -225,7 +225,7 @@ class _Turn:
         index = notes.now.index
         self._due = tuple(self._wanted)
         if not asked.is_thorough:
-            self._due = stale(self._wanted, notes.now.cards, index.fields or None)
+            self._due = self._stale(index.fields or None, index.lacking)
         self._look()
         is_new = self._project.id != index.project
         if is_new:
@@ -236,15 +236,26 @@ class _Turn:
             raise ForgeRefused(said, hint=hint)
         if asked.creates or index.choices:
             self._make()
+        lacking = self._layout.lacking(self._syncing.shown)
+        if not (asked.is_thorough or is_new):
+            due = self._stale(self._layout.fields, lacking)
+            if not {*due} <= {*self._due}:  # the board has more than it had
+                self._due = due
+                self._look()
         waiting = tuple(task for task in index.waiting if task in self._wanted)
         if is_new or not index.is_read or index.is_adding or asked.adopt is not None:
             waiting = self._page()
         fields = {ours: one.id for ours, one in self._layout.fields.items()}
         notes.set(project=self._project.id, url=self._project.url, fields=fields)
-        notes.set(is_read=True, waiting=waiting)
+        notes.set(is_read=True, waiting=waiting, lacking=lacking)
         came.url, came.missing = self._project.url, self._layout.missing
         came.layout = self._layout
         came.waiting = tuple(task for task in waiting if task not in self._items)
+
+    def _stale(
+        self, fields: Collection[str] | None, lacking: Mapping[str, Collection[str]]
+    ) -> tuple[str, ...]:
+        return stale(self._wanted, self._notes.now.cards, fields, lacking)
 
     def _look(self) -> None:
         """Read the board, and the cards that are due as far as they are known."""
