@@ -184,6 +184,8 @@ class Tracked:
     def block(self, number: int, by: int, *, ends: bool = False) -> None:
         """Let an issue wait for another one."""
         self._ask("block")
+        if not {number, by - 1000} <= self.there.keys():
+            raise ForgeRefused("there is no such issue", status=404)
         if (number, by - 1000) in self.unwanted:
             raise ForgeRefused(f"{number} cannot wait for that", status=422)
         (self.waits.discard if ends else self.waits.add)((number, by - 1000))

@@ -476,6 +476,16 @@ def test_what_is_known_of_issues_is_kept_between_two_looks(office: Office, tmp_p
         assert len(again.issues) == 3
 
 
+def test_an_issue_that_was_deleted_keeps_no_other_from_saying_what_it_waits_for(
+    office: Office,
+) -> None:
+    office.tracker.after = lambda: office.tracker.there.pop(12, None)
+    assert (office.turn(), office.tracker.waits) == ("", {(14, 13)})
+    assert office.told.count("issue #12 was deleted; it is not made again") == 1
+    asked = len(office.tracker.asked)
+    assert (office.turn(), office.tracker.asked[asked:]) == ("", [])
+
+
 def test_what_tasks_left_to_be_done_has_issues_and_other_plans_do_not_repeat_them(
     repo: Repo,
 ) -> None:

@@ -503,12 +503,31 @@ class Issuing:
                 if asked + len(one.add) + len(one.drop) > MOST_BLOCKS and asked:
                     break
                 asked += len(one.add) + len(one.drop)
-                done[one.task] = self._blocked(one)
+                try:
+                    done[one.task] = self._blocked(one)
+                except ForgeRefused:
+                    if not self._are_gone((one.task, *one.add, *one.drop)):
+                        raise
         except ForgeRefused as e:
             why = f"issues do not show what they wait for: {e.message}"
         finally:
             if done or why:
                 self._note_blocked(done, why)
+
+    def _are_gone(self, tasks: Sequence[str]) -> bool:
+        """Say whether some issues were deleted, and note that."""
+        known = {task: self._snapshot.issues[task] for task in tasks}
+        seen = self.tracker.issues([one.node for one in known.values()])
+        gone = {
+            task: issues.settle(self._snapshot, task, one, None)
+            for task, one in known.items()
+            if one.node not in seen
+        }
+        new = {task: one for task, one in gone.items() if not known[task].is_gone}
+        self._note_settled(
+            {task: one.after for task, one in new.items()}, [one.said for one in new.values()]
+        )
+        return bool(gone)
 
     def _blocked(self, one: issues.Blocks) -> Tracked:
         """Tell an issue what it waits for; what is wrong with one of that alone is only said."""
