@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gitflow_agents.commands import Approve
 from gitflow_agents.forge import Decision
+from gitflow_agents.service import environments
 from gitflow_agents.service.environments import LOOK_SECONDS, UNNAMED_SECONDS
 from tests import engine, near_forge
 from tests.engine import task
@@ -117,6 +119,44 @@ def test_what_is_not_waited_for_any_more_is_cancelled(repo: Repo, up: Repo, forg
     forge.decided[first.id] = [Decision("carol", 0, "gates", True)]
     forge.reconcile()
     assert "approved" not in engine.state(up, "p")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_let_in_does_its_pass_though_nobody_waits_for_it(
+    repo: Repo, up: Repo, forge: Near
+) -> None:
+    near_forge.propose(repo, up, A, approval=["plan"])
+    forge.reconcile()
+    (run,) = forge.asking
+    forge.act(Approve(targets=("plan",)))
+    forge.decided[run.id] = [Decision("carol", 0, "gates", True)]
+    forge.reconcile()
+    assert (run.conclusion, asked(up)) == ("", {})
+
+
+@pytest.mark.slow
+def test_a_run_that_nobody_can_let_in_is_not_started_again_and_again(
+    repo: Repo, up: Repo, forge: Near
+) -> None:
+    near_forge.propose(repo, up, A, approval=["plan"])
+    forge.reconcile()
+    (run,) = forge.asking
+    run.conclusion = "failure"  # its branch may not be deployed there
+    now = engine.state(up, "p")["asked_for"]["plan"]["at"]
+    forge.reconcile(clock=lambda: now + LOOK_SECONDS + 1)
+    assert "nobody could let the run in" in asked(up)["plan"][1]
+    assert forge.asking == []
+
+
+@pytest.mark.slow
+def test_who_was_refused_holds_nobodys_place(
+    repo: Repo, up: Repo, forge: Near, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "MOST", 1)
+    near_forge.propose(repo, up, A, B, approval=["task"])
+    forge.reconcile()
+    say(forge, "carol", yes=False)
+    assert [key for key, (_, why) in asked(up).items() if not why] == ["task 2"]
 
 
 @pytest.mark.slow

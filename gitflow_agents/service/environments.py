@@ -29,6 +29,9 @@ UNNAMED_SECONDS = 120.0
 """Seconds for which whoever starts a run may take to note its id."""
 LOOK_SECONDS = 600.0
 """Seconds after which it is asked whether a run that nobody decided on still waits."""
+WAIT_SECONDS = 29 * 24 * 3600.0
+"""Seconds after which a run may have failed because nobody decided: GitHub waits for 30 days."""
+FAILED = ("failure", "startup_failure")
 RACES = 5
 MOST_SAID = 300
 
@@ -117,6 +120,11 @@ class Environments:
         if run is not None and run.conclusion == "success":
             self._refuse(key, asked, "it let the run in and asked nobody: it has no reviewers")
             return
+        age = self.reconciler.desk.clock() - asked.at
+        if run is not None and run.conclusion in FAILED and age < WAIT_SECONDS:
+            why = "nobody could let the run in: it has no reviewers, or rules that this run breaks"
+            self._refuse(key, asked, f"{why} ({asked.url})")
+            return
         # It was cancelled, or waited for longer than runs can: somebody is asked again.
         self._note(lambda now: {one: it for one, it in now.items() if one != key})
 
@@ -168,8 +176,11 @@ class Environments:
             name = where.task if gate == "task" else where.merge
             if not name or (gate == "task" and snapshot.frontier.unmet(task)):
                 continue
-            yield f"{gate} {task}", _of_task(snapshot, task, name)
-            found += 1
+            key, asked = f"{gate} {task}", _of_task(snapshot, task, name)
+            yield key, asked
+            known = snapshot.state.asked_for.get(key)
+            is_over = known is not None and bool(known.refused) and _is_same(known, asked)
+            found += not is_over  # nobody waits there
             if found == MOST:
                 return
 
@@ -213,7 +224,9 @@ class Environments:
     def _cancel(self, runs: Sequence[int]) -> None:
         for run in runs:
             try:
-                self.forge.cancel(run)
+                # One that was let in does a pass, which may be this one.
+                if not self.forge.decisions(run):
+                    self.forge.cancel(run)
             except (ForgeDown, ForgeRefused) as e:
                 self._warn(f"run {run}, which waits for an approval, goes on waiting: {e.message}")
 
