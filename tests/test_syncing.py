@@ -22,7 +22,7 @@ from gitflow_agents.service.boarding import HAS_TOKEN, TOKEN, Boarding
 from gitflow_agents.service.boardjobs import BoardJobs
 from gitflow_agents.service.boardnotes import LAG_SECONDS
 from gitflow_agents.service.commanding import Words
-from gitflow_agents.service.syncing import Asked, Pace, Syncing
+from gitflow_agents.service.syncing import MOST_TRIES, Asked, Pace, Syncing
 from gitflow_agents.store import Draft, boards
 from tests import engine, repos
 from tests.forge import Hub, Project, Token
@@ -209,6 +209,18 @@ def test_what_was_refused_is_reported_and_written_by_the_next_pass(day: Day) -> 
     assert ([*came.failed], day.index.told) == (["1"], "")
     again = day.sync()
     assert (again.updated, day.board.shown()) == (["1"], SHOWN)
+
+
+@pytest.mark.slow
+def test_what_is_always_refused_is_not_tried_for_ever(day: Day) -> None:
+    day.sync()
+    day.act("take", "1")
+    day.hub.refuse("GRAPHQL * updateProjectV2ItemFieldValue", 422, times=-1)
+    tried = [[*day.sync().failed] for _ in range(MOST_TRIES + 1) if day.syncing().is_due]
+    assert tried == [["1"]] * MOST_TRIES
+    day.hub.heal()
+    day.act("skip", "3", "-m", "no")
+    assert (day.sync().updated, day.index.tries) == (["1", "3"], 0)
 
 
 # Never twice.

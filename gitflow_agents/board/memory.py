@@ -66,6 +66,8 @@ class Index(Model):
     """Why nothing can be written, until that is another reason."""
     refused_at: str = ""
     """The digest that was to be told then; it is not tried again by itself for the same."""
+    tries: int = 0
+    """Times in a row that all that was to be written was refused."""
     waiting: tuple[str, ...] = ()
     """Tasks without a card until somebody says whether a card of their title is theirs."""
     choices: Mapping[str, Mapping[str, str]] = {}

@@ -61,6 +61,11 @@ class Report:
     layout: Layout = field(default_factory=lambda: Layout({}))
     """By which writes are told with the names that people see."""
 
+    @property
+    def written(self) -> int:
+        """Return how many cards were made or changed."""
+        return len(self.created) + len(self.updated)
+
 
 # --- in words -------------------------------------------------------------------------------------
 

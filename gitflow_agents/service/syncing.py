@@ -47,6 +47,8 @@ MOST_LOOKED_AT = 100
 """Cards that one request reads."""
 MOST_TURNS = 20
 """Times that a sync begins again because somebody moved the plan meanwhile."""
+MOST_TRIES = 5
+"""Times in a row that what is always refused is tried by itself, and then again at any news."""
 MOST_NEW_IN_A_JOB = 60
 """Cards that a job makes; the next pass goes on."""
 LIMITS = ((60.0, 80), (3600.0, 500))
@@ -188,7 +190,10 @@ class Syncing:
         if asked.dry_run:
             return True
         is_all = not came.failed and not came.is_behind
-        notes.set(told=target if is_all else "", is_adding=False, refused="", refused_at="")
+        tries = notes.now.index.tries + 1 if came.failed and not came.written else 0
+        at = target if tries >= MOST_TRIES else ""
+        notes.set(told=target if is_all else "", is_adding=False, refused="", refused_at=at)
+        notes.set(tries=tries)
         notes.end("the board shows the plan" if is_all else "the board was written in part")
         return came.is_behind or digest(self.wanted(notes.now.cards)) == target
 
