@@ -189,7 +189,9 @@ def _text(snapshot: Snapshot, key: str) -> str:
         text = plan_text(snapshot)
         return digest(text.title, text.body)
     about = snapshot.plan.by_id.get(key)
-    return about.digest if about is not None else snapshot.issues[key].text
+    if about is None:
+        return snapshot.issues[key].text
+    return digest(about.digest, "\n".join(snapshot.plan.verify(about)))
 
 
 def closed(snapshot: Snapshot, key: str) -> Closed:

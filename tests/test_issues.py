@@ -182,6 +182,20 @@ def test_what_people_wrote_into_an_issue_is_kept_and_reported() -> None:
     assert issues.stale(after) == []
 
 
+def test_what_verifies_a_task_is_a_part_of_what_its_issue_says() -> None:
+    before, after = plan_of(ONE), plan_of(ONE, plan={"defaults": {"verify": ["make check"]}})
+    after.issues = dict(told(before, 9).issues)
+    assert issues.stale(after) == ["1"]
+    (edit,) = issues.settle(after, "1", after.issues["1"], seen(before, "1", 9)).writes
+    assert isinstance(edit, EditIssue)
+    assert "Verified by: `make check`" in edit.body
+
+
+def test_no_title_is_longer_than_github_takes() -> None:
+    plan = plan_of(ONE | {"title": "a" + "\u0301" * 1000})
+    assert len(issues.new_issue(plan, "1", ()).title) == 256
+
+
 def test_an_issue_waits_for_what_is_next_in_the_way_and_for_nothing_behind_it() -> None:
     plan = told(plan_of(ONE, AFTER, LAST), 11, 12, 13)
     assert (

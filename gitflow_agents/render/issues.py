@@ -13,8 +13,8 @@ from gitflow_agents.render.story import quiet
 from gitflow_agents.render.text import clean, code, fit
 from gitflow_agents.scheduler import Snapshot
 
-WIDTH = 200
-"""Of a title; GitHub takes 256 characters."""
+WIDTH, MOST_TITLE = 200, 256
+"""Columns of a title, and the characters of one that GitHub takes: some take no column."""
 MOST_CHARACTERS = 60_000
 """Of the words; GitHub takes 65,536."""
 
@@ -37,7 +37,7 @@ def plan_text(snapshot: Snapshot) -> Text:
     ]
     if plan.epic:
         lines += ["", f"Part of {plan.epic}."]
-    return Text(fit(f"{plan.plan}: {plan.goal}", WIDTH), _cut(lines))
+    return Text(_title(f"{plan.plan}: {plan.goal}"), _cut(lines))
 
 
 def task_text(snapshot: Snapshot, task: str) -> Text:
@@ -52,7 +52,7 @@ def task_text(snapshot: Snapshot, task: str) -> Text:
         "",
         *_facts(snapshot, about),
     ]
-    return Text(fit(f"{task}: {about.name}", WIDTH), _cut(lines))
+    return Text(_title(f"{task}: {about.name}"), _cut(lines))
 
 
 def _facts(snapshot: Snapshot, task: Task) -> Iterator[str]:
@@ -78,7 +78,11 @@ def follow_up_text(snapshot: Snapshot, task: str, text: str) -> Text:
         f"Left by the task {code(task)}{f' ({number})' if number else ''} of the plan "
         f"{code(snapshot.plan.plan)}{seen}.",
     ]
-    return Text(fit(" ".join(text.split()), WIDTH), _cut(lines))
+    return Text(_title(text), _cut(lines))
+
+
+def _title(text: str) -> str:
+    return fit(text, WIDTH)[:MOST_TITLE]
 
 
 def _cut(lines: list[str]) -> str:
