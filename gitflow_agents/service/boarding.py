@@ -177,11 +177,13 @@ class Terminal:
     """The board that they name in place of the config's."""
     tell: Callable[[str], None] = lambda text: None
     """Hears of progress."""
+    pace: Pace = field(default_factory=Pace)
+    """Of all that one person makes, issues and cards."""
 
     @cached_property
     def boarding(self) -> Boarding:
         """Return the boards as this person may see them."""
-        return at_terminal(self.service, self._remote, self.tell)
+        return replace(at_terminal(self.service, self._remote, self.tell), pace=self.pace)
 
     @property
     def _remote(self) -> str:
@@ -209,9 +211,8 @@ class Terminal:
             self.tell(f"plan {plan}: the issues of its tasks are left alone: {e.message}")
             return True
         tracker = Issues(_github(self.service, there))
-        pace = Pace()
         issuing = Issuing(
-            Reconciler(desk), tracker, wait=lambda number: pace.wait(number, self.tell)
+            Reconciler(desk), tracker, wait=lambda number: self.pace.wait(number, self.tell)
         )
         why = issuing.sync()
         said = f"{count(issuing.made, 'issue')} made, {issuing.written} changed"
