@@ -432,6 +432,9 @@ def test_a_board_is_made_for_a_plan_that_has_none(terminal: Day) -> None:
     )
     assert {one.name for one in made.fields} >= {"TM_ID", "Plan", "Started", "Ended", "Reason"}
     assert made.shown()["Login"] == made.shown()["Login"] | SHOWN["Login"]
+    before = len(terminal.hub.projects)
+    again = terminal.cli("sync", "auth", "--create")  # before the config names it
+    assert ("3 unchanged" in again.stdout, len(terminal.hub.projects)) == (True, before)
 
 
 @pytest.mark.parametrize(

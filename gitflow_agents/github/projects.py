@@ -311,6 +311,16 @@ class Projects:
         about = {"login": self._owner, "number": self._number, **variables}
         return self._github.graph(document, about, f"{self._name} could not be read")
 
+    def is_there(self) -> bool:
+        """Say whether there is a board of this node that the token may see."""
+        try:
+            self._find()
+        except ForgeRefused as e:
+            if e.status != 404:
+                raise
+            return False
+        return True
+
     def _find(self) -> None:
         """Ask for owner and number of a board of which only the node is known."""
         self._asked += 1

@@ -27,6 +27,7 @@ from gitflow_agents.service.issuing import Issuing
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.service import Service
 from gitflow_agents.service.syncing import Asked, Pace, Syncing
+from gitflow_agents.store import boards
 from gitflow_agents.store.remote import settings_of, usual_remote
 
 TOKEN = "GITFLOW_PROJECT_TOKEN"
@@ -61,6 +62,12 @@ class Boarding:
             pace=self.pace,
             tell=self.tell,
         )
+
+    def last(self, desk: Desk, shown: Shown) -> Shown | None:
+        """Return a plan as shown on the board that showed it last, if that is still there."""
+        node = boards.index_of(desk.store.repository, desk.snapshot.tree).project
+        is_there = bool(node) and Projects(self.github, self._owner, 0, node).is_there()
+        return replace(shown, node=node) if is_there else None
 
     def create(self, shown: Shown) -> tuple[Shown, tuple[str, ...]]:
         """Make a project for a plan that has none; return it as shown, and what was not made."""
@@ -231,6 +238,8 @@ class Terminal:
             raise nowhere(plan)
         if how is None or not (how.number or how.node):
             how = how or bare(self.service.config, plan)
+            if last := self.boarding.last(desk, how):
+                return self.boarding.sync(desk, last, asked)
             if asked.dry_run:
                 left = "a project is made first, and nothing can be said of its cards before"
                 return Report(plan, is_dry=True, left=left)
