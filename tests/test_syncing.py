@@ -456,6 +456,17 @@ def test_what_cannot_be_synced_is_refused_in_a_sentence(
 
 
 @pytest.mark.slow  # that they wait is fast
+def test_without_a_token_a_person_is_told_which_one_it_takes(
+    terminal: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TOKEN)
+    done = terminal.cli("sync", "auth", "--project", "1", check=False)
+    assert done.exit_code == 1
+    assert "there is no token for the projects of 127.0.0.1" in done.stderr
+    assert f"--scopes project, or set {TOKEN} to a token that may write projects" in done.stderr
+    assert terminal.board.cards == {}
+
+
 def test_cards_that_wait_for_a_word_have_a_code_of_their_own(terminal: Day) -> None:
     terminal.board.draft("Login")
     assert terminal.cli("sync", "--project", "1", check=False).exit_code == 4

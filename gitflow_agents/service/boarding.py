@@ -17,7 +17,7 @@ from gitflow_agents.errors import FlowError, UsageError
 from gitflow_agents.github.client import GitHub
 from gitflow_agents.github.issues import Issues
 from gitflow_agents.github.projects import Projects, create
-from gitflow_agents.github.whereabouts import Whereabouts, is_near, place, whereabouts
+from gitflow_agents.github.whereabouts import Whereabouts, is_near, place, token, whereabouts
 from gitflow_agents.issues import missing, stale
 from gitflow_agents.models import Config, Home, Spoken, place_of
 from gitflow_agents.models import Projects as Wanted
@@ -271,8 +271,14 @@ def at_terminal(service: Service, remote: str, tell: Callable[[str], None]) -> B
     environ = service.environ
     there = place(url, environ)
     own = environ.get(TOKEN, "") if is_near(there.host, environ) else ""
-    there = replace(there, token=own) if own else whereabouts(url, environ)
-    return Boarding(_github(service, there), tell=tell)
+    found = own or token(there.host, environ)
+    if not found:
+        raise FlowError(
+            f"there is no token for the projects of {there.host}",
+            hint=f"gh auth login --hostname {there.host} --scopes project, or set {TOKEN} to a "
+            "token that may write projects",
+        )
+    return Boarding(_github(service, replace(there, token=found)), tell=tell)
 
 
 def _github(service: Service, there: Whereabouts) -> GitHub:
