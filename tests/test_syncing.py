@@ -417,6 +417,13 @@ def test_at_a_terminal_it_says_what_it_would_write_then_what_it_wrote(terminal: 
     assert terminal.board.shown() == SHOWN
 
 
+def test_the_issues_and_the_cards_of_one_person_keep_one_pace(terminal: Day) -> None:
+    service = Service(str(terminal.repo.path))
+    made = boarding.Terminal(service)
+    assert made.boarding.pace is made.pace
+    service.close()
+
+
 @pytest.mark.slow  # a project, its fields, its views and its cards; that fields are made is fast
 def test_a_board_is_made_for_a_plan_that_has_none(terminal: Day) -> None:
     dry = terminal.cli("sync", "auth", "--create", "--dry-run")
