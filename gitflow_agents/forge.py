@@ -223,7 +223,15 @@ class HangIssue:
     parent: str
 
 
-IssueWrite = NewIssue | EditIssue | CloseIssue | ReopenIssue | HangIssue
+@dataclass(frozen=True)
+class PlanIssue:
+    """An issue is for a milestone, given by its node, and for no other one."""
+
+    node: str
+    milestone: str
+
+
+IssueWrite = NewIssue | EditIssue | CloseIssue | ReopenIssue | HangIssue | PlanIssue
 
 
 @dataclass(frozen=True)
@@ -236,7 +244,7 @@ class IssueWrote:
 
 @dataclass(frozen=True)
 class Ground:
-    """What new issues need to be told by its node: labels, people, what they hang below.
+    """What new issues need to be told by its node: labels, people, what they hang below or are for.
 
     A label or a person that is missing cannot be told.  `gone` are those of the issues that were
     asked for which are not there.
@@ -246,6 +254,7 @@ class Ground:
     labels: Mapping[str, str]
     people: Mapping[str, str]
     epic: str = ""
+    milestone: str = ""
     gone: frozenset[str] = frozenset()
 
 
@@ -389,7 +398,8 @@ class Tracker(Protocol):
     ) -> Ground:
         """Look up what issues are made with; a label that is missing is made.
 
-        `epic` is an issue as people write it, `there` are nodes of issues that should be there.
+        `epic` is an issue or a milestone as a plan has it, `there` are nodes of issues that should
+        be there.
         """
         ...
 
@@ -460,6 +470,7 @@ __all__ = [
     "Looked",
     "NewIssue",
     "Page",
+    "PlanIssue",
     "Reacted",
     "Reaction",
     "ReopenIssue",

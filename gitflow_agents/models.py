@@ -498,21 +498,30 @@ class Instead(Model):
 def _epic(value: Any) -> Any:
     said = _EPIC.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
     if said is None:
-        raise ValueError("is no issue; write its number, or its address")
-    where = said["short"] or said["long"] or ""
-    return f"{where}#{said['number']}"
+        raise ValueError(f"is no issue and no {MILESTONE}; write its number, or its address")
+    number = said["number"] or said["at"]
+    if said["kind"] == MILESTONE or said["at"]:
+        where = said["long"] or ""
+        return f"{where} {MILESTONE} {number}".strip()
+    return f"{said['short'] or said['long'] or ''}#{number}"
 
 
+MILESTONE = "milestone"
+"""Stands before the number of an epic that is one."""
 _EPIC = re.compile(
-    r"(?:https?://[^/\s]+/(?P<long>[\w.-]+/[\w.-]+)/issues/|(?P<short>[\w.-]+/[\w.-]+)?\#)?"
-    r"(?P<number>[1-9]\d{0,9})"
+    r"(?:https?://[^/\s]+/(?P<long>[\w.-]+/[\w.-]+)/(?P<kind>issues|milestone)/"
+    r"|(?P<short>[\w.-]+/[\w.-]+)?\#)?(?P<number>[1-9]\d{0,9})"
+    r"|milestone (?P<at>[1-9]\d{0,9})"
 )
 Epic = Annotated[
     str,
     BeforeValidator(_epic),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}),
 ]
-"""An issue as GitHub writes it: `#12`, or `owner/name#12` of another repository."""
+"""An issue as GitHub writes it: `#12`, or `owner/name#12` of another repository.
+
+Or a milestone: `milestone 3`, or `owner/name milestone 3`.
+"""
 
 
 class Plan(Model):

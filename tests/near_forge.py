@@ -31,6 +31,7 @@ from gitflow_agents.forge import (
     IssueWrote,
     NewIssue,
     Page,
+    PlanIssue,
     Reacted,
     Reaction,
     ReopenIssue,
@@ -47,6 +48,7 @@ from tests.repos import Repo
 
 MOST = 100
 ALICE = "alice <alice@example.com>"
+BARE = Ground("R_1", {}, {})
 REPLIES = 1_000_000
 """The id of the first comment of ours, above those of people."""
 
@@ -77,6 +79,8 @@ class Tracked:
 
     there: dict[int, Issue] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
+    goals: dict[str, str] = field(default_factory=dict)
+    """The milestone of each issue that has one."""
     """What an issue hangs below, by their nodes."""
     labels: dict[int, tuple[str, ...]] = field(default_factory=dict)
     assigned: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -89,7 +93,7 @@ class Tracked:
     fails: list[str] = field(default_factory=list)
     """What goes wrong with the next writes: `lost`, `late`, `down`, `refused`, or a word that an
     issue's title holds which alone is refused."""
-    late: list[list[IssueWrite]] = field(default_factory=list)
+    late: list[tuple[Ground, list[IssueWrite]]] = field(default_factory=list)
     """Writes that are done when `arrive` is called."""
     forbids: set[str] = field(default_factory=set)
     before: Callable[[], object] = lambda: None
@@ -109,7 +113,10 @@ class Tracked:
         nodes = {issue.node for issue in self.there.values()}
         who = {login: f"U_{login}" for login in people if login in self.assignable}
         below = f"I_{epic[1:]}" if epic.startswith("#") and int(epic[1:]) in self.there else ""
-        return Ground("R_1", {name: name for name in labels}, who, below, frozenset(there) - nodes)
+        number = epic.removeprefix("milestone ")
+        goal = f"M_{number}" if epic != number else ""
+        names = {name: name for name in labels}
+        return Ground("R_1", names, who, below, goal, gone=frozenset(there) - nodes)
 
     def issues(self, nodes: Sequence[str]) -> Mapping[str, Issue]:
         """Return some issues."""
@@ -133,16 +140,16 @@ class Tracked:
         if fault == "refused":
             raise ForgeRefused("there are no issues here", status=403)
         if fault == "late":
-            self.late.append([*writes])
+            self.late.append((ground, [*writes]))
         if fault in ("late", "down"):
             raise ForgeDown("no answer")
-        done = tuple(self.write(one, fault) for one in writes)
+        done = tuple(self.write(one, ground, fault) for one in writes)
         self.after()
         if fault == "lost":
             raise ForgeDown("no answer")
         return done
 
-    def write(self, write: IssueWrite, fault: str = "") -> IssueWrote:
+    def write(self, write: IssueWrite, ground: Ground = BARE, fault: str = "") -> IssueWrote:
         """Do one write, or refuse it where a title holds a word."""
         match write:
             case NewIssue(_, title, body, labels, people, parent):
@@ -155,6 +162,8 @@ class Tracked:
                 self.assigned[self.last] = people
                 if parent:
                     self.parents[made.node] = parent
+                if ground.milestone:
+                    self.goals[made.node] = ground.milestone
                 return IssueWrote(made)
             case EditIssue(node, title, body):
                 return self.change(node, title=title, body=body)
@@ -164,6 +173,9 @@ class Tracked:
                 return self.change(node, closed="")
             case HangIssue(node, parent):
                 self.parents[node] = parent
+                return IssueWrote()
+            case PlanIssue(node, goal):
+                self.goals[node] = goal
                 return IssueWrote()
 
     def change(self, node: str, **changes: Any) -> IssueWrote:
@@ -176,9 +188,9 @@ class Tracked:
 
     def arrive(self) -> None:
         """Do the writes that were late."""
-        for writes in self.late:
+        for ground, writes in self.late:
             for one in writes:
-                self.write(one)
+                self.write(one, ground)
         self.late.clear()
 
     def block(self, number: int, by: int, *, ends: bool = False) -> None:

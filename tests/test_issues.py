@@ -26,6 +26,7 @@ from gitflow_agents.forge import (
     Issue,
     IssueWrite,
     NewIssue,
+    PlanIssue,
     ReopenIssue,
 )
 from gitflow_agents.github import GitHub
@@ -428,6 +429,18 @@ def test_a_new_text_is_told_and_what_left_the_plan_is_closed(office: Office) -> 
     assert office.tracker.parents["I_11"] == "I_14"
 
 
+def test_a_text_that_names_a_milestone_puts_the_plan_and_what_is_new_to_it(office: Office) -> None:
+    office.turn()
+    for goal in (2, 3):
+        new = task(str(goal + 5), "true")
+        engine.plan(office.repo, ONE, AFTER, new, epic=f"milestone {goal}")
+        with office.at_work() as issuing:
+            assert issuing.reconciler.revise()
+        assert office.turn() == ""
+    assert office.tracker.goals == {"I_11": "M_3", "I_15": "M_2", "I_16": "M_3"}
+    assert office.told[-1] == "the plan's issue is part of milestone 3"
+
+
 def test_who_answers_for_a_task_is_assigned_where_that_can_be(repo: Repo) -> None:
     mapping = {
         "command": {"github_username": "bob", "services": ["api"]},
@@ -703,6 +716,24 @@ def test_issues_are_made_told_and_found_on_github(hub: Hub, shop: Repository) ->
     assert [issue.number for issue in there.own_issues(0, "agents")] == [last.issue.number]
     assert there.ground((), (), "alice/shop#1", ["I_nowhere"]).gone == {"I_nowhere"}
     assert there.ground((), (), f"#{own.issue.number}").epic == own.issue.node
+
+
+def test_a_plan_and_its_tasks_are_for_the_milestone_that_it_names(
+    hub: Hub, shop: Repository
+) -> None:
+    there = tracker(hub, shop)
+    shop.milestones += ["v1", "v2"]
+    ground = there.ground((), (), "alice/shop milestone 2")
+    assert (ground.epic, bool(ground.milestone)) == ("", True)
+    (made,) = there.write_issues(ground, [NewIssue("", "p", f"{OWN}issue p -->\n")])
+    assert made.issue is not None
+    own = shop.issues[made.issue.number]
+    assert own.milestone == 2
+    first = there.ground((), (), "milestone 1").milestone
+    (moved,) = there.write_issues(ground, [PlanIssue(made.issue.node, first)])
+    assert (moved.refused, own.milestone) == ("", 1)
+    for nowhere in ("milestone 3", "acme/other milestone 1"):
+        assert there.ground((), (), nowhere).milestone == ""
 
 
 def test_where_a_token_may_write_no_issues_nothing_is_tried_one_by_one(

@@ -1857,9 +1857,11 @@ def test_what_issues_are_like_is_refused_by_name() -> None:
         ("'#12'", "#12"),
         ("acme/shop#3", "acme/shop#3"),
         ("https://github.com/acme/shop/issues/9", "acme/shop#9"),
+        ("milestone 3", "milestone 3"),
+        ("https://github.com/acme/shop/milestone/3", "acme/shop milestone 3"),
     ],
 )
-def test_an_epic_is_an_issue_here_or_elsewhere(written: str, means: str) -> None:
+def test_an_epic_is_an_issue_here_or_elsewhere_or_a_milestone(written: str, means: str) -> None:
     source = f"goal: g\nepic: {written}\ntasks: [{{id: a, run: x, description: d}}]"
     assert load_plan(source.encode(), "p").epic == means
 
@@ -1868,7 +1870,8 @@ def test_an_epic_is_an_issue_here_or_elsewhere(written: str, means: str) -> None
 def test_what_is_no_issue_is_no_epic(written: str) -> None:
     source = f"goal: g\nepic: {written}\ntasks: [{{id: a, run: x, description: d, epic: 1}}]"
     assert told(source) == [
-        f"2:7: error: epic: `{written}` is no issue (write its number, or its address)",
+        f"2:7: error: epic: `{written}` is no issue and no milestone (write its number, or "
+        "its address)",
         "3:41: error: tasks[0].epic: there is no key `epic` here (it belongs at the top of a plan)",
     ]
 

@@ -22,9 +22,11 @@ from gitflow_agents.forge import (
     IssueWrite,
     IssueWrote,
     NewIssue,
+    PlanIssue,
     ReopenIssue,
 )
 from gitflow_agents.github.client import MOST_PAGES, PER_PAGE, GitHub, found_nodes
+from gitflow_agents.models import MILESTONE
 
 _ISSUE = "{ id fullDatabaseId number title body url state stateReason }"
 _ISSUES = f"query Issues($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on Issue {_ISSUE} }} }}"
@@ -34,6 +36,7 @@ _PARTS: Mapping[type, tuple[str, str, str]] = {
     CloseIssue: ("CloseIssueInput", "closeIssue", "{ issue { id } }"),
     ReopenIssue: ("ReopenIssueInput", "reopenIssue", "{ issue { id } }"),
     HangIssue: ("AddSubIssueInput", "addSubIssue", "{ subIssue { id } }"),
+    PlanIssue: ("UpdateIssueInput", "updateIssue", "{ issue { id } }"),
 }
 """By the kind of a write: its input, its field, and what is asked back."""
 
@@ -74,6 +77,7 @@ class Issues:
             labels={name: str(id or self._label(name)) for name, id in found.items()},
             people={who: logins[who.lower()] for who in people if who.lower() in logins},
             epic=str(((said.get("epic") or {}).get("issue") or {}).get("id") or ""),
+            milestone=str((about.get("milestone") or {}).get("id") or ""),
             gone=frozenset(there).difference(here),
         )
 
@@ -170,8 +174,13 @@ def _looking(
     for n, login in enumerate(people):
         given[f"u{n}"] = "String!", login
         asked.append(f"u{n}: assignableUsers(query: $u{n}, first: 10) {{ nodes {{ id login }} }}")
+    where, is_milestone, number = epic.rpartition(f"{MILESTONE} ")
+    # That of another repository is none here.
+    if is_milestone and where.strip().lower() in ("", repository.lower()):
+        given["milestone"] = "Int!", int(number)
+        asked.append("milestone(number: $milestone) { id }")
     parts = [f"repository(owner: $owner, name: $name) {{ {' '.join(asked)} }}"]
-    if epic:
+    if epic and not is_milestone:
         where, _, number = epic.partition("#")
         of, _, which = (where or repository).partition("/")
         given |= {"of": ("String!", of), "which": ("String!", which), "epic": ("Int!", int(number))}
@@ -193,6 +202,7 @@ def _input(write: IssueWrite, ground: Ground) -> dict[str, Any]:
             about |= {"labelIds": tags} if tags else {}
             whom = [ground.people[who] for who in people if who in ground.people]
             about |= {"assigneeIds": whom} if whom else {}
+            about |= {"milestoneId": ground.milestone} if ground.milestone else {}
             return about | ({"parentIssueId": parent} if parent else {})
         case EditIssue(node, title, body):
             return {"id": node, "title": title, "body": body}
@@ -202,6 +212,8 @@ def _input(write: IssueWrite, ground: Ground) -> dict[str, Any]:
             return {"issueId": node}
         case HangIssue(node, parent):
             return {"issueId": parent, "subIssueId": node, "replaceParent": True}
+        case PlanIssue(node, milestone):
+            return {"id": node, "milestoneId": milestone}
 
 
 def _raise_for_all(wrong: Sequence[Mapping[str, Any]]) -> None:

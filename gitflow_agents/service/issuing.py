@@ -23,10 +23,11 @@ from gitflow_agents.forge import (
     Issue,
     IssueWrote,
     NewIssue,
+    PlanIssue,
     Tracker,
 )
 from gitflow_agents.issues import PLAN
-from gitflow_agents.models import Making, Tracked
+from gitflow_agents.models import MILESTONE, Making, Tracked
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
@@ -365,17 +366,18 @@ class Issuing:
         return issues.found(self._snapshot.plan.plan, keys, there)
 
     def _hang(self) -> None:
-        """Hang the plan's issue below the epic that its text names now."""
+        """Hang the plan's issue below the epic, or put it to the milestone, that its text names."""
         tracking, epic = self._snapshot.tracking, self._snapshot.plan.epic or ""
         own = tracking.issue
         if own is None or own.is_gone or epic in ("", tracking.epic) or self._is_put_off:
             return
         ground = self._ground()
-        (wrote,) = (
-            self.tracker.write_issues(ground, [HangIssue(own.node, ground.epic)])
-            if ground.epic
-            else (IssueWrote(refused="there is no such issue"),)
-        )
+        kind = MILESTONE if MILESTONE in epic else "issue"
+        wrote = IssueWrote(refused=f"there is no such {kind}")
+        if ground.milestone:
+            (wrote,) = self.tracker.write_issues(ground, [PlanIssue(own.node, ground.milestone)])
+        elif ground.epic:
+            (wrote,) = self.tracker.write_issues(ground, [HangIssue(own.node, ground.epic)])
         said = f"the plan's issue is part of {epic}"
         if wrote.refused:
             said = f"the plan's issue is no part of {epic}: {wrote.refused}"

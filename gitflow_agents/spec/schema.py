@@ -116,8 +116,8 @@ ABOUT: Mapping[type[BaseModel], Mapping[str, str]] = {
         "approval": "What waits for a person's `approve`: the `plan`'s text, each `task` before it "
         "starts, each `merge`; nothing if left out.",
         "tracker": "The plan's name in an issue tracker.",
-        "epic": "The issue on GitHub that this plan is a part of: its number or its address. The "
-        "pull request, branches and merges name it.",
+        "epic": "The issue on GitHub that this plan is a part of, by its number or its address, or "
+        "a milestone, as `milestone 3` or its address. Pull request, branches and merges name it.",
         "tasks": "The work. A task starts when what it needs is there, wherever it stands here.",
         "estimated_total_time": "Compared with the tasks' own estimates; nothing else.",
         "dependency_graph": "`Wave 1: 001` and so on, a line each; compared with what tasks need.",

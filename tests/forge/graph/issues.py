@@ -141,6 +141,18 @@ class Issues:
         }
 
 
+def milestone(repository: Repository, number: int | None) -> JSON | None:
+    """Return a milestone, or None where there is none of that number."""
+    if number is None or not 0 < number <= len(repository.milestones):
+        return None
+    return {
+        "__typename": "Milestone",
+        "id": wire.node_id("Milestone", number),
+        "number": number,
+        "title": repository.milestones[number - 1],
+    }
+
+
 def shown(asker: Asker, repository: Repository, issue: Issue) -> JSON:
     """Return an issue."""
     from tests.forge.graph import projects, repositories
@@ -154,16 +166,6 @@ def shown(asker: Asker, repository: Repository, issue: Issue) -> JSON:
 
     def assignees(**page: Any) -> JSON:
         return connection(issue.assignees, asker.person, **page)
-
-    def milestone() -> JSON | None:
-        if issue.milestone is None:
-            return None
-        return {
-            "__typename": "Milestone",
-            "id": wire.node_id("Milestone", issue.milestone),
-            "number": issue.milestone,
-            "title": repository.milestones[issue.milestone - 1],
-        }
 
     return {
         "__typename": "Issue",
@@ -186,7 +188,7 @@ def shown(asker: Asker, repository: Repository, issue: Issue) -> JSON:
             issue.labels, lambda one: label(asker, repository, one), **page
         ),
         "assignees": assignees,
-        "milestone": milestone,
+        "milestone": lambda: milestone(repository, issue.milestone),
         "parent": lambda: shown(asker, *found[issue.parent]) if issue.parent in found else None,
         "subIssues": lambda **page: connection(parts, lambda one: shown(asker, *one), **page),
         "subIssuesSummary": {

@@ -147,6 +147,7 @@ def shown(asker: Asker, repository: Repository) -> JSON:
         "issueOrPullRequest": lambda number: numbered("issue or pull request", number),
         "issues": lambda **page: issues.listed(asker, repository, **page),
         "assignableUsers": assignable,
+        "milestone": lambda number: issues.milestone(repository, number),
         "labels": labels,
         "label": label,
     }
