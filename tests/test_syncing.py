@@ -223,6 +223,15 @@ def test_what_is_always_refused_is_not_tried_for_ever(day: Day) -> None:
     assert (day.sync().updated, day.index.tries) == (["1", "3"], 0)
 
 
+def test_another_board_in_the_config_is_filled_without_any_news(day: Day) -> None:
+    day.sync()
+    day.board = day.hub.project("acme", fields=FIELDS)
+    day.board.choose_from("Status", ["pending"])
+    due = [day.syncing().is_due]
+    day.sync()
+    assert (day.board.shown(), [*due, day.syncing().is_due]) == (SHOWN, [True, False])
+
+
 # Never twice.
 
 

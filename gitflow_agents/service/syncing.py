@@ -157,7 +157,18 @@ class Syncing:
         self._notes.load()
         known = self._notes.now
         target = digest(self.wanted(known.cards))
-        return target not in (known.index.told, known.index.refused_at)
+        is_told = target == known.index.told and not self._is_elsewhere
+        return not is_told and target != known.index.refused_at
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Say whether what is remembered is of another board than the one that is meant."""
+        shown, index = self.shown, self._notes.now.index
+        if not shown.number:
+            return bool(shown.node) and index.project not in ("", shown.node)
+        owner = f"/{shown.owner}" if shown.owner else ""
+        address = f"{owner}/projects/{shown.number}".casefold()
+        return bool(index.url) and not index.url.casefold().endswith(address)
 
     def wanted(self, known: Iterable[str] = ()) -> dict[str, Card]:
         """Return what the board is to show."""
@@ -178,7 +189,8 @@ class Syncing:
         notes.load()
         wanted = self.wanted(notes.now.cards)
         target = digest(wanted)
-        if notes.now.index.told == target and not asked.is_thorough:
+        is_told = notes.now.index.told == target and not self._is_elsewhere
+        if is_told and not asked.is_thorough:
             return True
         if notes.is_others:
             came.left, came.is_behind = "somebody else is writing to the board", True
