@@ -970,6 +970,8 @@ def run(
     With --task no plan file is needed: a plan of one task is made, and called PLAN, or after the
     time. Where PLAN was started already, the task is added to it.
     """
+    if watch and dry_run:
+        raise click.UsageError("--watch and --dry-run cannot be given together")
     if any(wish.values()):
         from gitflow_agents.service.asking import ask
         from gitflow_agents.spec import Wish

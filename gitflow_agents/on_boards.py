@@ -19,7 +19,7 @@ from gitflow_agents.errors import ExitCode, FlowError, UsageError
 from gitflow_agents.github import GitHub
 from gitflow_agents.on_actions import Job, hushed, say_failed
 from gitflow_agents.render import count
-from gitflow_agents.service.boarding import SETTING, TOKEN, Boarding, Terminal, meant
+from gitflow_agents.service.boarding import HAS_TOKEN, SETTING, TOKEN, Boarding, Terminal, meant
 from gitflow_agents.service.boardjobs import BoardJobs
 from gitflow_agents.service.syncing import MOST_NEW_IN_A_JOB, Asked
 
@@ -51,9 +51,8 @@ def sync(
             came = terminal.sync(plan, asked)
             if came.waiting and not asked.dry_run and _can_ask(app):
                 _show(app, came)
-                what = (
-                    f"are the cards with the titles of {count(len(came.waiting), 'task')} theirs?"
-                )
+                tasks = count(len(came.waiting), "task")
+                what = f"are the cards that look like those of {tasks} theirs?"
                 came = terminal.sync(plan, replace(asked, adopt=click.confirm(what)))
         except UsageError:
             raise
@@ -76,11 +75,14 @@ def _in_a_job(
     aloud: list[str],
 ) -> int:
     """Tell boards what passes have changed, and answer who asked for that in a comment."""
-    token = os.environ.get(TOKEN, "")
+    job = Job(app, tell)
+    # An App that may not write projects has no token for them: with its other one GitHub refuses,
+    # by name and once, so that it is told and passes need not ask again.
+    is_app = os.environ.get(HAS_TOKEN) == "true"
+    token = os.environ.get(TOKEN, "") or (job.around.token if is_app else "")
     if not token:
         app.note(f"no board is kept: {SETTING} is not set")
         return ExitCode.DONE
-    job = Job(app, tell)
     names = list(plans) or job.jobs.plans()
     around, branch = job.around, job.github.branch
     github = GitHub(around.repository, token, api=around.api, server=around.server, branch=branch)

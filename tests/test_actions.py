@@ -568,6 +568,10 @@ def test_what_a_token_of_its_own_pushes_is_tested_and_the_token_is_nowhere(
         shop.there.variables["GITFLOW_APP_CLIENT_ID"] = "Iv1.shop"
         secrets["GITFLOW_APP_PRIVATE_KEY"] = "swordfish"
         shop.actions.apps["Iv1.shop"] = forge.App("swordfish", rights)
+        # It may write no projects, and one is asked for.
+        board = shop.hub.project("alice")
+        config = f"projects: {{owner: alice, plans: {{'*': {board.number}}}}}\n"
+        shop.repo.write(".github/gitflow-agents.yml", config)
     else:
         shop.there.allow_pull_requests = False  # that is about GitHub Actions
         secrets["GITFLOW_TOKEN"] = shop.hub.person(who, (shop.there, "write")).text
@@ -590,6 +594,10 @@ def test_what_a_token_of_its_own_pushes_is_tested_and_the_token_is_nowhere(
     tokens = [token for token in shop.hub.tokens.values() if token is not shop.alice]
     assert {token.login for token in tokens} >= {who}
     assert [token.login for token in tokens if token.text in logs] == []
+    told = [job for run in shop.there.runs.values() for job in run.jobs if "sync /" in job.name]
+    if who == "helper[bot]":
+        assert "let an App act that has the organization permission Projects" in told[0].log
+        assert [job.conclusion for job in told[:1]] == ["failure"]
 
 
 @pytest.mark.agents

@@ -717,6 +717,40 @@ def test_the_surest_of_several_cards_is_adopted() -> None:
         assert got["001"].id == best
 
 
+@pytest.mark.parametrize(
+    ("by_title", "takes", "waiting"),
+    [(None, False, ("001",)), (True, True, ()), (False, False, ())],
+)
+def test_where_plans_share_a_board_that_names_none_an_id_alone_is_not_enough(
+    by_title: bool | None, takes: bool, waiting: tuple[str, ...]
+) -> None:
+    named = {"f-TM_ID": "001"}
+    for title, is_shared in (("Another plan's", True), ("User model", True), ("x", False)):
+        how = replace(shown(fields={"Plan": None}), is_shared=is_shared)
+        item = Item("a", "d", True, title, values=named)
+        got = adopted(made(snapshot()), [item], Wall(how).layout(), how, by_title=by_title)
+        is_doubtful = title == "Another plan's"
+        assert ("001" in got[0], got[1]) == ((takes, waiting) if is_doubtful else (True, ()))
+
+
+@pytest.mark.parametrize(
+    ("plans", "is_shared"),
+    [
+        ({"auth": 3}, False),
+        ({"*": 3}, True),
+        ({"auth": 3, "pay": 3}, True),
+        ({"auth": 3, "*": 4}, False),
+    ],
+)
+def test_a_board_is_shared_where_the_config_shows_another_plan_there(
+    plans: dict[str, int], is_shared: bool
+) -> None:
+    config = Config.model_validate({"projects": {"plans": plans}})
+    how = shown_of(config, "auth")
+    assert how is not None
+    assert how.is_shared is is_shared
+
+
 # --- when something goes wrong --------------------------------------------------------------------
 
 

@@ -56,7 +56,7 @@ def test_a_terminal_shows_what_was_done_what_people_changed_and_what_to_do_next(
         "  003   Plan    `mine` @alice  auth     replaced",
         "  the board has no field `Wave`",
         "left: 2 more cards are made by the next pass",
-        "hint: a card of the same title is on the board for 006, 007: gitflow-agents sync auth "
+        "hint: a card that may be theirs is on the board for 006, 007: gitflow-agents sync auth "
         "--adopt takes them, gitflow-agents sync auth --no-adopt makes others",
         "hint: what people changed was kept: gitflow-agents sync auth --overwrite puts it back",
         "hint: what the board lacks is left out: gitflow-agents sync auth --create makes it",
@@ -129,7 +129,7 @@ def test_markdown_pings_nobody_and_text_stays_in_its_cell() -> None:
         "",
         "- the board has no field \\`Wave\\`",
         "- not done: 2 more cards are made by the next pass",
-        "- a card of the same title is on the board for 006, 007: gitflow-agents sync auth --adopt "
+        "- a card that may be theirs is on the board for 006, 007: gitflow-agents sync auth --adopt "
         "takes them, gitflow-agents sync auth --no-adopt makes others",
         "- what people changed was kept: gitflow-agents sync auth --overwrite puts it back",
         "- what the board lacks is left out: gitflow-agents sync auth --create makes it",

@@ -1547,3 +1547,11 @@ def test_a_refusal_has_its_code_for_programs(played: tuple[Repo, Result]) -> Non
         "wrong-state",
         ["code", "error", "hint", "problems", "schema"],
     )
+
+
+def test_a_run_that_only_says_what_would_happen_does_not_stay(cli: Cli) -> None:
+    asked = cli("run", "p", "--watch", "--dry-run", check=False)
+    assert (asked.exit_code, asked.stderr.splitlines()[0]) == (
+        2,
+        "error: --watch and --dry-run cannot be given together",
+    )

@@ -143,7 +143,14 @@ def test_a_train_that_git_lets_down_waits_before_it_is_built_again(
 # --- what an agent leaves -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pipe", [".gitignore", ".gitattributes", "d/.gitignore"])
+@pytest.mark.parametrize(
+    "pipe",
+    [
+        ".gitignore",
+        pytest.param(".gitattributes", marks=pytest.mark.slow),
+        pytest.param("d/.gitignore", marks=pytest.mark.slow),
+    ],
+)
 def test_a_pipe_in_the_place_of_a_file_that_git_reads_stops_nobody(
     repo: Repo, monkeypatch: pytest.MonkeyPatch, pipe: str
 ) -> None:

@@ -151,7 +151,8 @@ def adopted(
     A card is a task's by its issue, by our marker, or by `TM_ID` (with `Plan`, where that is set).
     Those with our marker are found of tasks, too, that the plan has no more.
     One that only has the title of a task is its card where `by_title` says so, none of ours where
-    that is False, and where nobody said the task waits.
+    that is False, and where nobody said the task waits.  The same holds for one that only has the
+    `TM_ID` of a task and another title, on a board of several plans without a field `Plan`.
     """
     by_content = {card.content: task for task, card in cards.items() if card.content}
     titled: dict[str, list[str]] = {}
@@ -160,15 +161,24 @@ def adopted(
             titled.setdefault(card.title, []).append(task)
     ranked: dict[str, tuple[int, Item]] = {}
     by_name: dict[str, Item] = {}
+    waiting: list[str] = []
     for item in items:
         task, rank = _whose(item, by_content, layout, shown)
-        if task in cards or (task and marked(item.body)):
+        is_doubtful = (
+            rank % _AWAY == _BY_ID
+            and shown.is_shared
+            and "Plan" not in layout.fields
+            and not (task in cards and cards[task].title == item.title)
+        )
+        if is_doubtful and not by_title:
+            waiting += [task] if by_title is None else []
+        elif task in cards or (task and marked(item.body)):
             if task not in ranked or rank < ranked[task][0]:
                 ranked[task] = rank, item
         elif rank == _NOBODYS and item.title in titled and not item.is_archived:
             by_name.setdefault(item.title, item)
     found = {task: item for task, (_, item) in ranked.items()}
-    waiting = []
+    waiting = [task for task in waiting if task not in found]
     for title, item in by_name.items():
         without = [task for task in titled[title] if task not in found]
         if by_title and without:
@@ -178,14 +188,15 @@ def adopted(
     return found, tuple(task for task in cards if task in set(waiting))
 
 
-_NOBODYS = 9
+_AWAY, _BY_ID, _NOBODYS = 4, 3, 9
+"""How unsure it is whose a card is: that it is put away, is known by `TM_ID` alone, is nobody's."""
 
 
 def _whose(
     item: Item, by_content: Mapping[str, str], layout: Layout, shown: Shown
 ) -> tuple[str, int]:
     """Return the task whose card it is, or nothing, and how sure that is: 0 is most."""
-    away = 4 if item.is_archived else 0
+    away = _AWAY if item.is_archived else 0
     if item.content in by_content:
         return by_content[item.content], away
     if said := marked(item.body):

@@ -113,7 +113,7 @@ def hints(report: Report) -> Iterator[str]:
     sync = f"gitflow-agents sync {report.plan}"
     if report.waiting:
         yield (
-            f"a card of the same title is on the board for {ids(report.waiting, 40)}: "
+            f"a card that may be theirs is on the board for {ids(report.waiting, 40)}: "
             f"{sync} --adopt takes them, {sync} --no-adopt makes others"
         )
     if any(not one.replaced for one in report.drift):

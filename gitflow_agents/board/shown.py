@@ -91,6 +91,8 @@ class Shown:
     people: Mapping[str, AgentMapping] = field(default_factory=dict)
     agents: frozenset[str] = frozenset()
     """The names of all agents there are, so that a name in `people` is known for one."""
+    is_shared: bool = False
+    """Other plans may be shown on the same board."""
 
     def options(self, name: str) -> tuple[str, ...]:
         """Return the choices that one of our fields needs, in the order of a new board."""
@@ -124,7 +126,14 @@ def shown_of(config: Config, plan: str) -> Shown | None:
         states={**STATES, **{Status(one): name for one, name in projects.states.items()}},
         people={**projects.agent_mapping, **config.agent_mapping},
         agents=frozenset({"command", *CLIS, *config.agents.custom}),
+        is_shared=_is_shared(projects, plan, where),
     )
+
+
+def _is_shared(projects: Projects, plan: str, where: tuple[str, str, int, str]) -> bool:
+    """Say whether a config shows another plan on the same board, or any plan."""
+    named = {*projects.plans, *projects.project_mappings}
+    return plan not in named or any(_place(projects, name) == where for name in named - {plan})
 
 
 def _place(projects: Projects, plan: str) -> tuple[str, str, int, str] | None:

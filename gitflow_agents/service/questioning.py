@@ -8,6 +8,7 @@ next pass sees it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,14 +115,20 @@ class Questions:
 
     def _write(self, number: int, new: list[Key], late: list[Key]) -> None:
         written: dict[Key, Mapping[str, object]] = {}
+        why: ForgeRefused | None = None
         try:
             for key in (*late, *new):
                 asked = self._asked(key)
-                found = self._found(number, key[0], asked) if key in late else 0
                 text = question(self._snapshot, key[0], asked)
-                written[key] = {"comment": found or self.forge.say(number, text)}
+                try:
+                    found = self._found(number, key[0], asked) if key in late else 0
+                    written[key] = {"comment": found or self.forge.say(number, text)}
+                except ForgeRefused as e:
+                    why = e  # the others may be shown all the same
         finally:
             self._note(written, "where questions are shown")
+        if why is not None:
+            raise why
 
     def _found(self, number: int, task: str, asked: Asked) -> int:
         """Return the comment of a question that somebody wrote who could not say so, or 0."""
@@ -136,7 +143,8 @@ class Questions:
         try:
             for key in over:
                 asked = self._asked(key)
-                self.forge.rewrite(asked.comment, question(self._snapshot, key[0], asked))
+                with suppress(ForgeRefused):  # then it says what it said; the plan's comment knows
+                    self.forge.rewrite(asked.comment, question(self._snapshot, key[0], asked))
                 done[key] = {"is_closed": True}
         finally:
             self._note(done, "what came of questions is shown")
