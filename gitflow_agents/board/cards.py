@@ -243,7 +243,7 @@ def _text(text: str) -> str | None:
 
 
 def _body(plan: Plan, task: Task, home: str) -> str:
-    """Return the text of a card: it pings nobody, links to nothing of a plan's, hides nothing."""
+    """Return the text of a card: it pings nobody, hides nothing, and links plain addresses only."""
     parts = []
     if task.description.strip():
         parts.append(_quiet(task.description))

@@ -1,6 +1,7 @@
 """What the issues of a plan and its tasks say.
 
-Text of plans and agents is shown as these characters: it pings nobody and links to nothing.
+Text of plans and agents is shown as these characters: it pings nobody, and GitHub makes
+a link of a plain address only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a plan's pull request tells: one comment that is kept up to date, and how it opens.
 
-Text of plans and agents is shown as these characters: it pings nobody, links to nothing, and is no
-command.
+Text of plans and agents is shown as these characters: it pings nobody and is no command, and GitHub
+makes a link of a plain address only.
 """
 
 from __future__ import annotations

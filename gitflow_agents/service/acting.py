@@ -35,11 +35,13 @@ from gitflow_agents.commands import (
 )
 from gitflow_agents.errors import LostRace
 from gitflow_agents.models import Limits, Status
+from gitflow_agents.permission import Asker
 from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service.conducting import NEWS, Conductor, told_of_merge
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.service.hearing import hand_here
+from gitflow_agents.service.permitting import Permitting
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import CheckedOut, Draft, RefRefused
 
@@ -59,6 +61,31 @@ RECORDABLE: Mapping[type[commands.Act], frozenset[Status]] = {
 
 Permit = Callable[[commands.Act, Snapshot], None]
 """Raises Refused where somebody may not give a command on a plan as it is."""
+
+
+def act_for(
+    reconciler: Reconciler,
+    limits: Limits,
+    permitting: Permitting,
+    who: Asker,
+    command: commands.Act,
+    unless: Callable[[Snapshot], bool],
+) -> Outcome:
+    """Carry out what somebody on a forge said without words, as if they had given the command.
+
+    Raises what `Acting.handle` raises.
+    """
+
+    def permit(asked: commands.Act, snapshot: Snapshot) -> None:
+        permitting.permit(asked, who, snapshot)
+
+    desk = reconciler.desk
+    own, desk.actor = desk.actor, who.actor
+    try:
+        acting = Acting(reconciler, limits, permit, tests_here=False)
+        return acting.handle(command, unless=unless)
+    finally:
+        desk.actor = own
 
 
 def at_terminal(command: commands.Act, snapshot: Snapshot) -> None:
@@ -325,4 +352,4 @@ class Acting:
         return Outcome(plan, snapshot.tip != before, said, undo, snapshot, is_done)
 
 
-__all__ = ["RECORDABLE", "Acting", "Also", "Outcome", "Permit", "at_terminal"]
+__all__ = ["RECORDABLE", "Acting", "Also", "Outcome", "Permit", "act_for", "at_terminal"]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from gitflow_agents.commands import Act, Approve, Refused
+from gitflow_agents.commands import Approve, Refused
 from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused, ForgeRun
 from gitflow_agents.models import AskedFor, Limits
 from gitflow_agents.render.text import fit, one_line
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service.acting import Acting
+from gitflow_agents.service.acting import act_for
 from gitflow_agents.service.permitting import Permitting, Unasked, permitting_of
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
@@ -84,31 +84,13 @@ class Environments:
         task = key.partition(" ")[2]
         try:
             who = self._permitting.asker(yes.login, yes.id)
-
-            def permit(command: Act, snapshot: Snapshot) -> None:
-                self._permitting.permit(command, who, snapshot)
-
+            about = self.reconciler, self.limits, self._permitting, who
             command = Approve(targets=(task or "plan",), sha=asked.sha)
-            self._as(who.actor, permit, command, lambda now: not _is_wanted(now, key, asked))
+            act_for(*about, command, lambda now: not _is_wanted(now, key, asked))
         except Unasked as e:
             self._warn(f"the approval of {yes.login} does not count yet: {e.message}")
         except Refused as e:
             self._refuse(key, asked, f"the approval of {yes.login} does not count: {e.message}")
-
-    def _as(
-        self,
-        actor: str,
-        permit: Callable[[Act, Snapshot], None],
-        command: Approve,
-        unless: Callable[[Snapshot], bool],
-    ) -> None:
-        desk = self.reconciler.desk
-        own, desk.actor = desk.actor, actor
-        try:
-            acting = Acting(self.reconciler, self.limits, permit, tests_here=False)
-            acting.handle(command, unless=unless)
-        finally:
-            desk.actor = own
 
     def _look(self, key: str, asked: AskedFor) -> None:
         """See whether a run still waits that nobody has decided on."""

@@ -12,14 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from gitflow_agents.commands import Act, Answer, Refused
+from gitflow_agents.commands import Answer, Refused
 from gitflow_agents.errors import LostRace
 from gitflow_agents.forge import Forge, ForgeDown, ForgeRefused, Reacted
 from gitflow_agents.models import Asked, Limits
 from gitflow_agents.render.facts import meanings
 from gitflow_agents.render.story import question, question_marker
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service.acting import Acting
+from gitflow_agents.service.acting import act_for
 from gitflow_agents.service.permitting import Permitting, Unasked, permitting_of
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
@@ -71,22 +71,14 @@ class Questions:
         if said is None or one.is_bot:
             return False
         who = self._permitting.asker(one.login, one.author)
-
-        def permit(command: Act, snapshot: Snapshot) -> None:
-            self._permitting.permit(command, who, snapshot)
-
-        desk = self.reconciler.desk
-        own, desk.actor = desk.actor, who.actor
+        about = self.reconciler, self.limits, self._permitting, who
+        command = Answer(targets=(task,), text=said)
         try:
-            acting = Acting(self.reconciler, self.limits, permit, tests_here=False)
-            command = Answer(targets=(task,), text=said)
-            acting.handle(command, unless=lambda now: _open(now, task) != asked)
+            act_for(*about, command, lambda now: _open(now, task) != asked)
         except Unasked:
             raise
         except Refused:
             return False  # of a stranger, who is not talked to
-        finally:
-            desk.actor = own
         return True
 
     # --- what is asked ----------------------------------------------------------------------------
