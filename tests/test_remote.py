@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -474,6 +475,36 @@ def test_work_that_the_server_does_not_take_is_kept_here_and_told(repo: Repo, up
     record = engine.record(up, "a")
     assert (record["reason"], "no secrets" in record["message"]) == ("push-refused", True)
     assert "secret" in repo.tree("refs/gitflow/refused/p/a/1")
+
+
+def test_a_push_that_outlives_its_run_leaves_no_worktree(
+    repo: Repo, up: Repo, tmp_path: Path
+) -> None:
+    # The first push that tells of the end waits until another run wants to tell something else.
+    hook(
+        up,
+        "pre-receive",
+        """while read old new ref; do case $ref in refs/heads/gitflow/state/*)
+        if git grep -q 'status: completed' $new -- tasks &&
+            mkdir held 2>/dev/null; then
+          echo $new > held/what
+          while ! test -e held/go; do sleep 0.02; done
+        elif test -d held; then
+          touch held/go
+          while ! test "$(git rev-parse $ref)" = "$(cat held/what)"; do sleep 0.02; done
+        fi;; esac; done""",
+    )
+    save = 'mkdir "$S" && cp -a . "$S/tree" && cp -a "$(git rev-parse --git-dir)" "$S/admin"'
+    engine.plan(repo, task("1", f"S={tmp_path}/saved; {save}; echo > a.txt"))
+    with engine.other(repo, "run", engine.FILE, "--remote", "origin") as first:
+        engine.wait_for((up.path / "held" / "what").exists)
+        first.dies()
+    # The worktree goes while that push is on its way; here the kill came before.
+    shutil.copytree(tmp_path / "saved" / "tree", repo.path / ".worktrees" / "p" / "1")
+    shutil.copytree(tmp_path / "saved" / "admin", repo.path / ".git" / "worktrees" / "gitflow-p+1")
+    run(repo, "p", code=0)
+    assert engine.audit(up) == {"1": "completed"}
+    assert not (repo.path / ".worktrees").exists()
 
 
 @pytest.mark.slow

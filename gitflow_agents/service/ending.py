@@ -69,9 +69,14 @@ class Ends:
         for pause in PAUSES if wait else ():
             if all(one.told for one in self.desk.snapshot.state.ending):
                 break
+            before = self.desk.snapshot.state.ending
             self.sleep(pause)
             with self.desk.store.refs.lock():
                 self.reconciler.refresh()
+            left = {one.run for one in self.desk.snapshot.state.ending}
+            for one in before:
+                if one.run not in left:  # a pass has found it before us
+                    self._say(one, self._ended(self._kept(one)))
             self._turn()
         if wait and self._is_late:  # who waits may tell nobody; a pass does
             with contextlib.suppress(ForgeDown, ForgeRefused):
@@ -151,7 +156,7 @@ class Ends:
                 continue
             if one.run in turn.over:
                 kept = self._keep(draft, one)
-                what += f" has ended{f'; what it had done is kept as {kept}' if kept else ''}"
+                what += f" {self._ended(kept)}"
                 self._said[one.run] = what
                 draft.tell("run_ended", note=what)
                 self.desk.say("run_ended", what, run=one.run)
@@ -174,15 +179,22 @@ class Ends:
 
     def _keep(self, draft: Draft, one: Ending) -> str:
         """Note where what a run had done was put, and return that branch; nothing if nowhere."""
-        if not one.task or one.task not in draft.snapshot.plan.by_id:
-            return ""
-        ref = attempt_ref(draft.snapshot.plan.plan, one.task, one.attempt)
-        last = self.desk.store.refs.resolve(ref)
-        if not last:
-            return ""
-        kept = ref.removeprefix(HEADS)
-        self.reconciler.attempts.keep_work(draft, one.task, one.attempt, last, kept)
+        kept = self._kept(one)
+        last = self.desk.store.refs.resolve(f"{HEADS}{kept}") if kept else None
+        if last:
+            self.reconciler.attempts.keep_work(draft, one.task, one.attempt, last, kept)
         return kept
+
+    def _kept(self, one: Ending) -> str:
+        """Return the branch that what a run had done was put on; nothing if there is none."""
+        plan = self.desk.snapshot.plan
+        if not one.task or one.task not in plan.by_id:
+            return ""
+        ref = attempt_ref(plan.plan, one.task, one.attempt)
+        return ref.removeprefix(HEADS) if self.desk.store.refs.resolve(ref) else ""
+
+    def _ended(self, kept: str) -> str:
+        return f"has ended{f'; what it had done is kept as {kept}' if kept else ''}"
 
     def _say(self, one: Ending, what: str) -> None:
         self._said[one.run] = f"{self._what(one)} {what}"

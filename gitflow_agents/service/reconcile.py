@@ -69,7 +69,7 @@ class Reconciler:
         plan = self.desk.snapshot.plan.plan
         for name in self.desk.worktrees.existing(plan):
             train = self.desk.snapshot.state.train
-            is_busy = (
+            is_busy = name in self.desk.own or (
                 train is not None and not lease_is_lost(train.lease, self.desk.clock())
                 if name == ".train"
                 else self.desk.snapshot.record(name).lease is not None
@@ -104,8 +104,16 @@ class Reconciler:
         refs.move(left)
 
     def end_run(self) -> None:
-        """Bring STATUS.md up to date when the plan stops short of its end."""
+        """Leave nothing of an attempt whose end came from elsewhere, and STATUS.md up to date.
+
+        A push goes on without the process that was killed over it: what a run takes for a dead
+        attempt as it begins can be a finished one a moment later, with its worktree still there.
+        """
         plan, state = self.desk.snapshot.plan.plan, self.desk.snapshot.state
+        if self.desk.worktrees.existing(plan):
+            with self.desk.store.refs.lock():
+                self.refresh()
+                self.clear_worktrees()
         if plan in self.desk.store.stale and state.status != "closed":
             with self.desk.store.refs.lock():
                 self.refresh()
