@@ -87,7 +87,10 @@ class Bell:
         except NotDelivered as e:
             self.warn(f"{count(len(told), 'alert')} did not get through: {e.message}")
 
-    def close(self) -> None:
+    def begin(self, free: int) -> None:
+        """Do nothing: what waited already is told at the first ring."""
+
+    def close(self, *, hurried: bool = False) -> None:
         """Wait a little for what is on its way."""
         for thread in self._threads:
             thread.join(PATIENCE)

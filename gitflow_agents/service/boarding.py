@@ -26,7 +26,7 @@ from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.issuing import Issuing
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.service.service import Service
-from gitflow_agents.service.syncing import Asked, Pace, Syncing
+from gitflow_agents.service.syncing import MOST_NEW_IN_A_JOB, Asked, Pace, Syncing
 from gitflow_agents.store import boards
 from gitflow_agents.store.remote import settings_of, usual_remote
 
@@ -184,6 +184,8 @@ class Terminal:
     """The board that they name in place of the config's."""
     tell: Callable[[str], None] = lambda text: None
     """Hears of progress."""
+    hears: Callable[[Told], None] = lambda told: None
+    """Hears of what is done with issues by `issuing`."""
     pace: Pace = field(default_factory=Pace)
     """Of all that one person makes, issues and cards."""
 
@@ -191,6 +193,12 @@ class Terminal:
     def boarding(self) -> Boarding:
         """Return the boards as this person may see them."""
         return replace(at_terminal(self.service, self._remote, self.tell), pace=self.pace)
+
+    @cached_property
+    def tracker(self) -> Issues:
+        """Return the issues of the repository; FlowError where there is no token for them."""
+        url = dict(settings_of(self.service.repository, self._remote))["url"]
+        return Issues(_github(self.service, whereabouts(url, self.service.environ)))
 
     @property
     def _remote(self) -> str:
@@ -209,15 +217,13 @@ class Terminal:
             said = f"{count(lacking, 'task')} would get an issue"
             self.tell(f"plan {plan}: {said}, and {count(late, 'issue')} would be looked at")
             return True
-        url = dict(settings_of(self.service.repository, self._remote))["url"]
         try:
-            there = whereabouts(url, self.service.environ)
+            tracker = self.tracker
         except UsageError:
             raise
         except FlowError as e:  # the token for projects is enough for a board
             self.tell(f"plan {plan}: the issues of its tasks are left alone: {e.message}")
             return True
-        tracker = Issues(_github(self.service, there))
         issuing = Issuing(
             Reconciler(desk), tracker, wait=lambda number: self.pace.wait(number, self.tell)
         )
@@ -225,6 +231,18 @@ class Terminal:
         said = f"{count(issuing.made, 'issue')} made, {issuing.written} changed"
         self.tell(f"plan {plan}: {said}{f'; not everything: {why}' if why else ''}")
         return True
+
+    def issuing(self, plan: str) -> Issuing:
+        """Return who keeps the issues of a plan's tasks, as much at once as a pass does."""
+        return Issuing(Reconciler(self._desk(plan, self.hears)), self.tracker)
+
+    def follow(self, plan: str) -> Report | None:
+        """Tell the board what has happened since; None where that is nothing, or no board is."""
+        desk, how = self._desk(plan), shown(self.service.config, plan)
+        if how is None or not self.boarding.syncing(desk, how).has_news:
+            return None
+        asked = Asked(most_new=MOST_NEW_IN_A_JOB, is_beside=True)
+        return self.boarding.sync(desk, how, asked)
 
     def shows(self, plan: str) -> bool:
         """Say whether a board shows a plan."""

@@ -14,12 +14,12 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from gitflow_agents import scheduler, steps
 from gitflow_agents.commands import names
@@ -29,7 +29,6 @@ from gitflow_agents.models import LOCAL, SCHEMA, Limits, Plan, Status
 from gitflow_agents.render import approvals, count, is_held, taken_by, utc
 from gitflow_agents.runner import Stop, is_ours, lease_is_lost
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service.alerting import Bell
 from gitflow_agents.service.delivery import send
 from gitflow_agents.service.desk import Desk, TestJob, Told
 from gitflow_agents.service.reconcile import Reconciler
@@ -67,6 +66,19 @@ class _Cut:
     looks: int = 0
 
 
+class Beside(Protocol):
+    """Tells others of a plan while it runs, and keeps nothing waiting."""
+
+    def begin(self, free: int) -> None:
+        """Start: the run does, with so many slots that are free."""
+
+    def ring(self) -> None:
+        """Hear that something may have changed."""
+
+    def close(self, *, hurried: bool) -> None:
+        """Tell what is left, within some seconds; fewer of them where somebody interrupts."""
+
+
 @dataclass
 class Run:
     """One run of one plan by this process."""
@@ -78,8 +90,10 @@ class Run:
     barrier: bool
     stop: Stop
     tell: Callable[[Told], None]
-    bell: Bell | None = None
-    """Tells a webhook what a person must know, if there is one."""
+    beside: Sequence[Beside] = ()
+    """Who tells others of the plan while it runs."""
+    about: Sequence[str] = ()
+    """What is said of them as the run begins."""
     watch: bool = False
     """It stays when nothing can move, for what is pushed or said later."""
     _ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
@@ -172,8 +186,8 @@ class Run:
         with contextlib.suppress(Offline):
             reconciler.end_run()
         self._ring()
-        if self.bell is not None:
-            self.bell.close()
+        for one in self.beside:
+            one.close(hurried=self.stop.is_set())
         self._pack(0)
         if self._offline is not None and not self.stop.is_set():
             why = self._offline.why
@@ -225,8 +239,8 @@ class Run:
                 return published
 
     def _ring(self) -> None:
-        if self.bell is not None:
-            self.bell.ring()
+        for one in self.beside:
+            one.ring()
 
     # --- before -----------------------------------------------------------------------------------
 
@@ -243,8 +257,6 @@ class Run:
         state, plan = snapshot.state, snapshot.plan
         is_local = desk.store.refs.is_local
         authority = "" if is_local else f"\nauthority: {snapshot.authority}, a remote"
-        issues = "\nissues: none are made here; a pass on GitHub Actions makes them"
-        issues = issues if desk.config.issues else ""
         asked = (snapshot.plan_for(task.id).by_id[task.id] for task in plan.tasks)
         terms = [desk.handbook.terms(plan, task) for task in asked]
         crews = (steps.crew(plan, task, desk.handbook) for task in plan.tasks)
@@ -274,10 +286,12 @@ class Run:
                 f"plan branch: plan/{plan.plan}\n"
                 f"working directory: {desk.store.repository.home}\n"
                 f"worktrees: {desk.worktrees.root / plan.plan}\n"
-                f"agents: {', '.join(agents)}{authority}{issues}",
+                "\n".join([f"agents: {', '.join(agents)}{authority}", *self.about]),
             )
         )
         self._warn_of_filters()
+        for one in self.beside:
+            one.begin(self.slots)
 
     def _warn_of_filters(self) -> None:
         """Say which files attempts will see as git stores them, not as they are meant."""
@@ -560,4 +574,4 @@ def run_id() -> str:
     return f"local-{os.getpid()}-{int(time.time())}"
 
 
-__all__ = ["Run", "RunEnd", "interruptible", "run_id"]
+__all__ = ["Beside", "Run", "RunEnd", "interruptible", "run_id"]

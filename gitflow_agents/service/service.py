@@ -63,7 +63,7 @@ from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.opening import Opened, Opening
 from gitflow_agents.service.pushing import Pushed, push
 from gitflow_agents.service.reconcile import Reconciler
-from gitflow_agents.service.run import Run, RunEnd, run_id
+from gitflow_agents.service.run import Beside, Run, RunEnd, run_id
 from gitflow_agents.store import (
     Draft,
     Guard,
@@ -840,9 +840,12 @@ class Service:
         _ = self.handbook
         hook = webhook(self.environ)
 
+        def say(event: str, text: str) -> None:
+            about = {"schema": SCHEMA, "event": event, "at": render.utc(self.clock())}
+            on_event(Told(event, text, {**about, "plan": self._name(plan), "text": text}))
+
         def warn(text: str) -> None:
-            about = {"schema": SCHEMA, "event": "warning", "at": render.utc(self.clock())}
-            on_event(Told("warning", text, {**about, "plan": self._name(plan), "text": text}))
+            say("warning", text)
 
         if self.config and self._config_aside:
             warn(self._config_aside)
@@ -855,9 +858,18 @@ class Service:
         desk.worktrees.exclude()
         stop, reconciler = desk.executor.stop, Reconciler(desk)
         desk.store.refs.is_hurried = self.store.refs.is_hurried = stop.is_set
-        bell = self.bell(reconciler, hook, warn) if hook else None
+        beside: list[Beside] = [self.bell(reconciler, hook, warn)] if hook else []
+        about: tuple[str, ...] = ()
+        if self.config.projects is not None or self.config.issues is not None:
+            from gitflow_agents.service.following import (
+                following,
+            )  # it needs what is slow to import
+
+            own = Service(str(self.directory), environ=self.environ, clock=self.clock)
+            follower, about = following(own, snapshot, say)
+            beside += [follower] if follower is not None else []
         try:
-            return Run(desk, reconciler, jobs, barrier, stop, on_event, bell, watch).go()
+            return Run(desk, reconciler, jobs, barrier, stop, on_event, beside, about, watch).go()
         finally:
             # What an agent may have written there would be shown as the truth.
             shutil.rmtree(self._cache_file("").parent, ignore_errors=True)

@@ -60,7 +60,8 @@ class Asked:
     """How a board is to be brought in step.
 
     `is_full` looks at every card; `adopt` says whether cards that only have the title of a task
-    are its own, None that nobody said so; `most_new` bounds the cards that are made.
+    are its own, None that nobody said so; `most_new` bounds the cards that are made.  What is
+    refused to somebody `is_beside` a run is not noted: others may have a better token.
     """
 
     is_full: bool = False
@@ -69,6 +70,7 @@ class Asked:
     overwrite: bool = False
     dry_run: bool = False
     most_new: int | None = None
+    is_beside: bool = False
 
     @property
     def is_thorough(self) -> bool:
@@ -133,32 +135,39 @@ class Syncing:
                 if is_done:
                     return came
                 # What a person asked for is done; the plan alone has moved.
-                asked = Asked(most_new=asked.most_new)
+                asked = Asked(most_new=asked.most_new, is_beside=asked.is_beside)
         except ForgeRefused as e:
-            if not asked.dry_run:
+            if asked.is_beside:
+                self._break_off()
+            elif not asked.dry_run:
                 self._refused(e)
             raise
         except BaseException:
-            if self._notes.has_begun:
-                with suppress(FlowError):
-                    self._notes.break_off()
+            self._break_off()
             raise
         finally:
             came.requests = self.board.asked
         came.left, came.is_behind = "the plan is moved all the time", True
         return came
 
+    def _break_off(self) -> None:
+        if self._notes.has_begun:
+            with suppress(FlowError):
+                self._notes.break_off()
+
+    @property
+    def has_news(self) -> bool:
+        """Say whether the board has something to be told; no request is made for that."""
+        self._notes.load()
+        return self._digest() != self._notes.now.index.told or self._is_elsewhere
+
     @property
     def is_due(self) -> bool:
-        """Say whether the board has something to be told that was not refused before.
+        """Say whether the board has something to be told that was not refused before."""
+        return self.has_news and self._digest() != self._notes.now.index.refused_at
 
-        No request is made for that.
-        """
-        self._notes.load()
-        known = self._notes.now
-        target = digest(self.wanted(known.cards))
-        is_told = target == known.index.told and not self._is_elsewhere
-        return not is_told and target != known.index.refused_at
+    def _digest(self) -> str:
+        return digest(self.wanted(self._notes.now.cards))
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -207,14 +216,13 @@ class Syncing:
         notes.set(told=target if is_all else "", is_adding=False, refused="", refused_at=at)
         notes.set(tries=tries)
         notes.end("the board shows the plan" if is_all else "the board was written in part")
-        return came.is_behind or digest(self.wanted(notes.now.cards)) == target
+        return came.is_behind or self._digest() == target
 
     def _refused(self, why: ForgeRefused) -> None:
         """Note why nothing can be written; for the same plan it is not tried again by itself."""
         notes = self._notes
         self.is_news = notes.before.index.refused != why.message
-        target = digest(self.wanted(notes.now.cards))
-        notes.set(refused=why.message, refused_at=target, told="")
+        notes.set(refused=why.message, refused_at=self._digest(), told="")
         with suppress(FlowError):
             notes.end(f"the board cannot be written: {why.message}")
 
