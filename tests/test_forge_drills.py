@@ -19,8 +19,12 @@ import pytest
 from gitflow_agents.errors import FlowError
 from gitflow_agents.forge import ForgeRun
 from gitflow_agents.github import GitHub, client
+from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service, setup
+from gitflow_agents.service.boarding import HAS_TOKEN, Boarding
+from gitflow_agents.service.boardjobs import BoardJobs
 from gitflow_agents.service.jobs import Jobs
+from gitflow_agents.service.syncing import Asked
 from tests import engine, forge
 from tests.engine import task
 from tests.forge.hub import Trouble
@@ -49,6 +53,8 @@ class Runners:
         repo.git("remote", "add", "origin", hub.url(self.there, hub.person("alice")))
         self.repo, self.told = repo, list[str]()
         self.dice = random.Random(7)
+        self.token = ""
+        """What the board of all plans may be written with, if there is one."""
 
     def propose(self, *tasks: dict[str, Any]) -> None:
         """Push a plan p on its branch."""
@@ -115,7 +121,7 @@ class Runners:
         folder = self.folder / f"result {run.id}"
         match job.key.removeprefix(".github/workflows/"):
             case "reconcile.yml reconcile":
-                jobs.reconcile(plan, hub)
+                self._show(jobs, hub, jobs.reconcile(plan, hub))
             case "task.yml execute":
                 done = jobs.execute(plan, inputs["task"], claim, run.id, folder)
                 return "success" if done.outcome == "succeeded" else "failure"
@@ -127,10 +133,18 @@ class Runners:
             case "train.yml then":
                 (test,) = (one for one in run.jobs if one.node.id == "test")
                 heard = ForgeRun(run.id, "", True, test.conclusion or "", hub.url(run.id))
-                jobs.reconcile(plan, hub, heard)
+                self._show(jobs, hub, jobs.reconcile(plan, hub, heard))
             case other:
                 raise AssertionError(f"nobody knows what {other} does")
         return "success"
+
+    def _show(self, jobs: Jobs, hub: GitHub, snapshot: Snapshot) -> None:
+        """Bring the board in step, as a job after a pass does, if there is one and it is behind."""
+        boards = BoardJobs(jobs)
+        if self.token and boards.is_behind(snapshot, hub):
+            where = {"api": self.hub.api, "server": self.hub.base}
+            there = GitHub("alice/shop", self.token, branch="main", **where)
+            boards.sync(snapshot.plan.plan, Boarding(there), Asked())
 
 
 @pytest.fixture
@@ -222,11 +236,18 @@ def test_a_workflow_that_an_agent_wrote_is_refused_and_kept_with_its_run(runners
 
 
 @pytest.mark.slow
-def test_a_plan_of_ten_tasks_notifies_four_times_and_asks_four_times_a_task_at_most(
+def test_a_plan_of_ten_tasks_notifies_four_times_and_asks_little_for_a_task_and_its_card(
     runners: Runners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITFLOW_NOTIFY", "alice")
     monkeypatch.setenv("GITFLOW_LIMITS_PARALLEL", "10")
+    board = runners.hub.project("alice", fields={"TM_ID": "TEXT"})
+    board.choose_from("Status", ["pending", "in-progress", "done"])
+    runners.repo.write(".github/gitflow-agents.yml", "projects: {plans: {'*': 1}}\n")
+    runners.repo.commit("a board")
+    runners.repo.git("push", "--quiet", "origin", "main")
+    monkeypatch.setenv(HAS_TOKEN, "true")
+    runners.token = runners.hub.person("alice", scopes=("project",)).text
     names = [str(n) for n in range(10)]
     runners.propose(*(task(n, f"echo {n} > {n}.txt", verify=[f"grep {n} {n}.txt"]) for n in names))
     runners.drain()
@@ -248,4 +269,10 @@ def test_a_plan_of_ten_tasks_notifies_four_times_and_asks_four_times_a_task_at_m
     ]
     assert runners.there.issues[1].pull is not None
     assert not runners.there.issues[1].pull.draft  # the fourth: it is ready for review
-    assert len(asked) <= 4 * len(names) + 8
+    assert {one["Status"] for one in board.shown().values()} == {"done"}
+    # A plan's pull request is opened, told of, checked and made ready by eight, and its board found
+    # and filled by five.  A task is started, calls a pass, and that asks for a train's test at most.
+    # A train is started, and a pass tells of it and of what it has merged: once there, and the board
+    # is read and written.
+    trains = len(runners.hub.asked(CALLS[1]))
+    assert len(asked) - 8 - 5 <= 3 * len(names) + 4 * trains

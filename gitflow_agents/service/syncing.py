@@ -159,7 +159,18 @@ class Syncing:
     def has_news(self) -> bool:
         """Say whether the board has something to be told; no request is made for that."""
         self._notes.load()
-        return self._digest() != self._notes.now.index.told or self._is_elsewhere
+        return not self._is_shown(self.wanted(self._notes.now.cards))
+
+    def _is_shown(self, wanted: Mapping[str, Card]) -> bool:
+        """Say whether the board shows that already, as far as anybody remembers.
+
+        What is news to a plan need not be seen on a board: a field that it lacks changes nothing.
+        """
+        index, known = self._notes.now.index, self._notes.now.cards
+        if self._is_elsewhere or not index.is_read or index.is_adding or index.choices:
+            return False
+        is_told = index.told == digest(wanted)
+        return is_told or not stale(wanted, known, index.fields or None, index.lacking)
 
     @property
     def is_due(self) -> bool:
@@ -198,8 +209,7 @@ class Syncing:
         notes.load()
         wanted = self.wanted(notes.now.cards)
         target = digest(wanted)
-        is_told = notes.now.index.told == target and not self._is_elsewhere
-        if is_told and not asked.is_thorough:
+        if not asked.is_thorough and self._is_shown(wanted):
             return True
         if notes.is_others:
             came.left, came.is_behind = "somebody else is writing to the board", True
