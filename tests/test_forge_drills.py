@@ -142,8 +142,8 @@ class Runners:
         """Bring the board in step, as a job after a pass does, if there is one and it is behind."""
         boards = BoardJobs(jobs)
         if self.token and boards.is_behind(snapshot, hub):
-            where = {"api": self.hub.api, "server": self.hub.base}
-            there = GitHub("alice/shop", self.token, branch="main", **where)
+            api, server = self.hub.api, self.hub.base
+            there = GitHub("alice/shop", self.token, api=api, server=server, branch="main")
             boards.sync(snapshot.plan.plan, Boarding(there), Asked())
 
 

@@ -385,6 +385,28 @@ def test_a_field_of_another_kind_is_refused_before_anything_is_written(day: Day)
     assert day.board.cards == {}
 
 
+def test_a_field_that_the_config_calls_otherwise_is_filled_without_any_news(day: Day) -> None:
+    day.sync()
+    day.board.add_field("Id", "TEXT")
+    syncing = day.syncing()
+    syncing.shown = replace(syncing.shown, names={**syncing.shown.names, "TM_ID": "Id"})
+    assert syncing.is_due
+    assert syncing.go(Asked()).drift == []
+    login = day.board.shown()["Login"]
+    assert (login["Id"], login["TM_ID"]) == ("2", "2")  # the old one is left as it is
+    assert not syncing.is_due
+
+
+@pytest.mark.slow  # the same way as another name
+def test_a_field_that_was_deleted_and_made_again_is_filled(day: Day) -> None:
+    day.sync()
+    day.board.delete_field("Plan")
+    day.sync(is_full=True)
+    day.board.add_field("Plan", "TEXT")
+    assert day.sync(is_full=True).drift == []
+    assert day.board.shown()["Login"]["Plan"] == "auth"
+
+
 # At a terminal.
 
 

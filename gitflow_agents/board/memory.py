@@ -53,6 +53,8 @@ class Index(Model):
     url: str = ""
     fields: Mapping[str, str] = {}
     """The node of each of our fields, so that one that was renamed is known."""
+    names: Mapping[str, str] = {}
+    """What the config called each of our fields then; where that is new, cards are read anew."""
     lacking: Mapping[str, tuple[str, ...]] = {}
     """The choices that our fields lack there: nobody looks at cards for the sake of those."""
     writer: Writer | None = None

@@ -169,6 +169,8 @@ class Syncing:
         index, known = self._notes.now.index, self._notes.now.cards
         if self._is_elsewhere or not index.is_read or index.is_adding or index.choices:
             return False
+        if self.is_called_otherwise:
+            return False
         is_told = index.told == digest(wanted)
         return is_told or not stale(wanted, known, index.fields or None, index.lacking)
 
@@ -189,6 +191,11 @@ class Syncing:
         owner = f"/{shown.owner}" if shown.owner else ""
         address = f"{owner}/projects/{shown.number}".casefold()
         return bool(index.url) and not index.url.casefold().endswith(address)
+
+    @property
+    def is_called_otherwise(self) -> bool:
+        """Say whether the config has other names for fields than when the board was read last."""
+        return self._notes.now.index.names not in ({}, self.shown.names)
 
     def wanted(self, known: Iterable[str] = ()) -> dict[str, Card]:
         """Return what the board is to show."""
@@ -259,20 +266,22 @@ class _Turn:
         notes, asked, came = self._notes, self._asked, self._came
         index = notes.now.index
         self._due = tuple(self._wanted)
-        if not asked.is_thorough:
+        is_whole = asked.is_thorough or self._syncing.is_called_otherwise
+        if not is_whole:
             self._due = self._stale(index.fields or None, index.lacking)
         self._look()
         is_new = self._project.id != index.project
         if is_new:
             notes.forget()
             self._due = tuple(self._wanted)
-        self._layout = layout(self._project, self._syncing.shown, notes.now.index.fields)
+        self._lay_out()
         for said, hint in self._layout.problems:
             raise ForgeRefused(said, hint=hint)
         if asked.creates or index.choices:
             self._make()
+        self._forget_other_fields()
         lacking = self._layout.lacking(self._syncing.shown)
-        if not (asked.is_thorough or is_new):
+        if not (is_whole or is_new):
             due = self._stale(self._layout.fields, lacking)
             if not {*due} <= {*self._due}:  # the board has more than it had
                 self._due = due
@@ -282,10 +291,34 @@ class _Turn:
             waiting = self._page()
         fields = {ours: one.id for ours, one in self._layout.fields.items()}
         notes.set(project=self._project.id, url=self._project.url, fields=fields)
+        notes.set(names=dict(self._syncing.shown.names))
         notes.set(is_read=True, waiting=waiting, lacking=lacking)
         came.url, came.missing = self._project.url, self._layout.missing
         came.layout = self._layout
         came.waiting = tuple(task for task in waiting if task not in self._items)
+
+    def _lay_out(self) -> None:
+        """Find our fields on the board; one that the config calls otherwise now is another one."""
+        index, names = self._notes.now.index, self._syncing.shown.names
+        known = {
+            ours: node
+            for ours, node in index.fields.items()
+            if index.names.get(ours, names.get(ours)) == names.get(ours)
+        }
+        self._layout = layout(self._project, self._syncing.shown, known)
+
+    def _forget_other_fields(self) -> None:
+        """Forget what was told to fields that are others now: nothing was told to those."""
+        known, now = self._notes.now.index.fields, self._layout.fields
+        others = {ours for ours, one in now.items() if known.get(ours) != one.id}
+        cards = self._notes.now.cards.items() if known and others else ()
+        placed = {
+            task: card.model_copy(
+                update={"told": {k: said for k, said in card.told.items() if k not in others}}
+            )
+            for task, card in cards
+        }
+        self._notes.place(placed)
 
     def _stale(
         self, fields: Collection[str] | None, lacking: Mapping[str, Collection[str]]
@@ -352,7 +385,7 @@ class _Turn:
                     came.unmade[f"the field {name}"] = result.refused
         came.made = to_make
         self._project, _ = self._board.look()
-        self._layout = layout(self._project, self._syncing.shown, notes.now.index.fields)
+        self._lay_out()
         if choices:
             self._choose_again(choices)
             notes.set(choices={})
