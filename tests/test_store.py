@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import textwrap
 import threading
 import zlib
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -642,6 +644,25 @@ def test_an_object_that_was_packed_is_read_all_the_same(store: Store, repo: Repo
     repo.git("repack", "-a", "-d", "-q")
     assert loose(str(store.repository.common), sha) is None
     assert before == ("commit", store.repository.object(sha, "commit")[1])
+
+
+def test_loose_objects_are_packed_where_git_would_pack_them(store: Store, repo: Repo) -> None:
+    # One name in 256 begins like that, and by those names git guesses how many there are.
+    texts = (b"%d" % number for number in count())
+    named = (text for text in texts if blob_name(text).startswith("17"))
+    for text in islice(named, 26):
+        store.repository.write_blob(text)
+    store.repository.pack()
+    few = repo.git("count-objects", "-v").splitlines()
+    store.repository.write_blob(next(named))
+    store.repository.pack()
+    many = repo.git("count-objects", "-v").splitlines()
+    assert ("packs: 0" in few, "packs: 1" in many) == (True, True)
+
+
+def blob_name(data: bytes) -> str:
+    """Return what git calls a file's content."""
+    return hashlib.sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 def test_a_repository_that_cannot_be_written_is_one_clear_sentence(

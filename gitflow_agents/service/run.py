@@ -44,7 +44,7 @@ MOST_AT_ONCE = 1000
 WATCH_SECONDS = 1.0
 """Seconds between two looks of a run that stays though nothing can move."""
 PACK_EVERY = 300
-"""Merges after which loose objects are packed: a task leaves about 25."""
+"""Merges after which loose objects are packed, if they are many: a task leaves about 25."""
 
 
 @dataclass(frozen=True)

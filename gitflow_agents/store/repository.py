@@ -901,7 +901,17 @@ class Repository:
         return self.write_rows(rows) if rows.names else EMPTY_TREE
 
     def pack(self) -> None:
-        """Pack loose objects; reads go on, and nothing that somebody just wrote is dropped."""
+        """Pack loose objects, where git itself would: below that it costs more than it gives.
+
+        Reads go on, and nothing that somebody just wrote is dropped.
+        """
+        # git's own way to guess at them: names are spread evenly, so one folder tells of all.
+        try:
+            some = os.listdir(f"{self._common}/objects/17")
+        except OSError:
+            return
+        if len(some) * 256 <= MANY:
+            return
         with contextlib.suppress(GitFailed):
             self.git.attempt("maintenance", "run", "--quiet", "--task=loose-objects")
 
@@ -922,6 +932,8 @@ REMEMBERED = 2048
 """Commits, and trees, that are held in memory."""
 ROWS_REMEMBERED = 256
 """Trees that are held ready to be written again with a few rows changed."""
+MANY = 6700
+"""Loose objects from which on git packs them by itself."""
 BLOCK = 4000
 """Bytes of an object that fits, with what zlib puts around it, into a block of the usual disk."""
 
