@@ -8,6 +8,7 @@ an exit code.  Only what every start needs is imported at the top.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,8 @@ MOST_OVERLAPS = 2000
 """Pairs of tasks among which `waves` looks for paths that several want."""
 FOLLOW_EVERY = 0.5
 """Seconds between two looks of `log -f`."""
+MADE_BETWEEN_LOOKS = 50_000
+"""Objects after which garbage is looked for: most that a command makes stays to its end."""
 UNREAD = 141
 """The exit code when whoever read our output has gone: what a shell says of git then."""
 
@@ -307,6 +310,7 @@ class Verbs(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the words of the command line and exit with what came of it."""
+        gc.set_threshold(MADE_BETWEEN_LOOKS)
         app = App()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
