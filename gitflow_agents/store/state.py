@@ -43,6 +43,7 @@ from gitflow_agents.models import (
     person,
 )
 from gitflow_agents.scheduler import Snapshot
+from gitflow_agents.spec.source import no_collections
 from gitflow_agents.store.refs import Refs
 from gitflow_agents.store.repository import EMPTY_TREE, FILE, FOLDER, Commit, Entry, Repository
 
@@ -202,6 +203,7 @@ class Store:
         """Return the names of all plans that were ever accepted here."""
         return sorted(ref.removeprefix(state_ref("")) for ref in self.refs.tips(state_ref("")))
 
+    @no_collections()
     def load(self, plan: str, at: str = "", known: Known | None = None) -> Snapshot | None:
         """Return a plan as its state says it, or None when it was never accepted.
 
@@ -436,6 +438,7 @@ class Known:
         return self.values[sha]
 
     @classmethod
+    @no_collections()
     def read(cls, path: Path) -> Known:
         """Return what was kept in a file; nothing when it is missing or damaged."""
         try:
@@ -450,6 +453,7 @@ class Known:
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return cls()
 
+    @no_collections()
     def write(self, path: Path) -> None:
         """Keep the values in a file, if it can be written; it may be deleted at any time."""
         kept: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
