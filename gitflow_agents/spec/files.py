@@ -98,7 +98,9 @@ def _empty(value: Any) -> str:
     return "{}" if isinstance(value, _MAPPINGS) else "[]"
 
 
-_USUAL = re.compile(r"[A-Za-z0-9/_](?:[ !\"$-9;-~]|:(?! |$)){0,118}(?<! )")
+_USUAL = re.compile(
+    r"(?!.{120})[A-Za-z0-9/_][ !\"$-9;-~]*(?::(?! |$)[ !\"$-9;-~]*)*(?<! )"  # at most 119 letters
+)
 """Texts that mean nothing to YAML, wherever they stand on a line."""
 
 
@@ -197,7 +199,6 @@ def from_yaml(data: bytes, *, file: str = "a file of the tool") -> Any:
 
 _MOST_INDENTED = 36
 """Columns by which a line may be indented; the library says what is nested too deeply."""
-_LINE = re.compile(r"( *)([^ ].*)")
 
 
 def _read_back(data: bytes) -> Any:
@@ -208,10 +209,11 @@ def _read_back(data: bytes) -> Any:
         raise _Odd from None
     lines = []
     for text in texts:
-        found = _LINE.fullmatch(text)
-        if found is None or found.end(1) > _MOST_INDENTED:
+        said = text.lstrip(" ")
+        indent = len(text) - len(said)
+        if not said or indent > _MOST_INDENTED:
             raise _Odd
-        lines.append((found.end(1), found[2]))
+        lines.append((indent, said))
     if end or not lines:
         raise _Odd
     value, at = _block(lines, 0, 0)
