@@ -93,9 +93,10 @@ def test_a_board_shows_what_was_merged_when_the_run_ends(desk: Desk) -> None:
     )
     assert desk.shown == {"First": ("done", 1.0), "Second": ("in-progress", 1.0)}
     (began,) = [told for told in played.told if told.event == "run_started"]
-    assert began.detail.splitlines()[-1] == f"board: {BESIDE}"
+    assert began.detail.splitlines()[-2:] == ["agents: command", f"board: {BESIDE}"]
     (told,) = said(played, "board_told")
     assert told.startswith("the board has 2 cards made and ")
+    assert told.endswith("; it lacks some fields or choices: gitflow-agents sync p --create")
     assert about_boards(played) == []
     assert engine.fsck(desk.repo, "p") == ()
 

@@ -74,6 +74,10 @@ class Following:
             made, changed = count(len({*self._made}), "card"), len({*self._changed})
             asked = count(self._requests, "request")
             text = f"the board has {made} made and {changed} changed, by {asked}: {self._last.url}"
+            if self._made and self._last.missing:
+                text += (
+                    f"; it lacks some fields or choices: gitflow-agents sync {self.plan} --create"
+                )
             self.say("board_told", text)
         if is_cut or (self._last is not None and self._last.is_behind):
             self._warn(f"the board is behind; gitflow-agents sync {self.plan} goes on")

@@ -283,10 +283,15 @@ class Run:
                     "working_directory": str(desk.store.repository.home),
                     "agents": agents,
                 },
-                f"plan branch: plan/{plan.plan}\n"
-                f"working directory: {desk.store.repository.home}\n"
-                f"worktrees: {desk.worktrees.root / plan.plan}\n"
-                "\n".join([f"agents: {', '.join(agents)}{authority}", *self.about]),
+                "\n".join(
+                    (
+                        f"plan branch: plan/{plan.plan}",
+                        f"working directory: {desk.store.repository.home}",
+                        f"worktrees: {desk.worktrees.root / plan.plan}",
+                        f"agents: {', '.join(agents)}{authority}",
+                        *self.about,
+                    )
+                ),
             )
         )
         self._warn_of_filters()
