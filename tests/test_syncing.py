@@ -455,6 +455,18 @@ def test_the_issues_and_the_cards_of_one_person_keep_one_pace(terminal: Day) -> 
     service.close()
 
 
+@pytest.mark.slow  # two commands; that the answer to a card may be lost is fast
+def test_a_project_is_made_once_though_the_answer_was_lost(terminal: Day) -> None:
+    terminal.hub.refuse("GRAPHQL * createProjectV2", trouble="lost")
+    terminal.hub.project("acme", "Plan auth").draft("somebody's")
+    lost = terminal.cli("sync", "auth", "--create", check=False)
+    assert lost.exit_code != 0
+    assert len(terminal.hub.projects) == 3
+    terminal.cli("sync", "auth", "--create")
+    assert len(terminal.hub.projects) == 3
+    assert {*terminal.hub.projects[-1].shown()} == {*SHOWN}
+
+
 @pytest.mark.slow  # a project, its fields, its views and its cards; that fields are made is fast
 def test_a_board_is_made_for_a_plan_that_has_none(terminal: Day) -> None:
     dry = terminal.cli("sync", "auth", "--create", "--dry-run")

@@ -105,11 +105,16 @@ query Knows {
 }
 """
 _OWNER = """
-query Owner($login: String!, $owner: String!, $name: String!) {
+query Owner($login: String!, $owner: String!, $name: String!, $title: String!) {
   repositoryOwner(login: $login) {
     __typename
     id
     ... on User { databaseId }
+    ... on ProjectV2Owner {
+      projectsV2(first: 20, query: $title) {
+        nodes { number title closed viewerCanUpdate items(first: 1) { totalCount } }
+      }
+    }
   }
   repository(owner: $owner, name: $name) { id }
 }
@@ -370,26 +375,29 @@ class Projects:
 def create(github: GitHub, owner: str, title: str) -> tuple[int, tuple[str, ...]]:
     """Make a project for the repository, with a board and a roadmap; return its number.
 
+    An empty one of that title is taken as it is: the answer to who made it may have been lost.
     Beside it are sentences about what GitHub did not want: a view is made by hand as well.
     Raises ForgeRefused where no project may be made.
     """
     what = f"no project of {owner} could be made"
     repository = dict(zip(("owner", "name"), github.repository.split("/", 1), strict=True))
-    said, wrong = github.graph(_OWNER, {"login": owner, **repository}, what)
+    said, wrong = github.graph(_OWNER, {"login": owner, "title": title, **repository}, what)
     whose = said.get("repositoryOwner")
     if whose is None:
         raise ForgeRefused(
             f"there is no person or organisation {owner} on {github.host}",
             hint="projects.owner in the config names who has the project",
         )
-    asked: dict[str, Any] = {"ownerId": whose["id"], "title": title}
-    if said.get("repository"):
-        asked["repositoryId"] = said["repository"]["id"]
-    made, wrong = github.graph(_CREATE, {"input": asked}, what, once=True)
-    payload = made.get("createProjectV2")
-    if payload is None:
-        raise Projects(github, owner, 0)._refusal(wrong)
-    number = int(payload["projectV2"]["number"])
+    number = _empty_one(whose, title)
+    if not number:
+        asked: dict[str, Any] = {"ownerId": whose["id"], "title": title}
+        if said.get("repository"):
+            asked["repositoryId"] = said["repository"]["id"]
+        made, wrong = github.graph(_CREATE, {"input": asked}, what, once=True)
+        payload = made.get("createProjectV2")
+        if payload is None:
+            raise Projects(github, owner, 0)._refusal(wrong)
+        number = int(payload["projectV2"]["number"])
     who = f"users/{whose['databaseId']}" if "databaseId" in whose else f"orgs/{owner}"
     sentences = []
     for name, layout in VIEWS:
@@ -399,6 +407,15 @@ def create(github: GitHub, owner: str, title: str) -> tuple[int, tuple[str, ...]
         except (ForgeRefused, ForgeDown) as e:
             sentences.append(f"{e.message}; people make it with New view, {layout}")
     return number, tuple(sentences)
+
+
+def _empty_one(whose: Mapping[str, Any], title: str) -> int:
+    """Return the number of an open project of that title which nobody has put a card on, or 0."""
+    for one in (whose.get("projectsV2") or {}).get("nodes") or ():
+        is_open = one and one["title"] == title and not one["closed"] and one["viewerCanUpdate"]
+        if is_open and not one["items"]["totalCount"]:
+            return int(one["number"])
+    return 0
 
 
 def right_of(token: str) -> str:
