@@ -25,6 +25,8 @@ PAUSE = 5.0
 """Seconds between two looks: what happens within them is told at once."""
 FIRST = 20.0
 """Seconds for which the first tasks wait for their issues."""
+SOON = 2.0
+"""Seconds after which somebody is told what is waited for."""
 PATIENCE, HURRIED = 60.0, 5.0
 """Seconds for which a run waits for what is left to be told; where somebody interrupts, less."""
 
@@ -68,7 +70,10 @@ class Following:
         self._closing.set()
         self._news.set()
         if self._thread is not None:
-            self._thread.join(patience)
+            self._thread.join(min(SOON, patience))
+            if self._thread.is_alive():
+                self.say("board_waits", f"what is left is told on GitHub: {patience:.0f} s at most")
+                self._thread.join(patience - SOON)
         is_cut = self._thread is not None and self._thread.is_alive()
         if self._last is not None:
             made, changed = count(len({*self._made}), "card"), len({*self._changed})
