@@ -1013,14 +1013,11 @@ def test_what_an_agent_writes_into_the_tools_folder_moves_nothing(repo: Repo, wr
 
 
 FORGE = """
-import glob, json, sys
+import glob, sys
 for path in glob.glob(sys.argv[1] + "/*.json"):
-    kept = json.load(open(path))
-    for record in kept.get("TaskRecord", {}).values():
-        record["status"] = "completed"
-    if "ready" in kept:
-        kept["ready"] = ["2"]
-    json.dump(kept, open(path, "w"))
+    kept = open(path).read()
+    kept = kept.replace('"status":"failed"', '"status":"completed"')
+    open(path, "w").write(kept.replace('"ready": []', '"ready": ["2"]'))
 """
 
 
@@ -1034,7 +1031,8 @@ def test_a_forged_cache_shows_nothing_that_is_not_so(repo: Repo, cli: Cli, tmp_p
     forge = f"python {tmp_path}/forge.py {caches}; cp {caches}/* ."
     engine.plan(repo, task("1", f"{WORK}{forge}"), name="q")
     engine.finished(repo, engine.go(repo, "plans/q.yaml"), "q")
-    assert '"status": "completed"' in repo.show("flow/q", "p.json")
+    assert '"status":"completed"' in repo.show("flow/q", "p.json")
+    assert '"ready": ["2"]' in repo.show("flow/q", "ready-p.json")
     assert engine.audit(repo) == {"1": "failed", "2": "pending"}
     assert cli("ready", "p", "--json").json["ready"] == []
     assert cli("status", "p", "--json").json["counts"]["completed"] == 0

@@ -262,7 +262,6 @@ class Service:
         """
         name, data = self._source(plan)
         known = self._known(name) if cached else Known()
-        before = set(known.values)
         snapshot = self.look(name, at, known)
         if snapshot is None:
             if data is None:
@@ -271,7 +270,7 @@ class Service:
                 self._checked(name, data, file=self._shown(plan, name)).plan, data
             )
         if cached and not at:
-            if before != set(known.values):
+            if known.is_news:
                 self._keep(name, known)
             self._keep_ready(snapshot)
         if not at:

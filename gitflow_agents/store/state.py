@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import secrets
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -228,16 +228,15 @@ class Store:
                 f"{name} is not the state of a plan",
                 hint=f"git log gitflow/state/{plan} lists the states of the plan",
             )
-        wanted = [sha for sha in entries.values() if sha not in known.values]
+        has_lines = LINES in entries  # an older version wrote a state without
+        text = entries[LINES if has_lines else "spec.yaml"]
+        others = (sha for path, sha in entries.items() if path not in (LINES, "spec.yaml"))
+        wanted = [sha for sha in (text, *others) if sha not in known.values]
         contents = dict(zip(wanted, self.repository.blobs(wanted), strict=True))
         state = known.value(entries["plan.yaml"], contents, _read_state)
         self._is_no_copy(state)
-        parsed: Plan
-        if LINES in entries:
-            parsed = known.value(entries[LINES], contents, spec.from_lines)
-        else:  # an older version wrote this state
-            sha = entries["spec.yaml"]
-            parsed = known.value(sha, contents, lambda data: spec.load_plan(data, plan))
+        read = spec.from_lines if has_lines else partial(spec.load_plan, name=plan)
+        parsed: Plan = known.value(text, contents, read)
         records: dict[str, TaskRecord] = {}
         for path, sha in entries.items():
             if path.startswith("tasks/"):
@@ -430,40 +429,41 @@ class Known:
     """Values by the sha of the blob that holds them: content-addressed, so never stale."""
 
     values: dict[str, Any] = field(default_factory=dict)
+    is_news: bool = field(default=False, compare=False)
+    """Something was read since, of what a file keeps."""
 
     def value(self, sha: str, contents: Mapping[str, bytes], read: Callable[[bytes], Any]) -> Any:
         """Return what a blob says, reading it only the first time."""
         if sha not in self.values:
             self.values[sha] = read(contents[sha])
+            self.is_news |= isinstance(self.values[sha], _KEPT)
         return self.values[sha]
 
     @classmethod
     @no_collections()
     def read(cls, path: Path) -> Known:
         """Return what was kept in a file; nothing when it is missing or damaged."""
+        values: dict[str, Any] = {}
         try:
-            kept = json.loads(path.read_bytes())
-            return cls(
-                {
-                    sha: _KINDS[kind].model_validate(value)
-                    for kind, values in kept.items()
-                    for sha, value in values.items()
-                }
-            )
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            for line in path.read_bytes().splitlines():
+                sha, kind, text = line.split(b" ", 2)
+                values[sha.decode()] = _KINDS[kind].model_validate_json(text)
+        except (OSError, ValueError, KeyError):
             return cls()
+        return cls(values)
 
     @no_collections()
     def write(self, path: Path) -> None:
         """Keep the values in a file, if it can be written; it may be deleted at any time."""
-        kept: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        lines = []
         for sha, value in self.values.items():
-            dumped = value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-            kept[type(value).__name__][sha] = dumped
+            if isinstance(value, _KEPT):
+                text = value.model_dump_json(by_alias=True, exclude_defaults=True)
+                lines.append(f"{sha} {type(value).__name__} {text}\n")
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_suffix(f".{os.getpid()}")
-            draft.write_text(json.dumps(kept))
+            draft.write_text("".join(lines), encoding="utf-8")
             draft.replace(path)
 
     def keep(self, shas: Iterable[str]) -> None:
@@ -473,8 +473,9 @@ class Known:
 
 
 _READ = ("plan.yaml", "spec.yaml", LINES, TRACKING)
-_KEPT = (Plan, PlanState, TaskRecord, Tracking, TrackedShard)
-_KINDS: Mapping[str, Any] = {kind.__name__: kind for kind in _KEPT}
+_KEPT = (PlanState, TaskRecord, Tracking, TrackedShard)
+"""What is kept in a file.  The plan is not: its blob holds it as JSON already."""
+_KINDS: Mapping[bytes, type[Model]] = {kind.__name__.encode(): kind for kind in _KEPT}
 
 
 def _tracked_files(draft: Draft) -> dict[str, bytes | None]:
