@@ -16,7 +16,8 @@ from gitflow_agents import merge, spec
 from gitflow_agents.models import Attempt, Limits, Ran, Status, TaskRecord
 from gitflow_agents.scheduler import Snapshot
 from gitflow_agents.service import Service
-from gitflow_agents.service.accept import Proposal, accept
+from gitflow_agents.service.accept import accept
+from gitflow_agents.service.proposing import Proposal
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import Draft
 from gitflow_agents.store.state import BRIEFING, HEADS, new_nonce, state_ref

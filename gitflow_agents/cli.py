@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from gitflow_agents.errors import Problem
-    from gitflow_agents.service import Folder, Service, Told
+    from gitflow_agents.service import Folder, Service, Told, Views
 
 NAME = "gitflow-agents"
 GROUPS = {
@@ -140,16 +140,28 @@ class App:
         from gitflow_agents.service import Service
 
         service = Service(self.directory)
-        service.authorities.on_offline = lambda text: self.say(f"note: {text}", err=True)
+        service.authorities.on_offline = self._note_offline
         return service
 
     @cached_property
-    def files(self) -> Service | Folder:
-        """Return what reads plan files: the service, or outside of any repository the folder."""
+    def views(self) -> Views:
+        """Return what shows plans and changes none; it is there sooner than the service."""
+        from gitflow_agents.service import Views
+
+        views = Views(self.directory)
+        views.authorities.on_offline = self._note_offline
+        return views
+
+    def _note_offline(self, text: str) -> None:
+        self.say(f"note: {text}", err=True)
+
+    @cached_property
+    def files(self) -> Views | Folder:
+        """Return what reads plan files: outside of any repository the folder."""
         from gitflow_agents import cache
 
         if cache.common_directory(self.directory):
-            return self.service
+            return self.views
         from gitflow_agents.service import Folder
 
         return Folder(self.directory)
@@ -159,9 +171,9 @@ class App:
         return name if self.directory == "." else os.path.join(self.directory, name)
 
     def close(self) -> None:
-        """End the service, if one was started."""
-        if "service" in vars(self):
-            self.service.close()
+        """End what was started."""
+        for name in {"service", "views"} & vars(self).keys():
+            getattr(self, name).close()
 
     def say(self, text: str, *, colour: str = "", err: bool = False) -> None:
         """Print text for people; control characters of a plan or an agent reach no terminal."""
@@ -906,10 +918,10 @@ def explain(app: App, task: str) -> None:
     """Say what a task waits for, and what it would unblock."""
     from gitflow_agents import render
 
-    snapshot, task = app.service.task(task)
+    snapshot, task = app.views.task(task)
     now = _now()
     app.answer(
-        lambda: render.explain(snapshot, task, now, app.service.limits(snapshot)),
+        lambda: render.explain(snapshot, task, now, app.views.limits(snapshot)),
         lambda: render.explain_json(snapshot, task, now),
     )
 
@@ -1142,13 +1154,13 @@ def status(app: App, plan: str, at: str, watch: bool) -> None:
         _watch(app, plan, at)
         return
 
-    snapshot = app.service.open(plan, at)
-    limits = app.service.limits(snapshot)
+    snapshot = app.views.open(plan, at)
+    limits = app.views.limits(snapshot)
     now = _now()
-    landing = None if at or not render.is_to_land(snapshot) else app.service.landing(snapshot)
+    landing = None if at or not render.is_to_land(snapshot) else app.views.landing(snapshot)
     app.answer(
         lambda: render.status(snapshot, limits, now, file=plan, landing=landing),
-        lambda: render.status_json(snapshot, limits, now, app.service.flow_sha(snapshot)),
+        lambda: render.status_json(snapshot, limits, now, app.views.flow_sha(snapshot)),
     )
 
 
@@ -1165,7 +1177,7 @@ def _watch(app: App, plan: str, at: str) -> None:
     except ImportError:
         hint = "pip install 'gitflow-agents[live]'"
         raise FlowError("--watch needs the package rich", hint=hint) from None
-    name = app.service.open(plan).plan.plan
+    name = app.views.open(plan).plan.plan
     live.watch(app.directory, name, color=not app.no_color)
 
 
@@ -1183,7 +1195,7 @@ def ready(app: App, plan: str) -> None:
             return
     from gitflow_agents import render
 
-    snapshot = app.service.open(plan)
+    snapshot = app.views.open(plan)
     app.answer(lambda: render.ready_text(snapshot), lambda: render.ready_json(snapshot))
 
 
@@ -1195,10 +1207,10 @@ def show(app: App, what: str, at: str) -> None:
     """Show all that is known of a plan or a task."""
     from gitflow_agents import render
 
-    snapshot, task = app.service.find(what, at)
+    snapshot, task = app.views.find(what, at)
     now = _now()
     if task:
-        facts = (snapshot, task, now, app.service.attempt_report(snapshot, task))
+        facts = (snapshot, task, now, app.views.attempt_report(snapshot, task))
         app.answer(lambda: render.show_task(*facts), lambda: render.show_task_json(*facts))
     else:
         app.answer(lambda: render.show_plan(snapshot), lambda: render.show_plan_json(snapshot))
@@ -1211,7 +1223,7 @@ def provides(app: App, plan: str) -> None:
     """List the capabilities on flow, and which task gave them."""
     from gitflow_agents import render
 
-    snapshot = app.service.open(plan)
+    snapshot = app.views.open(plan)
     app.answer(lambda: render.provides(snapshot), lambda: render.provides_json(snapshot))
 
 
@@ -1231,10 +1243,10 @@ def diff(app: App, task: str, stat: bool, attempt: int | None, against: int | No
 
     In JSON it is the files and numbers of lines.
     """
-    snapshot, task = app.service.task(task)
+    snapshot, task = app.views.task(task)
     app.answer(
-        lambda: app.service.diff(snapshot, task, stat=stat, attempt=attempt, against=against),
-        lambda: app.service.diff_json(snapshot, task, attempt=attempt, against=against),
+        lambda: app.views.diff(snapshot, task, stat=stat, attempt=attempt, against=against),
+        lambda: app.views.diff_json(snapshot, task, attempt=attempt, against=against),
     )
 
 
@@ -1250,7 +1262,7 @@ def log(app: App, plan: str, follow: bool) -> None:
 
     seen = ""
     while True:
-        for entry in app.service.history(plan, seen):
+        for entry in app.views.history(plan, seen):
             seen = entry.sha
             facts = (entry.at, entry.subject, entry.events)
             app.answer(
@@ -1268,8 +1280,8 @@ def log(app: App, plan: str, follow: bool) -> None:
 @click.pass_obj
 def brief(app: App, task: str) -> None:
     """Show what the agent of a task is told."""
-    snapshot, task = app.service.task(task)
-    app.say(app.service.brief(snapshot, task))
+    snapshot, task = app.views.task(task)
+    app.say(app.views.brief(snapshot, task))
 
 
 @_verb("look")
@@ -1277,8 +1289,8 @@ def brief(app: App, task: str) -> None:
 @click.pass_obj
 def report(app: App, plan: str) -> None:
     """Show what was built, how it was verified, what it took."""
-    snapshot = app.service.open(plan)
-    app.answer(lambda: app.service.report(snapshot), lambda: app.service.report_json(snapshot))
+    snapshot = app.views.open(plan)
+    app.answer(lambda: app.views.report(snapshot), lambda: app.views.report_json(snapshot))
 
 
 @_verb("look")
@@ -1290,8 +1302,8 @@ def plans(app: App) -> None:
 
     now = _now()
     found = [
-        (snapshot, plan_status(snapshot, app.service.limits(snapshot), now))
-        for snapshot in app.service.plans()
+        (snapshot, plan_status(snapshot, app.views.limits(snapshot), now))
+        for snapshot in app.views.plans()
     ]
     app.answer(lambda: render.plans(found), lambda: render.plans_json(found))
 

@@ -21,7 +21,7 @@ from gitflow_agents import render
 from gitflow_agents.errors import FlowError
 from gitflow_agents.models import Status
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service import Service
+from gitflow_agents.service import Views
 
 EVERY = 0.5
 """Seconds between two drawings."""
@@ -32,27 +32,27 @@ class View:
     """What a plan looks like now, for a terminal of any size."""
 
     def __init__(self, directory: str, plan: str) -> None:
-        self._service = Service(directory)
+        self._views = Views(directory)
         self._plan = plan
         self._tip = ""
         self._snapshot: Snapshot | None = None
 
     def draw(self, width: int, height: int) -> str:
         """Return the view; nothing before the plan is accepted."""
-        service = self._service
-        tip = service.tip(self._plan)
+        views = self._views
+        tip = views.tip(self._plan)
         if not tip:
             return ""
         if tip != self._tip or self._snapshot is None:
-            self._snapshot = service.open(self._plan)
+            self._snapshot = views.open(self._plan)
             self._tip = tip
         snapshot = self._snapshot
-        limits = service.limits(snapshot)
+        limits = views.limits(snapshot)
         said = {
-            task: last_line(service.attempt_folder(snapshot, task))
+            task: last_line(views.attempt_folder(snapshot, task))
             for task in snapshot.by_status[Status.IN_PROGRESS]
         }
-        now = service.clock()
+        now = views.clock()
         return render.live(snapshot, limits, now, said, width=width, height=height)
 
     @property
@@ -61,8 +61,8 @@ class View:
         return self._snapshot is not None and self._snapshot.state.status != "live"
 
     def close(self) -> None:
-        """End the service."""
-        self._service.close()
+        """End what was started."""
+        self._views.close()
 
 
 def last_line(folder: Path) -> str:

@@ -403,7 +403,7 @@ def test_a_folder_without_a_repository_is_an_expected_failure(cli: Cli, tmp_path
 
 
 def test_a_bug_leaves_its_traceback_in_the_git_directory(cli: Cli, repo: Repo) -> None:
-    with mock.patch("gitflow_agents.service.Service.plans", side_effect=KeyError("x")):
+    with mock.patch("gitflow_agents.service.Views.plans", side_effect=KeyError("x")):
         result = cli("plans", check=False)
     (log,) = (repo.path / ".git/gitflow-agents").glob("crash-*.log")
     assert result == Result(
@@ -422,7 +422,7 @@ def test_a_bug_outside_of_a_repository_leaves_its_traceback_in_the_temporary_fol
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with mock.patch("gitflow_agents.service.Service.__init__", side_effect=ZeroDivisionError):
+    with mock.patch("gitflow_agents.service.Views.__init__", side_effect=ZeroDivisionError):
         result = cli("plans", "--json", repo=Repo(tmp_path), check=False)
     (log,) = tmp_path.glob("crash-*.log")
     assert result.exit_code == 3
@@ -1187,7 +1187,7 @@ def test_ready_gives_the_same_answer_cold_and_warm(cli: Cli, repo: Repo) -> None
     cache.unlink(missing_ok=True)
     for plan in ("party", "plans/party.yaml"):
         cold = cli("ready", plan, "--json")
-        with mock.patch("gitflow_agents.service.Service.__init__", side_effect=AssertionError):
+        with mock.patch("gitflow_agents.service.Views.__init__", side_effect=AssertionError):
             assert cli("ready", plan, "--json") == cold
         cache.unlink()
     assert cli("ready", "party").stdout == READY

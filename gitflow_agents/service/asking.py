@@ -13,8 +13,8 @@ from gitflow_agents import spec
 from gitflow_agents.commands import AddTask
 from gitflow_agents.errors import InvalidFile
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service.accept import plan_path
 from gitflow_agents.service.desk import Told
+from gitflow_agents.service.proposing import plan_path
 from gitflow_agents.service.service import Service
 from gitflow_agents.spec import Wish
 from gitflow_agents.store import Store

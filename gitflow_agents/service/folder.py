@@ -17,8 +17,8 @@ from gitflow_agents.graph import Graph
 from gitflow_agents.models import Config, Limits, PlanState
 from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot
-from gitflow_agents.service.accept import plan_path
 from gitflow_agents.service.briefing import PACKAGED_ROLE, Roles
+from gitflow_agents.service.proposing import plan_path
 from gitflow_agents.store import Repository
 
 

@@ -18,12 +18,13 @@ from gitflow_agents.models import LOCAL, ZERO, Lease, Limits, Reason, Status, Tr
 from gitflow_agents.runner import is_ours, lease_is_lost
 from gitflow_agents.scheduler import Seen
 from gitflow_agents.service import hearing
-from gitflow_agents.service.accept import proposal_of, revise
+from gitflow_agents.service.accept import revise
 from gitflow_agents.service.attempts import Attempts, is_result
 from gitflow_agents.service.delivery import deliver_unsent
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.effects import Effects
 from gitflow_agents.service.opening import Opening
+from gitflow_agents.service.proposing import proposal_of
 from gitflow_agents.service.reverts import Reverts
 from gitflow_agents.service.trains import Trains, is_part
 from gitflow_agents.store import CheckedOut, Draft, Offline, RefRefused
