@@ -16,13 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed, LostRace, is_full
 from gitflow_agents.models import LOCAL, ZERO
 from gitflow_agents.runner import is_alive, own_start
 from gitflow_agents.store.reffiles import read_small
-from gitflow_agents.store.repository import Repository
+from gitflow_agents.store.repository import Repository, pipes
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 _MOVE = r"refs/(?:heads|gitflow)/(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+ [0-9a-f]{40} [0-9a-f]{40}"
 """A move as an intent holds it: a ref's name, what it was, what it shall be."""
@@ -62,7 +65,7 @@ class Refs:
         self._depth = 0
         self._lock_fd = -1
         self._intent_fd = -1
-        self._partner: Any = None
+        self._partner: Popen[bytes] | None = None
         self.on_move: Callable[[list[tuple[str, str, str]]], None] | None = None
         self.is_hurried: Callable[[], bool] = lambda: False
         """Says whether somebody wants us to end, so that nothing is waited for at length."""
@@ -285,7 +288,7 @@ class Refs:
             "moves": moves,
             "pid": os.getpid(),
             "started": own_start(os.getpid()),
-            "git": partner.proc.pid,
+            "git": partner.pid,
         }
         data = json.dumps(intent).encode()
         try:
@@ -300,12 +303,25 @@ class Refs:
                 hint=MAKE_ROOM,
             ) from e
 
-    def _update_ref(self) -> Any:
-        if self._partner is None or self._partner.proc.poll() is not None:
+    def _update_ref(self) -> Popen[bytes]:
+        if self._partner is not None and self._partner.poll() is not None:
+            self._end_partner()
+        if self._partner is None:
             self._partner = self.repository.mover().partner(
                 "update-ref", "-m", "gitflow-agents", "--no-deref", "--create-reflog", "--stdin"
             )
         return self._partner
+
+    def _end_partner(self) -> str:
+        """Let the long-lived process end by itself, and return what it complained of."""
+        if self._partner is None:
+            return ""
+        process, self._partner = self._partner, None
+        with process:
+            questions, _, complaints = pipes(process)
+            with contextlib.suppress(OSError):
+                questions.close()
+            return complaints.read().decode(errors="replace").strip()
 
     def _transact(self, moves: Sequence[tuple[str, str, str]]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -324,7 +340,7 @@ class Refs:
 
     def _try(self, moves: Sequence[tuple[str, str, str]]) -> str | None:
         """Return None when the moves were made, else what git said."""
-        partner = self._update_ref()
+        questions, answers, _ = pipes(self._update_ref())
         lines = ["start"]
         for ref, old, new in moves:
             if new == ZERO:
@@ -332,23 +348,17 @@ class Refs:
             else:
                 lines.append(f"update {ref} {new} {old}")
         lines += ["prepare", "commit"]
-        process = partner.proc
         try:
-            process.stdin.write(("\n".join(lines) + "\n").encode())
-            process.stdin.flush()
+            questions.write(("\n".join(lines) + "\n").encode())
+            questions.flush()
             for expected in (b"start: ok\n", b"prepare: ok\n", b"commit: ok\n"):
-                if process.stdout.readline() != expected:
+                if answers.readline() != expected:
                     break
             else:
                 return None
-        except (BrokenPipeError, OSError):
+        except OSError:
             pass
-        self._partner = None
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        said = process.stderr.read().decode(errors="replace").strip() or "it said nothing"
-        process.wait()
-        return said
+        return self._end_partner() or "it said nothing"
 
     def _refusal(self, said: str, moves: Sequence[tuple[str, str, str]]) -> FlowError:
         for ref, old, _ in moves:
@@ -426,10 +436,7 @@ class Refs:
     def close(self) -> None:
         """End the long-lived process and let go of the files."""
         if self._partner is not None:
-            with contextlib.suppress(OSError):
-                self._partner.proc.stdin.close()
-            self._partner.proc.wait()
-            self._partner = None
+            self._end_partner()
             with contextlib.suppress(OSError):
                 os.fsync(self._intent_fd)  # and with it, the last moves
         for fd in (self._lock_fd, self._intent_fd):
