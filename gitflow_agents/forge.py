@@ -13,8 +13,6 @@ from typing import Literal, Protocol
 from gitflow_agents.errors import ExitCode, FlowError
 from gitflow_agents.models import Home
 
-FORGE = "forge"
-"""Stands in a lease for the host, where a run of the forge works."""
 Job = Literal["task", "train", "reconcile", "approval"]
 """What a run is started for: one attempt, the test of one train, one pass, one approval."""
 
@@ -450,7 +448,6 @@ class Talk(Protocol):
 
 
 __all__ = [
-    "FORGE",
     "OWN",
     "Check",
     "CloseIssue",

@@ -33,6 +33,8 @@ SCHEMA = 1
 
 LOCAL = "local"
 """What the authority of a plan is called that the repository itself decides on."""
+FORGE = "forge"
+"""Stands in a lease for the host, where a run of the forge works."""
 ZERO = "0" * 40
 """The sha that stands for "there is no such ref"."""
 

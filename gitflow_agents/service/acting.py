@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gitflow_agents import commands, permission, scheduler
 from gitflow_agents.commands import (
@@ -35,15 +36,17 @@ from gitflow_agents.commands import (
 )
 from gitflow_agents.errors import LostRace
 from gitflow_agents.models import Limits, Status
-from gitflow_agents.permission import Asker
 from gitflow_agents.roles import Handbook
 from gitflow_agents.scheduler import Snapshot, limits_now
 from gitflow_agents.service.conducting import NEWS, Conductor, told_of_merge
 from gitflow_agents.service.desk import Desk
 from gitflow_agents.service.hearing import hand_here
-from gitflow_agents.service.permitting import Permitting
 from gitflow_agents.service.reconcile import Reconciler
 from gitflow_agents.store import CheckedOut, Draft, RefRefused
+
+if TYPE_CHECKING:
+    from gitflow_agents.permission import Asker
+    from gitflow_agents.service.permitting import Permitting
 
 MOST_RACES = 5
 

@@ -16,7 +16,6 @@ from gitflow_agents import scheduler, spec
 from gitflow_agents.errors import LostRace
 from gitflow_agents.execute import Order, Verdict
 from gitflow_agents.forge import (
-    FORGE,
     Forge,
     ForgeDown,
     ForgeRefused,
@@ -24,7 +23,7 @@ from gitflow_agents.forge import (
     Job,
     Tracker,
 )
-from gitflow_agents.models import Attempt, Lease, Limits, Reason, Status
+from gitflow_agents.models import FORGE, Attempt, Lease, Limits, Reason, Status
 from gitflow_agents.service.desk import Desk, TestJob
 from gitflow_agents.service.ending import Ends
 from gitflow_agents.service.environments import Environments

@@ -10,7 +10,7 @@ import heapq
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gitflow_agents import render, scheduler, spec
 from gitflow_agents.commands import Act, AddTask, Refused, is_group, names
@@ -31,7 +31,6 @@ from gitflow_agents.scheduler import Seen, Snapshot
 from gitflow_agents.service import crew
 from gitflow_agents.service.accept import accept, all_can_start, begun
 from gitflow_agents.service.acting import RECORDABLE, Acting, Also, Outcome, at_terminal
-from gitflow_agents.service.alerting import Bell
 from gitflow_agents.service.desk import Desk, Told
 from gitflow_agents.service.looking import Logged, Views, blob_sha, given_by
 from gitflow_agents.service.opening import Opened, Opening
@@ -57,6 +56,9 @@ from gitflow_agents.store.remote import usual_remote
 from gitflow_agents.store.repository import FILE, FOLDER
 from gitflow_agents.store.state import HEADS, plan_ref, state_ref
 from gitflow_agents.webhook import Webhook, webhook
+
+if TYPE_CHECKING:
+    from gitflow_agents.service.alerting import Bell
 
 MOST_WARNINGS = 3
 """Warnings of a plan that a run prints; `validate` prints all."""
@@ -122,6 +124,8 @@ class Service(Views):
 
     def bell(self, reconciler: Reconciler, hook: Webhook, warn: Callable[[str], None]) -> Bell:
         """Return what tells a webhook of a plan."""
+        from gitflow_agents.service.alerting import Bell  # few have a webhook
+
         named = self.environ.get("GITHUB_REPOSITORY") or self.repository.home.name
 
         def limits() -> Limits:

@@ -13,8 +13,8 @@ from gitflow_agents import merge, render, scheduler, testfirst
 from gitflow_agents.commands import Refused
 from gitflow_agents.errors import GitFailed
 from gitflow_agents.execute import Check, Verdict, checks_of, gate_of, reds_of
-from gitflow_agents.forge import FORGE
 from gitflow_agents.models import (
+    FORGE,
     PERSON,
     ZERO,
     Attempt,
