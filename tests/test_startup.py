@@ -90,7 +90,7 @@ def test_a_kept_answer_is_given_without_a_process_or_a_slow_package(repo: Repo) 
 def test_who_looks_imports_nothing_of_what_a_run_takes(repo: Repo, verb: list[str]) -> None:
     path = repo.plan("auth", "goal: g\ntasks:\n  - {id: '1', run: echo a > a, role: implement}\n")
     words = [*verb, str(path)] if verb in (["status"], ["ready"], ["validate"]) else verb
-    running = {"jinja2", *(f"gitflow_agents.{part}" for part in ("agents", "execute", "merge"))}
+    running = {"jinja2", *(f"gitflow_agents.{part}" for part in ("agents", "commands", "execute"))}
     running.add("gitflow_agents.service.service")
     assert imported(repo.path, *words) & running == set()
     if verb == ["status"]:

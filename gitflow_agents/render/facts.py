@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gitflow_agents import permission
 from gitflow_agents.graph import schedule
 from gitflow_agents.handoff import letter_of
 from gitflow_agents.models import (
@@ -575,6 +574,8 @@ def from_whom(snapshot: Snapshot, task: str = "") -> str:
 
 
 def _from_whom(snapshot: Snapshot, task: str) -> str:
+    from gitflow_agents import permission  # it takes long, and is needed where somebody waits
+
     named, level = frozenset[str](), snapshot.approver or permission.APPROVING
     if task:
         named, level = permission.approvers(snapshot, task, snapshot.approver)

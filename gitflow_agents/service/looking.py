@@ -1,4 +1,7 @@
-"""What can be seen of the plans of a repository: which there are, what they say, what happened."""
+"""What can be seen of the plans of a repository: which there are, what they say, what happened.
+
+Every verb that looks waits for these imports; the commands are imported only where they are needed.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gitflow_agents import cache, handoff, owners, render, scheduler, spec
-from gitflow_agents.commands import no_such_task
+from gitflow_agents import cache, handoff, render, scheduler, spec
 from gitflow_agents.errors import FlowError, InvalidFile, Problem, UsageError
 from gitflow_agents.graph import Graph
 from gitflow_agents.models import (
@@ -32,8 +34,6 @@ from gitflow_agents.models import (
     Status,
     TaskRecord,
 )
-from gitflow_agents.permission import Rules
-from gitflow_agents.replan import revise
 from gitflow_agents.roles import Handbook
 from gitflow_agents.runner import lease_is_lost
 from gitflow_agents.scheduler import Seen, Snapshot
@@ -113,15 +113,6 @@ class Views:
         As the config, they are read on the default branch only.
         """
         return briefing.read_handbook(self.repository, self._default[1], self.config)
-
-    @cached_property
-    def rules(self) -> Rules:
-        """Return what the default branch says of commands: its config, and who owns its paths."""
-        tree, read = self._default[1], self.repository.read
-        found = (read(tree, path) for path in owners.PLACES if tree)
-        data = next((one for one in found if one is not None), b"")
-        text = data.decode(errors="replace") if len(data) <= owners.MOST_BYTES else ""
-        return Rules(self.config, owners.read(text))
 
     @cached_property
     def roles(self) -> briefing.Roles:
@@ -278,6 +269,8 @@ class Views:
             name, _, task = target.rpartition("/")
             snapshot = self.open(name, at)
             if task not in snapshot.plan.by_id:
+                from gitflow_agents.commands import no_such_task
+
                 raise no_such_task(snapshot, task)
             return snapshot, task
         here = [*self.plans(), *self._unaccepted()]
@@ -339,6 +332,8 @@ class Views:
         file = self._shown(plan, name)
         reading = self._checked(name, data, file=file, strict=strict, more=more)
         if snapshot is not None and reading.plan != snapshot.plan:
+            from gitflow_agents.replan import revise
+
             revise(snapshot, reading.plan, self.actor)  # raises where it cannot be accepted
         return reading
 

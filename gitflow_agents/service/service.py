@@ -9,10 +9,11 @@ import contextlib
 import heapq
 import shutil
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gitflow_agents import render, scheduler, spec
+from gitflow_agents import owners, render, scheduler, spec
 from gitflow_agents.commands import Act, AddTask, Refused, is_group, names
 from gitflow_agents.errors import FlowError, LostRace, UsageError
 from gitflow_agents.execute import Executor
@@ -25,6 +26,7 @@ from gitflow_agents.models import (
     Reason,
     Status,
 )
+from gitflow_agents.permission import Rules
 from gitflow_agents.replan import Revision, revise
 from gitflow_agents.runner import Stop
 from gitflow_agents.scheduler import Seen, Snapshot
@@ -67,6 +69,15 @@ _PLAN_REFS = (plan_ref, state_ref)
 
 class Service(Views):
     """The plans of one repository, for one person at one door."""
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Return what the default branch says of commands: its config, and who owns its paths."""
+        tree, read = self._default[1], self.repository.read
+        found = (read(tree, path) for path in owners.PLACES if tree)
+        data = next((one for one in found if one is not None), b"")
+        text = data.decode(errors="replace") if len(data) <= owners.MOST_BYTES else ""
+        return Rules(self.config, owners.read(text))
 
     # --- go ---------------------------------------------------------------------------------------
 

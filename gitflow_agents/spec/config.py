@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gitflow_agents.commands import KINDS
 from gitflow_agents.errors import InvalidFile, Problem
 from gitflow_agents.handoff import PREFIX as INPUT
 from gitflow_agents.models import AGENT, CLIS, WITHOUT_MCP, Agents, Config, Projects
@@ -189,6 +188,10 @@ def _mistakes(config: Config) -> Iterator[tuple[Path, str, str]]:
 
 
 def _wrong_permissions(config: Config) -> Iterator[tuple[Path, str, str]]:
+    if not config.command_permissions:
+        return
+    from gitflow_agents.commands import KINDS  # it takes long, and few configs need it
+
     for verb, said in config.command_permissions.items():
         if verb not in KINDS:
             other = near(verb, KINDS)
