@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from gitflow_agents.commands import Hold
+from gitflow_agents.service import Service
 from tests import engine, repos
 from tests.engine import task
 from tests.repos import Repo
@@ -71,6 +76,27 @@ def test_what_64_processes_say_at_once_is_all_recorded(repo: Repo) -> None:
         True
     ] * 64
     engine.audit(repo)
+
+
+@pytest.mark.slow
+def test_what_was_decided_while_somebody_else_had_the_lock_is_decided_again(repo: Repo) -> None:
+    engine.plan(repo, task("a", "exit 1"))
+    assert engine.go(repo).code == 4
+    first, second = (Service(str(repo.path)) for _ in range(2))
+    waits = threading.Event()
+
+    def is_hurried() -> bool:  # it is asked whenever the wait for the lock has gone on for a while
+        waits.set()
+        return False
+
+    second.store.refs.is_hurried = is_hurried
+    with contextlib.closing(first), contextlib.closing(second), ThreadPoolExecutor() as pool:
+        with first.store.refs.lock():
+            late = pool.submit(second.handle, Hold(targets=("a",), reason="late"), "p")
+            assert waits.wait(60)
+            assert first.handle(Hold(targets=("a",), reason="early"), "p").changed
+        assert late.result(60).said == ("everything named is held already",)
+    assert engine.record(repo, "a")["held"].endswith(": early")
 
 
 @pytest.mark.slow

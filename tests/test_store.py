@@ -46,6 +46,7 @@ from gitflow_agents.store.state import (
     new_nonce,
     one_line,
     record_path,
+    spec_files,
     state_ref,
     trailers,
 )
@@ -306,6 +307,51 @@ def test_a_decision_on_an_old_state_loses_and_changes_nothing(
         f"somebody was faster: gitflow/state/p is at {mine.snapshot.tip[:12]}"
     )
     assert engine.refs(repo) == before
+
+
+def start_in_lines(store: Store) -> None:
+    """Write a state of which a slice can be read."""
+    draft = Draft(start(store))
+    draft.files |= spec_files(TEXT, PLAN)
+    draft.tell("flow_changed")
+    store.commit(draft)
+
+
+def holding(store: Store, task: str) -> Draft:
+    """Return a decision on one task, made on nothing but what the state says of that one."""
+    snapshot = store.load_slice("p", [task])
+    assert snapshot is not None
+    draft = Draft(snapshot, "alice")
+    draft.put(TaskRecord(id=task, held=f"by {store.repository.directory.name}"))
+    draft.tell("task_held", task=task)
+    return draft
+
+
+def test_a_decision_on_a_task_stands_beside_what_others_recorded_of_another(
+    store: Store, other: Store
+) -> None:
+    start_in_lines(store)
+    mine, theirs = holding(store, "1"), holding(other, "2")
+    first = other.commit(theirs)
+    with store.refs.lock():
+        store.renew_slice(mine.snapshot)
+        second = store.commit(mine)
+    assert store.repository.commit(second).parents == (first,)
+    assert loaded(store).records == mine.records | theirs.records
+
+
+@pytest.mark.parametrize("what", ["task", "plan"])
+def test_a_decision_on_a_task_is_lost_when_what_it_was_made_on_has_changed(
+    store: Store, other: Store, what: str
+) -> None:
+    start_in_lines(store)
+    mine, theirs = holding(store, "1"), holding(other, "1" if what == "task" else "2")
+    if what == "plan":
+        theirs.set(held="because")
+    last = other.commit(theirs)
+    with store.refs.lock(), pytest.raises(LostRace, match="somebody was faster"):
+        store.renew_slice(mine.snapshot)
+    assert loaded(store).tip == last
 
 
 def test_of_two_first_acceptances_one_wins(store: Store, other: Store) -> None:

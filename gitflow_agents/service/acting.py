@@ -165,8 +165,9 @@ class Acting:
     def record(self, command: commands.Act, *, dry_run: bool = False) -> Outcome | None:
         """Carry out a command that changes nothing but the records of the tasks that it names.
 
-        None when it is more than that.  The lock is held, and the snapshot needs no other task: no
-        pass goes first, because nothing that it could find changes what is recorded here.
+        None when it is more than that.  The snapshot needs no other task: no pass goes first,
+        because nothing that it could find changes what is recorded here.  Raises LostRace where
+        somebody has changed meanwhile what it was decided on.
         """
         desk = self.desk
         snapshot, plan = desk.snapshot, desk.snapshot.plan.plan
@@ -183,9 +184,11 @@ class Acting:
             return Outcome(plan, False, decision.said, undo, snapshot, would=would)
         draft = Draft(snapshot, desk.actor, desk.run)
         self.reconciler.effects.stage(draft, decision.effects)
-        desk.store.commit(draft)
-        if isinstance(command, Feedback):
-            hand_here(desk)
+        with desk.store.refs.lock():
+            desk.store.renew_slice(snapshot)
+            desk.store.commit(draft)
+            if isinstance(command, Feedback):
+                hand_here(desk)
         return Outcome(plan, True, decision.said, decision.undo, snapshot)
 
     def _once(

@@ -375,15 +375,26 @@ class Service(Views):
         if type(command) not in RECORDABLE or not tasks or any(map(is_group, tasks)):
             return None
         store = self.at(plan)
-        with store.refs.lock():
-            store.refs.refresh()
+
+        def record() -> Outcome | None:
             snapshot = store.load_slice(plan, tasks)
             if snapshot is None:
                 return None
             acting = Acting(Reconciler(self.desk(snapshot, on_event)), self.limits(snapshot))
             with contextlib.suppress(LostRace):
                 return acting.record(command, dry_run=dry_run)
-        return None
+            return None
+
+        if store.refs.is_local and not dry_run:
+            # Decided before the lock is held, so that nobody waits for what others decide. Only
+            # what changes something counts: a refusal may be of what a dead run has not completed.
+            with contextlib.suppress(Refused):
+                outcome = record()
+                if outcome is not None and outcome.changed:
+                    return outcome
+        with store.refs.lock():
+            store.refs.refresh()
+            return record()
 
     def add_tasks(
         self,

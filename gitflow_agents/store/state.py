@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gitflow_agents import render, spec
-from gitflow_agents.errors import FlowError, GitFailed, InvalidFile
+from gitflow_agents.errors import FlowError, GitFailed, InvalidFile, LostRace
 from gitflow_agents.graph import Graph
 from gitflow_agents.models import (
     LOCAL,
@@ -274,6 +274,22 @@ class Store:
         state = _read_state(head)
         self._is_no_copy(state)
         return Snapshot(found, Graph.of(found), state, tip, tree, records, **self._decided())
+
+    def renew_slice(self, snapshot: Snapshot) -> None:
+        """Bring a slice up to the newest state, the lock being held; LostRace where it differs.
+
+        What others recorded of other tasks changes nothing of what was decided on this one.
+        """
+        name = self.refs.known_as(state_ref(snapshot.plan.plan))
+        tip = self.repository.resolve(f"{name}^{{commit}}") or ""
+        if tip == snapshot.tip:
+            return
+        tree = self.repository.commit(tip).tree if tip else EMPTY_TREE
+        find = self.repository.find
+        for path in (LINES, "plan.yaml", *map(record_path, snapshot.plan.by_id)):
+            if find(tree, path) != find(snapshot.tree, path):
+                raise LostRace("somebody was faster", hint="run the command again")
+        snapshot.tip, snapshot.tree = tip, tree
 
     def _decided(self) -> dict[str, Any]:
         """Return what every snapshot knows beside what the state holds."""
