@@ -7,6 +7,7 @@ before it looks at anything.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import fcntl
 import json
@@ -156,23 +157,25 @@ class Refs:
         fd = self._lock_fd
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The system's own wait is fair but has no end, so a thread does it and can be left to it.
-        mutex, taken, left = threading.Lock(), threading.Event(), threading.Event()
+        # The system's own wait is fair but has no end, so a thread does it and can be left to it:
+        # a bare one, because many wait so for less time than it takes to start and end any other.
+        mutex, taken, is_left = threading.Lock(), threading.Lock(), False
+        taken.acquire()
 
         def wait() -> None:
             fcntl.flock(fd, fcntl.LOCK_EX)
             with mutex:
-                os.close(fd) if left.is_set() else taken.set()
+                os.close(fd) if is_left else taken.release()
 
         began = time.monotonic()
-        threading.Thread(target=wait, name="lock", daemon=True).start()
-        while not taken.wait(LOOK):
+        _thread.start_new_thread(wait, ())
+        while not taken.acquire(timeout=LOOK):
             patience = PATIENCE if self.is_hurried() else LOCK_PATIENCE
             if time.monotonic() - began > patience:
                 with mutex:
-                    if taken.is_set():
+                    if taken.acquire(blocking=False):
                         return None
-                    left.set()
+                    is_left = True
                 os.close(self._intent_fd)
                 self._lock_fd = self._intent_fd = -1
                 raise GitFailed(
