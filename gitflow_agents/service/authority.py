@@ -34,7 +34,7 @@ class Authorities:
     """Is told why what is shown is what was known last."""
     _stores: dict[tuple[str, str], Store] = field(default_factory=dict)
     _states: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What the newest state of each plan says, by its commit."""
+    """What states say of the plan as a whole, by the blob that holds it: few events change it."""
 
     def at(self, plan: str) -> Store:
         """Return the store of what decides on a plan; the local one for a new plan."""
@@ -52,12 +52,14 @@ class Authorities:
 
     def _state(self, tip: str) -> dict[str, str]:
         """Return what a state says of the plan as a whole; a damaged one is for its reader."""
-        if tip in self._states:
-            return self._states[tip]
         repository = self.local.repository
         with contextlib.suppress(FlowError):
-            data = repository.read(repository.commit(tip).tree, "plan.yaml")
-            state = spec.from_yaml(data or b"{}")
+            entry = repository.find(repository.commit(tip).tree, "plan.yaml")
+            if entry is None:
+                return {}
+            if entry.sha in self._states:
+                return self._states[entry.sha]
+            state = spec.from_yaml(repository.blob(entry.sha))
             if isinstance(state, dict):
                 texts = {key: value for key, value in state.items() if isinstance(value, str)}
                 home = state.get("home")
@@ -66,7 +68,7 @@ class Authorities:
                 for name in ("ending", "commands"):
                     if state.get(name):
                         texts[name] = "still"
-                return self._states.setdefault(tip, texts)
+                return self._states.setdefault(entry.sha, texts)
         return {}
 
     def home(self, tip: str) -> tuple[int, ...]:
