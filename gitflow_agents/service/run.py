@@ -109,6 +109,8 @@ class Run:
     _bug: BaseException | None = None
     _packed: int = 0
     _said_waiting: bool = False
+    _rung_at: str = ""
+    """The state of the plan that was told last."""
     _stays_at: str = ""
     """The state of the plan at which it was said that this run stays."""
     _limited: tuple[Plan, int | None, Limits] | None = None
@@ -160,8 +162,7 @@ class Run:
                         self._wait(self._pause)
                         continue
                     self._offline = None
-                    if work.acted:
-                        self._ring()
+                    self._ring()
                     for order in work.orders:
                         self._start(order.task.id, self._attempt, order)
                     if work.test is not None:
@@ -185,8 +186,8 @@ class Run:
         self._warn(self._checkout.close())
         with contextlib.suppress(Offline):
             reconciler.end_run()
-        self._ring()
         for one in self.beside:
+            one.ring()
             one.close(hurried=self.stop.is_set())
         self._pack(0)
         if self._offline is not None and not self.stop.is_set():
@@ -239,8 +240,11 @@ class Run:
                 return published
 
     def _ring(self) -> None:
-        for one in self.beside:
-            one.ring()
+        """Tell who is beside that the plan has moved, whoever moved it."""
+        if self.desk.snapshot.tip != self._rung_at:
+            self._rung_at = self.desk.snapshot.tip
+            for one in self.beside:
+                one.ring()
 
     # --- before -----------------------------------------------------------------------------------
 
