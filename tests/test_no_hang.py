@@ -241,8 +241,8 @@ def test_a_git_that_somebody_ended_is_started_again(repo: Repo, name: str) -> No
 
     try:
         before = look()
-        for reader in repository.git._readers.values():
-            os.kill(reader.pid, signal.SIGKILL)
+        for partner in (repository.git._git.cat_file_header, repository.git._git.cat_file_all):
+            os.kill(partner.proc.pid, signal.SIGKILL)
         assert look() == before
     finally:
         repository.close()

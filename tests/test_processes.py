@@ -96,6 +96,10 @@ def processes(template: Repo, folder: Path, *, tasks: int, width: int, jobs: int
 def chains(template: Repo, tmp_path_factory: pytest.TempPathFactory) -> list[Started]:
     """Return what chains of 4, 12 and 20 tasks started, one task at a time."""
     folder = tmp_path_factory.mktemp("chains")
+    with counted(folder / "first"):
+        service = Service(str(template.path))
+        service.repository.commit("HEAD")  # GitPython asks for git's version when imported
+        service.close()
     return [processes(template, folder, tasks=n, width=1, jobs=1) for n in (4, 12, 20)]
 
 

@@ -17,16 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed, LostRace, is_full
 from gitflow_agents.models import LOCAL, ZERO
 from gitflow_agents.runner import is_alive, own_start
 from gitflow_agents.store.reffiles import read_small
-from gitflow_agents.store.repository import Repository, pipes
-
-if TYPE_CHECKING:
-    from subprocess import Popen
+from gitflow_agents.store.repository import Repository
 
 _MOVE = r"refs/(?:heads|gitflow)/(?!.*\.\.)[^\x00-\x20\x7f~^:?*\[\\]+ [0-9a-f]{40} [0-9a-f]{40}"
 """A move as an intent holds it: a ref's name, what it was, what it shall be."""
@@ -66,7 +63,7 @@ class Refs:
         self._depth = 0
         self._lock_fd = -1
         self._intent_fd = -1
-        self._partner: Popen[bytes] | None = None
+        self._partner: Any = None
         self.on_move: Callable[[list[tuple[str, str, str]]], None] | None = None
         self.is_hurried: Callable[[], bool] = lambda: False
         """Says whether somebody wants us to end, so that nothing is waited for at length."""
@@ -291,7 +288,7 @@ class Refs:
             "moves": moves,
             "pid": os.getpid(),
             "started": own_start(os.getpid()),
-            "git": partner.pid,
+            "git": partner.proc.pid,
         }
         data = json.dumps(intent).encode()
         try:
@@ -306,25 +303,12 @@ class Refs:
                 hint=MAKE_ROOM,
             ) from e
 
-    def _update_ref(self) -> Popen[bytes]:
-        if self._partner is not None and self._partner.poll() is not None:
-            self._end_partner()
-        if self._partner is None:
+    def _update_ref(self) -> Any:
+        if self._partner is None or self._partner.proc.poll() is not None:
             self._partner = self.repository.mover().partner(
                 "update-ref", "-m", "gitflow-agents", "--no-deref", "--create-reflog", "--stdin"
             )
         return self._partner
-
-    def _end_partner(self) -> str:
-        """Let the long-lived process end by itself, and return what it complained of."""
-        if self._partner is None:
-            return ""
-        process, self._partner = self._partner, None
-        with process:
-            questions, _, complaints = pipes(process)
-            with contextlib.suppress(OSError):
-                questions.close()
-            return complaints.read().decode(errors="replace").strip()
 
     def _transact(self, moves: Sequence[tuple[str, str, str]]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -343,7 +327,7 @@ class Refs:
 
     def _try(self, moves: Sequence[tuple[str, str, str]]) -> str | None:
         """Return None when the moves were made, else what git said."""
-        questions, answers, _ = pipes(self._update_ref())
+        partner = self._update_ref()
         lines = ["start"]
         for ref, old, new in moves:
             if new == ZERO:
@@ -351,17 +335,23 @@ class Refs:
             else:
                 lines.append(f"update {ref} {new} {old}")
         lines += ["prepare", "commit"]
+        process = partner.proc
         try:
-            questions.write(("\n".join(lines) + "\n").encode())
-            questions.flush()
+            process.stdin.write(("\n".join(lines) + "\n").encode())
+            process.stdin.flush()
             for expected in (b"start: ok\n", b"prepare: ok\n", b"commit: ok\n"):
-                if answers.readline() != expected:
+                if process.stdout.readline() != expected:
                     break
             else:
                 return None
-        except OSError:
+        except (BrokenPipeError, OSError):
             pass
-        return self._end_partner() or "it said nothing"
+        self._partner = None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        said = process.stderr.read().decode(errors="replace").strip() or "it said nothing"
+        process.wait()
+        return said
 
     def _refusal(self, said: str, moves: Sequence[tuple[str, str, str]]) -> FlowError:
         for ref, old, _ in moves:
@@ -439,7 +429,10 @@ class Refs:
     def close(self) -> None:
         """End the long-lived process and let go of the files."""
         if self._partner is not None:
-            self._end_partner()
+            with contextlib.suppress(OSError):
+                self._partner.proc.stdin.close()
+            self._partner.proc.wait()
+            self._partner = None
             with contextlib.suppress(OSError):
                 os.fsync(self._intent_fd)  # and with it, the last moves
         for fd in (self._lock_fd, self._intent_fd):

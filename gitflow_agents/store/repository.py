@@ -1,7 +1,7 @@
 """What git holds: objects, refs and the repository's own facts.
 
-This is the one place that starts git.  Objects are written freely; a ref moves only in `refs.py`,
-and a worktree is made only in `worktrees.py`.
+This is the one place that starts git, through GitPython's `Git`; nobody else sees it.  Objects are
+written freely; a ref moves only in `refs.py`, and a worktree is made only in `worktrees.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import select
 import shutil
 import signal
 import struct
+import sys
 import tempfile
 import threading
 import time
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import count
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gitflow_agents.errors import MAKE_ROOM, FlowError, GitFailed
 from gitflow_agents.models import ZERO
@@ -35,7 +36,6 @@ from gitflow_agents.store.reffiles import Puzzle, RefFiles
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
-    from subprocess import Popen
 
 V = TypeVar("V")
 
@@ -146,9 +146,13 @@ class Git:
         return git
 
     @cached_property
-    def _readers(self) -> dict[str, Popen[bytes]]:
-        """Return the long-lived `cat-file`s, by the option that says what they answer."""
-        return {}
+    def _git(self) -> Any:
+        """Return GitPython's git, which keeps the partners."""
+        git = _gitpython().Git(self.folder)
+        # GitPython takes the $HOME in a folder's name for a variable.
+        git._working_dir = self.folder
+        git.update_environment(**self.environment)
+        return git
 
     def run(
         self, *args: str, data: bytes | None = None, ok: Sequence[int] = (0,)
@@ -183,9 +187,19 @@ class Git:
                         f"{e.strerror}",
                         hint=MAKE_ROOM,
                     ) from e
-            # A worktree may be gone; its git is told where everything is in any case.
-            folder = self.folder if os.access(self.folder, os.X_OK) else None
-            process = self._start(args, folder, stream)
+            try:
+                process = subprocess.Popen(
+                    [_program(os.environ.get("PATH", os.defpath)), *args],
+                    # A worktree may be gone; its git is told where everything is in any case.
+                    cwd=self.folder if os.access(self.folder, os.X_OK) else None,
+                    env=self._own,
+                    stdin=stream,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except OSError as e:
+                raise _no_git() from e
             return self._outcome(args[0], process, seconds)
 
     def _outcome(self, verb: str, process: Any, seconds: float) -> tuple[int, bytes, str]:
@@ -205,105 +219,71 @@ class Git:
             ) from None
         return int(process.returncode), out, err.decode(errors="replace")
 
-    def partner(self, *args: str) -> Popen[bytes]:
-        """Return a git process that is spoken to through its pipes, until its input is closed."""
+    def partner(self, *args: str) -> Any:
+        """Return a git process that is spoken to through its pipes (GitPython's AutoInterrupt)."""
         import subprocess
 
         self.started += 1
-        return self._start(args, self.folder, subprocess.PIPE)
-
-    def _start(self, args: Sequence[str], folder: str | None, stdin: Any) -> Popen[bytes]:
-        import subprocess
-
-        try:
-            return subprocess.Popen(
-                [_program(os.environ.get("PATH", os.defpath)), *args],
-                cwd=folder,
-                env=self._own,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                # Ctrl-C in a terminal reaches our whole group: no git of ours must end of it.
-                start_new_session=True,
-            )
-        except OSError as e:
-            raise _no_git() from e
+        # Ctrl-C in a terminal reaches our whole group: it must not end a git that we still ask.
+        return self._git.execute(
+            [*_git_without(foreign(os.environ) - self.environment.keys()), *args],
+            as_process=True,
+            istream=subprocess.PIPE,
+            start_new_session=True,
+        )
 
     def header(self, name: str) -> tuple[str, str, int]:
         """Return (sha, type, size) from the long-lived `cat-file`; ValueError when missing."""
-        return self._ask("--batch-check", name)[:3]
+        sha, kind, size = self._ask(
+            "cat_file_header", "--batch-check", lambda: self._git.get_object_header(name)
+        )
+        return _text(sha), _text(kind), int(size)
 
     def object(self, name: str) -> tuple[str, str, int, bytes]:
         """Return (sha, type, size, data) from the long-lived `cat-file`."""
-        return self._ask("--batch", name)
 
-    def _ask(self, how: str, name: str) -> tuple[str, str, int, bytes]:
+        def whole() -> tuple[Any, Any, int, bytes]:
+            sha, kind, size, data = self._git.get_object_data(name)
+            if len(data) != size:
+                raise EOFError(f"{name} ends too soon")
+            return sha, kind, size, data
+
+        sha, kind, size, data = self._ask("cat_file_all", "--batch", whole)
+        return _text(sha), _text(kind), int(size), data
+
+    def _ask(self, slot: str, how: str, ask: Callable[[], V]) -> V:
         """Ask a long-lived `cat-file`; one that somebody has ended is started again, once."""
         for _ in range(2):
-            process = self._readers.get(how)
-            if process is None:
-                process = self._readers[how] = self.partner("cat-file", how)
-                os.set_blocking(pipes(process)[2].fileno(), False)
+            if getattr(self._git, slot) is None:
+                setattr(self._git, slot, self.partner("cat-file", how))
+                os.set_blocking(getattr(self._git, slot).proc.stderr.fileno(), False)
+            process = getattr(self._git, slot).proc
+            process.stderr.read()  # when its pipe is full of warnings, git waits and says no more
             try:
-                return _answer(process, name, is_whole=how == "--batch")
+                return ask()
             except (ValueError, OSError, EOFError) as e:
                 error = e
                 answers = select.poll()
-                answers.register(pipes(process)[1], select.POLLIN)
+                answers.register(process.stdout, select.POLLIN)
                 if not isinstance(e, OSError | EOFError) and not answers.poll(0):
                     raise  # it lives, and that was its answer
-                del self._readers[how]
-                _end(process)
+                setattr(self._git, slot, None)
+                with contextlib.suppress(OSError), process:
+                    process.kill()
         raise ValueError(str(error)) from error
 
     def close(self) -> None:
         """End the long-lived processes."""
-        while self._readers:
-            _end(self._readers.popitem()[1])
+        if "_git" in self.__dict__:
+            self._git.clear_cache()
 
 
-_HEADER = re.compile(rb"([0-9a-f]{40}) ([a-z]+) (\d+)\n")
+def _text(said: str | bytes) -> str:
+    # GitPython says str and returns bytes.
+    return said.decode() if isinstance(said, bytes) else said
 
 
-def pipes(process: Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
-    """Return what a partner reads, what it says, and what it complains of."""
-    assert process.stdin
-    assert process.stdout
-    assert process.stderr
-    return process.stdin, process.stdout, process.stderr
-
-
-def _answer(process: Popen[bytes], name: str, *, is_whole: bool) -> tuple[str, str, int, bytes]:
-    """Return what a `cat-file` says of an object: (sha, type, size, data or nothing).
-
-    Raises ValueError when it knows of none, and EOFError when it has ended.
-    """
-    questions, answers, complaints = pipes(process)
-    complaints.read()  # when that pipe is full of warnings, git waits and says no more
-    questions.write(name.encode() + b"\n")
-    questions.flush()
-    line = answers.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError(f"git ended before it answered for {name}")
-    found = _HEADER.fullmatch(line)
-    if found is None:
-        raise ValueError(line.decode(errors="replace").strip())
-    sha, kind, size = found[1].decode(), found[2].decode(), int(found[3])
-    if not is_whole:
-        return sha, kind, size, b""
-    data = answers.read(size + 1)
-    if len(data) <= size:
-        raise EOFError(f"{name} ends too soon")
-    return sha, kind, size, data[:-1]
-
-
-def _end(process: Popen[bytes]) -> None:
-    """End a process that only reads."""
-    with contextlib.suppress(OSError), process:
-        process.kill()
-
-
-HARMLESS = ("GIT_TRACE2", "GIT_PS1_", "GIT_ASKPASS", "GIT_SSH", "GIT_PAGER")
+HARMLESS = ("GIT_TRACE2", "GIT_PYTHON_", "GIT_PS1_", "GIT_ASKPASS", "GIT_SSH", "GIT_PAGER")
 """What names begin with that a git of ours does not obey: it asks, shows and fetches nothing."""
 
 
@@ -319,6 +299,24 @@ def _no_git() -> FlowError:
     return FlowError("git cannot be started", hint="install git 2.38 or newer and put it on PATH")
 
 
+_importing = threading.Lock()
+
+
+def _gitpython() -> Any:
+    """Return the package; it takes long to import, and most commands that end at once need none."""
+    # It looks for a git when it is imported, and complains unless it is told not to.
+    with _importing:
+        if "git" not in sys.modules and "GIT_PYTHON_REFRESH" not in os.environ:
+            os.environ["GIT_PYTHON_REFRESH"] = "quiet"
+            try:
+                import git
+            finally:
+                del os.environ["GIT_PYTHON_REFRESH"]
+        import git
+
+        return git
+
+
 def _encoded(variables: Mapping[str, str]) -> dict[bytes, bytes]:
     return {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
 
@@ -328,6 +326,15 @@ def _program(path: str) -> str:
     """Return where git is on a PATH: to try each of its folders for each process takes a while."""
     found = shutil.which("git", path=path) or ""
     return found if os.path.isabs(found) else "git"
+
+
+def _git_without(names: Iterable[str]) -> list[str]:
+    """Return the words that start git without these variables; GitPython only ever adds some.
+
+    They are not taken out of our own environment: that is the caller's as well.
+    """
+    unset = [word for name in sorted(names) for word in ("-u", name)]
+    return ["env", *unset, "git"] if unset else ["git"]
 
 
 def pinned(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -533,9 +540,6 @@ class Repository:
 
     def size(self, sha: str) -> int:
         """Return how many bytes an object holds."""
-        found = _loose_size(self._common, sha)
-        if found is not None:
-            return found
         with self._reading:
             try:
                 return self.git.header(sha)[2]
@@ -960,17 +964,6 @@ def loose(common: str, sha: str) -> tuple[str, bytes] | None:
     if size != b"%d" % len(data):  # git itself reads such a one for ever
         raise GitFailed(f"the object {sha} is damaged", hint="git fsck shows what else is damaged")
     return kind.decode(), data
-
-
-def _loose_size(common: str, sha: str) -> int | None:
-    """Return how many bytes an object holds that has a file of its own, else None."""
-    try:
-        with open(f"{common}/objects/{sha[:2]}/{sha[2:]}", "rb", buffering=0) as file:
-            head = zlib.decompressobj().decompress(file.read(BLOCK), 32)
-    except (OSError, zlib.error):
-        return None
-    found = re.match(rb"[a-z]+ (\d+)\0", head)
-    return int(found[1]) if found else None
 
 
 def _size(path: str) -> int:
