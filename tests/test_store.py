@@ -687,6 +687,21 @@ def test_what_was_just_written_is_read_without_a_git(store: Store, other: Store)
     assert other.repository.git.started == started
 
 
+@pytest.mark.parametrize("length", [0, 40, 100_000])
+def test_how_large_an_object_is_takes_a_git_only_where_it_was_packed(
+    store: Store, repo: Repo, length: int
+) -> None:
+    ours = store.repository.write_blob(b"x" * length)
+    gits = repo.git("hash-object", "-w", "--stdin", stdin="y" * length)
+    started = store.repository.git.started
+    assert (store.repository.size(ours), store.repository.size(gits)) == (length, length)
+    assert store.repository.git.started == started
+    repo.git("pack-objects", "-q", ".git/objects/pack/pack", stdin=f"{ours}\n{gits}\n")
+    repo.git("prune-packed", "-q")
+    assert (store.repository.size(ours), store.repository.size(gits)) == (length, length)
+    assert store.repository.git.started == started + 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"x", zlib.compress(b"blob 9\0short")])
 def test_an_object_whose_file_is_not_whole_is_an_error(store: Store, damage: bytes) -> None:
     sha = store.repository.write_blob(b"something")

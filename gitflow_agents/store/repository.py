@@ -540,6 +540,9 @@ class Repository:
 
     def size(self, sha: str) -> int:
         """Return how many bytes an object holds."""
+        found = _loose_size(self._common, sha)
+        if found is not None:
+            return found
         with self._reading:
             try:
                 return self.git.header(sha)[2]
@@ -964,6 +967,17 @@ def loose(common: str, sha: str) -> tuple[str, bytes] | None:
     if size != b"%d" % len(data):  # git itself reads such a one for ever
         raise GitFailed(f"the object {sha} is damaged", hint="git fsck shows what else is damaged")
     return kind.decode(), data
+
+
+def _loose_size(common: str, sha: str) -> int | None:
+    """Return how many bytes an object holds that has a file of its own, else None."""
+    try:
+        with open(f"{common}/objects/{sha[:2]}/{sha[2:]}", "rb", buffering=0) as file:
+            head = zlib.decompressobj().decompress(file.read(BLOCK), 32)
+    except (OSError, zlib.error):
+        return None
+    found = re.match(rb"[a-z]+ (\d+)\0", head)
+    return int(found[1]) if found else None
 
 
 def _size(path: str) -> int:
