@@ -2,10 +2,9 @@
 
 First what people write: `Plan`, `Task`, `Config`.  Then what the tool records about it on the
 state branch: `PlanState`, `TaskRecord`, `Attempt`.  All are frozen; a change is a new value.
-Nothing here reads a file, a clock or the environment.
+Nothing here reads a file, a clock or the environment.  Annotations are no texts here as they are
+elsewhere: every start would wait until each of them was compiled again.
 """
-
-from __future__ import annotations
 
 import hashlib
 import re
@@ -304,7 +303,7 @@ class Limits(Model):
     budget_usd: Money | None = None
     open_reviews: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
 
-    def tightened(self, other: Limits) -> Limits:
+    def tightened(self, other: "Limits") -> "Limits":
         """Return the limits that both allow."""
         values = {}
         for name in type(self).model_fields:
@@ -569,7 +568,7 @@ class Plan(Model):
         """Return the branch that results are merged to."""
         return self.flow or f"{self.type or 'flow'}/{self.plan}"
 
-    def with_instead(self, task: str, said: Instead | None) -> Plan:
+    def with_instead(self, task: str, said: Instead | None) -> "Plan":
         """Return the plan as attempts at a task go by it: a person may have said who does it."""
         if said is None or said.digest != self.by_id[task].digest:
             return self
