@@ -430,7 +430,7 @@ class Task(Model):
     quality: Quality | None = None
     docs: Lines = ()
     outputs: Outputs = ()
-    inputs: dict[Variable, Line] = {}
+    inputs: dict[Variable, Line] = Field(default_factory=dict)  # an empty one is copied deeply
     estimated_time: Time | None = None
     priority: Priority | None = None
     working_directory: Line | None = None
@@ -1204,7 +1204,7 @@ class TaskRecord(Model):
     learned: tuple[str, ...] = ()
     risks: tuple[str, ...] = ()
     follow_ups: tuple[str, ...] = ()
-    outputs: dict[str, Value] = {}
+    outputs: dict[str, Value] = Field(default_factory=dict)  # as above
     """What it reported under the names that the plan declares, once it is merged."""
     evidence: tuple[Ran, ...] = ()
     """What was run on the merged tree, or on the same tree before, to prove the task."""
