@@ -42,7 +42,9 @@ def put(folder: Path, remark: Remark) -> None:
 
 def empty(folder: Path) -> None:
     """Forget what was said so far: the brief of what comes now has it."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    inbox = os.path.join(folder, FOLDER)
+    if os.path.lexists(inbox):  # few attempts have one when they begin
+        shutil.rmtree(inbox, ignore_errors=True)
 
 
 @dataclass

@@ -167,7 +167,7 @@ class Attempts:
             branch,
             claim,
             state.flow_sha,
-            self.desk.attempt_folder(task, number),
+            folder,
             Stop(self.desk.executor.stop),
             inputs=handoff.inputs(terms, snapshot.records)[0],
             role=role,

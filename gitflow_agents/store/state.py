@@ -15,7 +15,7 @@ import secrets
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -578,12 +578,16 @@ def one_line(text: str) -> str:
 
 def trailers(event: Event) -> str:
     """Return an event as trailers, one a line."""
-    lines = []
-    for name, key in _TRAILERS:
-        value = getattr(event, key)
-        if value not in (None, ""):
-            lines.append(f"{name}: {one_line(str(value))}")
-    return "\n".join(lines)
+    values = ((name, getattr(event, key)) for name, key in _TRAILERS)
+    return "\n".join(
+        _trailer(name, str(value)) for name, value in values if value not in (None, "")
+    )
+
+
+@lru_cache(maxsize=256)
+def _trailer(name: str, value: str) -> str:
+    """Return a trailer; most of those of a commit's events say the same."""
+    return f"{name}: {one_line(value)}"
 
 
 def message(events: Sequence[Event]) -> str:
