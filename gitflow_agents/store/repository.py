@@ -444,9 +444,8 @@ class Repository:
         if inside == "true":
             _, out = self.user.run("rev-parse", "--path-format=absolute", "--show-toplevel")
             self.top = Path(os.fsdecode(out).rstrip("\n"))
-        _, out, _ = self.user.attempt(
-            "config", "-z", "--show-scope", "--get-regexp", r"^core\.(bare|fsync)$"
-        )
+        wanted = r"^(core\.(bare|fsync)|user\.(name|email))$"
+        _, out, _ = self.user.attempt("config", "-z", "--show-scope", "--get-regexp", wanted)
         items = out.decode(errors="replace").split("\0")
         settings = list(zip(items[::2], items[1::2], strict=False))
         own = [
@@ -455,6 +454,7 @@ class Repository:
         self.is_bare = own[-1:] in (["core.bare\ntrue"], ["core.bare"])
         asked = [item.partition("\n")[2] for _, item in settings if item.startswith("core.fsync\n")]
         self._fsync = {"core.fsync": asked[-1]} if asked else {}
+        self._user = [item for _, item in settings if item.startswith("user.")]
         self.home = self.common if self.is_bare else self._main_checkout()
 
     def _main_checkout(self) -> Path:
@@ -477,9 +477,8 @@ class Repository:
 
     def person(self) -> str:
         """Return who is at the terminal: git's user.name and user.email, else the login name."""
-        _, out, _ = self.user.attempt("config", "-z", "--get-regexp", r"^user\.(name|email)$")
         found: dict[str, str] = {}
-        for item in out.decode(errors="replace").split("\0"):
+        for item in self._user:
             key, _, value = item.partition("\n")
             if value.strip():
                 found[key] = re.sub(r"[<>\n\0]", "", value).strip()
