@@ -284,7 +284,8 @@ Usage: gitflow-agents run [OPTIONS] PLAN|--task TEXT
   Your checkout is never touched. Ctrl-C ends the attempts and keeps what they
   did; the same command goes on from there. Nothing is pushed, unless a remote
   is to decide on the plan; then every move is a push there, and other clones
-  can help.
+  can help. Where the config has a board or issues for the plan, and you have a
+  token, they are kept in step beside the work.
 
   With --watch it stays when nothing can move, and goes on by itself when the
   plan gets a new text, or somebody answers, approves or retries. Ctrl-C ends
