@@ -488,10 +488,11 @@ def test_a_push_that_outlives_its_run_leaves_no_worktree(
         if git grep -q 'status: completed' $new -- tasks &&
             mkdir held 2>/dev/null; then
           echo $new > held/what
-          while ! test -e held/go; do sleep 0.02; done
+          until test -e held/go || test $((n += 1)) = 1500; do sleep 0.02; done
         elif test -d held; then
           touch held/go
-          while ! test "$(git rev-parse $ref)" = "$(cat held/what)"; do sleep 0.02; done
+          until test "$(git rev-parse $ref)" = "$(cat held/what)" ||
+            test $((n += 1)) = 1500; do sleep 0.02; done
         fi;; esac; done""",
     )
     save = 'mkdir "$S" && cp -a . "$S/tree" && cp -a "$(git rev-parse --git-dir)" "$S/admin"'
