@@ -189,7 +189,7 @@ class Run:
         for one in self.beside:
             one.ring()
             one.close(hurried=self.stop.is_set())
-        self._pack(0)
+        self._pack()
         if self._offline is not None and not self.stop.is_set():
             why = self._offline.why
             return RunEnd(ExitCode.TRY_AGAIN, self.desk.snapshot, why.message, why.hint)
@@ -418,7 +418,7 @@ class Run:
             with contextlib.suppress(Offline):
                 self.reconciler.end_run()
             self._ring()
-            self._pack(0)
+            self._pack()
             self._stays_at = self.desk.snapshot.tip
             text = f"{self._end().message}; this run stays for what comes, until Ctrl-C"
             self.tell(self._waits(text))
@@ -449,7 +449,9 @@ class Run:
             self.desk.ended.add(name)
         elif self.desk.testing is not None and name == self.desk.testing.train.tip:
             self.desk.testing = None
-        self._pack(PACK_EVERY)
+        if self._is_to_pack(PACK_EVERY):
+            # Beside the work: nothing waits for it but the end of the run.
+            self._pool.submit(self.desk.store.repository.pack)
 
     def _may_move(self) -> bool:
         """Say whether waiting can help: somebody else works on this plan, or a retry is due."""
@@ -477,11 +479,16 @@ class Run:
             return min(desk.next_train, due or desk.next_train)
         return due
 
-    def _pack(self, every: int) -> None:
-        done = len(self.desk.snapshot.by_status[Status.COMPLETED])
-        if done - self._packed > every:
-            self._packed = done
+    def _pack(self) -> None:
+        if self._is_to_pack(0):
             self.desk.store.repository.pack()
+
+    def _is_to_pack(self, every: int) -> bool:
+        """Say whether more was merged since the last packing, and count from here on."""
+        done = len(self.desk.snapshot.by_status[Status.COMPLETED])
+        is_more = done - self._packed > every
+        self._packed = done if is_more else self._packed
+        return is_more
 
     def _end_threads(self) -> None:
         self._is_over.set()
