@@ -155,24 +155,16 @@ class Git:
         return git
 
     def run(
-        self,
-        *args: str,
-        data: bytes | None = None,
-        ok: Sequence[int] = (0,),
-        says_much: bool = False,
+        self, *args: str, data: bytes | None = None, ok: Sequence[int] = (0,)
     ) -> tuple[int, bytes]:
         """Return git's exit code and standard output; GitFailed when the code is not in `ok`."""
-        code, out, err = self.attempt(*args, data=data, says_much=says_much)
+        code, out, err = self.attempt(*args, data=data)
         if code not in ok:
             raise failed(args[0], code, err.strip().splitlines()[-1:])
         return code, out
 
     def attempt(
-        self,
-        *args: str,
-        data: bytes | None = None,
-        seconds: float = LONGEST,
-        says_much: bool = False,
+        self, *args: str, data: bytes | None = None, seconds: float = LONGEST
     ) -> tuple[int, bytes, str]:
         """Return git's exit code, standard output and standard error, whatever they are.
 
@@ -183,21 +175,18 @@ class Git:
         self.started += 1
         with contextlib.ExitStack() as stack:
             stream: Any = subprocess.DEVNULL
-            answer: Any = subprocess.PIPE
-            try:
-                if data is not None:
-                    # A real file: git gets it as it is, so no thread copies anything.
+            if data is not None:
+                # A real file: git gets it as it is, so no thread copies anything.
+                try:
                     stream = stack.enter_context(tempfile.TemporaryFile())
                     stream.write(data)
                     stream.seek(0)
-                if says_much:  # a pipe would wake us for every few thousand bytes
-                    answer = stack.enter_context(tempfile.TemporaryFile())
-            except OSError as e:
-                raise GitFailed(
-                    f"nothing can be written to {tempfile.tempdir or 'a temporary folder'}: "
-                    f"{e.strerror}",
-                    hint=MAKE_ROOM,
-                ) from e
+                except OSError as e:
+                    raise GitFailed(
+                        f"nothing can be written to {tempfile.tempdir or 'a temporary folder'}: "
+                        f"{e.strerror}",
+                        hint=MAKE_ROOM,
+                    ) from e
             try:
                 process = subprocess.Popen(
                     [_program(os.environ.get("PATH", os.defpath)), *args],
@@ -205,17 +194,13 @@ class Git:
                     cwd=self.folder if os.access(self.folder, os.X_OK) else None,
                     env=self._own,
                     stdin=stream,
-                    stdout=answer,
+                    stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     start_new_session=True,
                 )
             except OSError as e:
                 raise _no_git() from e
-            code, out, err = self._outcome(args[0], process, seconds)
-            if says_much:
-                answer.seek(0)
-                out = answer.read()
-            return code, out, err
+            return self._outcome(args[0], process, seconds)
 
     def _outcome(self, verb: str, process: Any, seconds: float) -> tuple[int, bytes, str]:
         """Wait for a git; one that waits for something itself (a filter, a pipe) is ended."""
@@ -572,8 +557,9 @@ class Repository:
         wanted = list(shas)
         if not wanted:
             return
-        names = ("\n".join(wanted) + "\n").encode()
-        _, out = self.git.run("cat-file", "--batch", "--buffer", data=names, says_much=True)
+        _, out = self.git.run(
+            "cat-file", "--batch", "--buffer", data=("\n".join(wanted) + "\n").encode()
+        )
         at = 0
         for sha in wanted:
             end = out.index(b"\n", at)
