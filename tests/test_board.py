@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -826,10 +827,16 @@ def test_a_card_whose_making_nobody_saw_end_is_found_and_not_made_twice(desk: De
 # --- the file that a config names -----------------------------------------------------------------
 
 
+def config_of(repo: Repo) -> Config:
+    """Return the config of a repository."""
+    with contextlib.closing(Service(str(repo.path))) as service:
+        return service.config
+
+
 def test_the_file_that_the_config_names_is_read_on_the_default_branch(repo: Repo) -> None:
     engine.config(repo, projects=".github/sync.json", agent_mapping=PEOPLE)
     with pytest.raises(InvalidFile) as gone:
-        assert Service(str(repo.path)).config
+        config_of(repo)
     assert str(gone.value.problems[0]).startswith(
         ".github/sync.json: error: the config names it as `projects`"
     )
@@ -837,7 +844,7 @@ def test_the_file_that_the_config_names_is_read_on_the_default_branch(repo: Repo
     repo.write(".github/sync.json", json.dumps({**text, "version": "1"}))
     repo.commit("boards")
     with pytest.raises(InvalidFile) as wrong:
-        assert Service(str(repo.path)).config
+        config_of(repo)
     assert (wrong.value.problems[0].file, wrong.value.problems[0].key, wrong.value.hint) == (
         ".github/sync.json as committed on main",
         "version",
@@ -845,6 +852,6 @@ def test_the_file_that_the_config_names_is_read_on_the_default_branch(repo: Repo
     )
     repo.write(".github/sync.json", json.dumps(text))
     repo.commit("boards, mended")
-    found = shown_of(Service(str(repo.path)).config, "auth")
+    found = shown_of(config_of(repo), "auth")
     assert found is not None
     assert (found.owner, found.number, sorted(found.people)) == ("acme", 3, sorted(PEOPLE))

@@ -420,7 +420,7 @@ def play(drill: Drill, seed: int, length: int) -> None:
 
 
 @pytest.fixture
-def drill(hub: Hub, repo: Repo) -> Drill:
+def drill(hub: Hub, repo: Repo) -> Iterator[Drill]:
     """Return a plan of four tasks on a board that nobody has seen yet."""
     engine.plan(
         repo,
@@ -432,7 +432,9 @@ def drill(hub: Hub, repo: Repo) -> Drill:
     )
     repo.commit("plan")
     engine.go(repo)
-    return Drill(hub, repo)
+    made = Drill(hub, repo)
+    yield made
+    made.service.close()
 
 
 def test_whatever_happens_the_board_ends_as_the_plan_has_it(drill: Drill) -> None:

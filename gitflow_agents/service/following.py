@@ -40,7 +40,7 @@ class Following:
     say: Callable[[str, str], None]
     keeps_board: bool
     keeps_issues: bool
-    pause: float = PAUSE
+    pause: float = field(default_factory=lambda: PAUSE)
     _news: threading.Event = field(default_factory=threading.Event)
     _closing: threading.Event = field(default_factory=threading.Event)
     _first: threading.Event = field(default_factory=threading.Event)
