@@ -126,8 +126,9 @@ def test_a_token_without_the_scope_is_told_once_and_noted_nowhere(desk: Desk) ->
 def test_a_forge_that_is_away_keeps_no_run(desk: Desk) -> None:
     desk.begin("project", projects={"plans": {"*": 1}})
     desk.hub.refuse("POST /graphql", trouble="away", times=99)
-    (warned,) = about_boards(desk.run(task("1", "echo > a.txt")))
-    assert warned.startswith("the board is behind: ")
+    first, *_, last = about_boards(desk.run(task("1", "echo > a.txt")))
+    assert first.startswith("the board is behind: board 1 of alice could not be read")
+    assert last == "the board is behind; gitflow-agents sync p goes on"
     assert desk.repo.git("log", "-1", "--format=%s", "flow/p")
 
 

@@ -90,7 +90,7 @@ class Bell:
     def begin(self, free: int) -> None:
         """Do nothing: what waited already is told at the first ring."""
 
-    def close(self, *, hurried: bool = False) -> None:
+    def close(self, is_hurried: Callable[[], bool] = bool) -> None:
         """Wait a little for what is on its way."""
         for thread in self._threads:
             thread.join(PATIENCE)

@@ -25,8 +25,8 @@ PAUSE = 5.0
 """Seconds between two looks: what happens within them is told at once."""
 FIRST = 20.0
 """Seconds for which the first tasks wait for their issues."""
-SOON = 2.0
-"""Seconds after which somebody is told what is waited for."""
+SOON, LOOK = 2.0, 0.1
+"""Seconds after which somebody is told what is waited for, and between two looks whether it is."""
 PATIENCE, HURRIED = 60.0, 5.0
 """Seconds for which a run waits for what is left to be told; where somebody interrupts, less."""
 
@@ -47,9 +47,11 @@ class Following:
     _thread: threading.Thread | None = None
     _said: set[str] = field(default_factory=set)
     _until: float = float("inf")
-    _made: list[str] = field(default_factory=list)
-    _changed: list[str] = field(default_factory=list)
+    _made: set[str] = field(default_factory=set)
+    _changed: set[str] = field(default_factory=set)
     _requests: int = 0
+    _is_behind: bool = False
+    """Whether the last look left something to be told."""
     _last: Report | None = None
 
     def begin(self, free: int) -> None:
@@ -63,20 +65,24 @@ class Following:
         """Say that something may have changed; nothing waits for it."""
         self._news.set()
 
-    def close(self, *, hurried: bool) -> None:
+    def close(self, is_hurried: Callable[[], bool]) -> None:
         """Wait a little until what is left is told, and say what came of all of it."""
-        patience = HURRIED if hurried else PATIENCE
-        self._until = time.monotonic() + patience
+        if self._thread is None:
+            return self.terminal.service.close()
+        began, is_said = time.monotonic(), False
+        self._until = began + PATIENCE
         self._closing.set()
         self._news.set()
-        if self._thread is not None:
-            self._thread.join(min(SOON, patience))
-            if self._thread.is_alive():
-                self.say("board_waits", f"what is left is told on GitHub: {patience:.0f} s at most")
-                self._thread.join(patience - SOON)
-        is_cut = self._thread is not None and self._thread.is_alive()
+        while self._thread.is_alive():
+            waited = time.monotonic() - began
+            if waited > (HURRIED if is_hurried() else PATIENCE):
+                break
+            if waited > SOON and not is_said:
+                is_said = True
+                self.say("board_waits", f"what is left is told on GitHub: {PATIENCE:.0f} s at most")
+            self._thread.join(LOOK)
         if self._last is not None:
-            made, changed = count(len({*self._made}), "card"), len({*self._changed})
+            made, changed = count(len(self._made), "card"), len(self._changed)
             asked = count(self._requests, "request")
             text = f"the board has {made} made and {changed} changed, by {asked}: {self._last.url}"
             if self._made and self._last.missing:
@@ -84,14 +90,16 @@ class Following:
                     f"; it lacks some fields or choices: gitflow-agents sync {self.plan} --create"
                 )
             self.say("board_told", text)
-        if is_cut or (self._last is not None and self._last.is_behind):
-            self._warn(f"the board is behind; gitflow-agents sync {self.plan} goes on")
+        if self._is_behind or self._thread.is_alive():
+            what = "the board is" if self.keeps_board else "the issues are"
+            self._warn(f"{what} behind; gitflow-agents sync {self.plan} goes on")
+        return None
 
     # --- in a thread of its own -------------------------------------------------------------------
 
     def _work(self, free: int) -> None:
         try:
-            self._try(lambda: self._begin(free))
+            self._try("the issues are", lambda: self._begin(free))
             self._first.set()
             is_over = False
             while not is_over:
@@ -107,24 +115,27 @@ class Following:
             self._first.set()
             self.terminal.service.close()
 
-    def _begin(self, free: int) -> None:
+    def _begin(self, free: int) -> bool:
         if self.keeps_issues:
             self.terminal.issuing(self.plan).begin(free)
+        return False
 
     def _look(self) -> bool:
         """Tell what is new; say whether more of it could be told at once."""
+        self._is_behind = False
         if self.keeps_issues:
-            self._try(self._track)
-        if not self.keeps_board:
+            self._try("the issues are", self._track)
+        return self.keeps_board and self._try("the board is", self._follow)
+
+    def _follow(self) -> bool:
+        report = self.terminal.follow(self.plan)
+        if report is None:
             return False
-        came: list[Report | None] = []
-        self._try(lambda: came.append(self.terminal.follow(self.plan)))
-        if not came or came[0] is None:
-            return False
-        report = self._last = came[0]
-        self._made += report.created
-        self._changed += report.updated
+        self._last = report
+        self._made |= {*report.created}
+        self._changed |= {*report.updated}
         self._requests += report.requests
+        self._is_behind |= report.is_behind
         for task, why in report.failed.items():
             self._warn(f"the card of {task} is not as it should be: {why}")
         if report.waiting:
@@ -133,19 +144,23 @@ class Following:
             self._warn(f"{waiting} on the board may be those of tasks here; {how}")
         return report.is_behind
 
-    def _track(self) -> None:
+    def _track(self) -> bool:
         if why := self.terminal.issuing(self.plan).end():
+            self._is_behind = True
             self._warn(f"not all issues are as they should be: {why}")
+        return False
 
-    def _try(self, act: Callable[[], None]) -> None:
-        """Do something at the forge; what goes wrong is told once."""
+    def _try(self, what: str, act: Callable[[], bool]) -> bool:
+        """Do something at the forge, and return what that does; what goes wrong is told once."""
         try:
-            act()
+            return act()
         except ForgeRefused as e:
-            self.keeps_board = False  # it would be refused again
-            self._warn(f"the board is left alone: {e.message}", e.hint)
-        except FlowError as e:
-            self._warn(f"the board is behind: {e.message}", e.hint)
+            self.keeps_board = False  # it would be refused again; of issues that is not raised
+            self._warn(f"{what} left alone: {e.message}", e.hint)
+        except (FlowError, OSError) as e:
+            self._is_behind = True
+            self._warn(f"{what} behind: {e}", getattr(e, "hint", ""))
+        return False
 
     def _warn(self, text: str, hint: str = "") -> None:
         if text not in self._said:

@@ -75,8 +75,8 @@ class Beside(Protocol):
     def ring(self) -> None:
         """Hear that something may have changed."""
 
-    def close(self, *, hurried: bool) -> None:
-        """Tell what is left, within some seconds; fewer of them where somebody interrupts."""
+    def close(self, is_hurried: Callable[[], bool]) -> None:
+        """Tell what is left, within some seconds; fewer of them once somebody interrupts."""
 
 
 @dataclass
@@ -141,54 +141,59 @@ class Run:
 
     def go(self) -> RunEnd:
         """Run until nothing can move any more, or somebody interrupts."""
+        with interruptible(self._interrupt):
+            try:
+                return self._go()
+            finally:
+                for one in self.beside:
+                    one.ring()
+                    one.close(self.stop.is_set)
+
+    def _go(self) -> RunEnd:
         reconciler = self.reconciler
         # What is there stays to the end: it need not be looked through for garbage in every pass.
         gc.freeze()
-        with interruptible(self._interrupt):
-            try:
-                self._begin()
-                while self._bug is None:
-                    limits, slots = self.limits, self.slots
-                    try:
-                        work = reconciler.step(
-                            limits,
-                            slots,
-                            barrier=self.barrier,
-                            stopping=self.stop.is_set() or bool(self.desk.full),
-                        )
-                    except Offline as e:
-                        if self._is_given_up(e):
-                            break
-                        self._wait(self._pause)
+        try:
+            self._begin()
+            while self._bug is None:
+                limits, slots = self.limits, self.slots
+                try:
+                    work = reconciler.step(
+                        limits,
+                        slots,
+                        barrier=self.barrier,
+                        stopping=self.stop.is_set() or bool(self.desk.full),
+                    )
+                except Offline as e:
+                    if self._is_given_up(e):
+                        break
+                    self._wait(self._pause)
+                    continue
+                self._offline = None
+                self._ring()
+                for order in work.orders:
+                    self._start(order.task.id, self._attempt, order)
+                if work.test is not None:
+                    self._start(work.test.train.tip, self._test, work.test)
+                if not self._threads:
+                    if work.acted:
                         continue
-                    self._offline = None
-                    self._ring()
-                    for order in work.orders:
-                        self._start(order.task.id, self._attempt, order)
-                    if work.test is not None:
-                        self._start(work.test.train.tip, self._test, work.test)
-                    if not self._threads:
-                        if work.acted:
-                            continue
-                        if self.stop.is_set() or self.desk.full:
+                    if self.stop.is_set() or self.desk.full:
+                        break
+                    if not self._may_move():
+                        if not self.watch or self.desk.snapshot.state.status == "closed":
                             break
-                        if not self._may_move():
-                            if not self.watch or self.desk.snapshot.state.status == "closed":
-                                break
-                            self._stay()
-                            continue
-                    self._wait()
-            finally:
-                self._end_threads()
-                gc.unfreeze()
+                        self._stay()
+                        continue
+                self._wait()
+        finally:
+            self._end_threads()
+            gc.unfreeze()
         if self._bug is not None:
             raise self._bug
         self._warn(self._checkout.close())
         with contextlib.suppress(Offline):
             reconciler.end_run()
-        for one in self.beside:
-            one.ring()
-            one.close(hurried=self.stop.is_set())
         self._pack()
         if self._offline is not None and not self.stop.is_set():
             why = self._offline.why

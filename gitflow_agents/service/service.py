@@ -120,9 +120,8 @@ class Service(Views):
         beside: list[Beside] = [self.bell(reconciler, hook, warn)] if hook else []
         about: tuple[str, ...] = ()
         if self.config.projects is not None or self.config.issues is not None:
-            from gitflow_agents.service.following import (
-                following,
-            )  # it needs what is slow to import
+            # It needs what is slow to import.
+            from gitflow_agents.service.following import following
 
             own = Service(str(self.directory), environ=self.environ, clock=self.clock)
             follower, about = following(own, snapshot, say)
